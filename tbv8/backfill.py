@@ -92,14 +92,11 @@ def backfill(
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
             missing = merge([*missing, *read_outdated_spans(store.query, series, files)])
-        configured = _market(series, venue, "")
-        if not missing and not is_changed(read_native(store.query, series), configured):
+        if not missing and not _is_changed(store, series, venue):
             return
         writer = _HistoryWriter(store, series, dataset, now_ms)
         with open_symbol_history(series, venue, dataset) as symbol_history:
-            market = _market(series, venue, symbol_history.native)
-            # another file's days are outdated, and read again: only their unit must not change
-            claim_native(store, series, market, any_name=source.files is not None)
+            _claim(store, series, venue, symbol_history.native)
             writer.write_not_listed(_within(missing, Span(0, symbol_history.listed_ms)))
             fetchable = _within(missing, symbol_history.past)
             if not fetchable:
@@ -202,6 +199,37 @@ def _market(series: Series, venue: Venue, native: str) -> NativeMarket:
     )
 
 
+def _is_changed(store: BarStore, series: Series, venue: Venue) -> bool:
+    stored, configured = read_native(store.query, series), _market(series, venue, "")
+    return is_changed(stored, configured, any_name=venue.has_files)
+
+
+def _claim(store: BarStore, series: Series, venue: Venue, native: str) -> None:
+    market = _market(series, venue, native)
+    claim_native(store, series, market, any_name=venue.has_files)
+
+
+def check_market(db_path: Path, series: Series, *, venue: Venue) -> None:
+    """Refuse a series whose stored rows are of another market or unit than the venue's file has.
+
+    Raises:
+        ConfigError: They are.
+        VenueError: Only the venue knows its spelling of the symbol, and is out of reach.
+    """
+    with open_bars(db_path) as store, watch_place(store.place):
+        if not _is_changed(store, series, venue):
+            return
+        if venue.history is None:
+            _claim(store, series, venue, _imported_native(series, venue))
+            return
+        with _open_session(venue, series) as history:
+            _claim(store, series, venue, _native(history, series, venue))
+
+
+def _imported_native(series: Series, venue: Venue) -> str:
+    return venue.symbols[series.symbol] or series.symbol
+
+
 def import_file(
     db_path: Path,
     series: Series,
@@ -228,14 +256,14 @@ def import_file(
 
     Raises:
         DataError: It is not a file of 1m bars, or the database cannot be used.
-        ConfigError: The stored bars are in units of another multiplier.
+        ConfigError: The stored bars are of another market or unit than the venue's file has.
     """
     bars = read_file(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watch_place(store.place):
-        claim_native(store, series, _market(series, venue, ""), any_name=True)
+        _claim(store, series, venue, _imported_native(series, venue))
         covered_spans = read_covered_spans(store.query, series, HISTORY)
         overlap = [part for span in covered_spans if (part := span.intersection(bars.span))]
         months = (month for part in overlap for month in by_month(part))

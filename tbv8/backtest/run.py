@@ -11,12 +11,10 @@ from tbv8.backtest.feed import check_held, run_at_once
 from tbv8.config import records
 from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
 from tbv8.results.accounting import Books, to_books
-from tbv8.results.files import write_market, write_run
-from tbv8.results.folder import write_json, write_result
+from tbv8.results.folder import write_result
 from tbv8.results.marks import to_marks
-from tbv8.results.read import read_result
-from tbv8.results.summary import Summary, summarise, to_json
-from tbv8.results.tearsheet.page import tearsheet
+from tbv8.results.summary import Summary, summarise
+from tbv8.results.write import draw_page, write_files
 from tbv8.trading.bars import Bars
 from tbv8.trading.opened import noting_opened
 
@@ -50,18 +48,14 @@ def run_backtest(
         files.update(opened.files())
         return books
 
-    books = {"": account(routing.primary)}
+    accounts = {"primary": account(routing.primary)}
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        books["shadow"] = account(routing.secondary)
+        accounts["shadow"] = account(routing.secondary)
     key = {**inputs, FILES_PART: make_input(files)}
-    summary = summarise(strategy, bars, books[""], books.get("shadow"))
+    summary = summarise(strategy, bars, accounts["primary"], accounts.get("shadow"))
 
     def write(folder: Path) -> None:
-        for name in list(books):  # none is kept for the page, which reads the files
-            write_run(folder / name, books.pop(name))
-        write_market(folder / "market.csv", strategy, bars)
-        write_json(folder / "summary.json", to_json(summary))
-        _draw(folder, strategy, bars, key)
+        write_files(folder, strategy, bars, summary, accounts, inputs=key)
 
     write_result(results_path / strategy.strategy_id, write, inputs=key)
     return summary
@@ -90,12 +84,6 @@ def draw_again(
         for name in manifest.outputs.keys() - {PAGE}:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, new / name)
-        _draw(new, strategy, bars, key)
+        draw_page(new, strategy, bars, inputs=key)
 
     write_result(folder, write, inputs=key)
-
-
-def _draw(folder: Path, strategy: records.Strategy, bars: Bars, key: Mapping[str, Any]) -> None:
-    """Write the page of a result whose other files are there."""
-    result = read_result(folder, strategy=strategy, bars=bars, inputs=key)
-    (folder / PAGE).write_text(tearsheet(result), encoding="utf-8")

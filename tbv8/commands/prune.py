@@ -192,7 +192,10 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
         return 1
     with recorder_lock(project.db_path), progress(f"drop {series}", rows, "rows") as advance:
         drop_series(project.db_path, series, advance=advance)
-    print(f"dropped {rows:,} rows of {series}: `doit backfill` fetches its history anew")
+    venue = project.venues.get(series.venue)
+    is_imported = venue is not None and venue.history is None
+    cure = "`doit import` its file again" if is_imported else "`doit backfill` fetches its history"
+    print(f"dropped {rows:,} rows of {series}: {cure}")
     return 0
 
 

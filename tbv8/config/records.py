@@ -62,6 +62,11 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         return self.own_history or find_history(self.name)
 
     @property
+    def has_files(self) -> bool:
+        """True if its 1m bars come from the user's files: a renamed one is read again."""
+        return self.history is not None and self.history.files is not None
+
+    @property
     def rules(self) -> FetchRules | None:
         """The function that fetches the venue's trading rules; None if it publishes none."""
         return self.own_history.rules if self.own_history else find_rules(self.name)

@@ -112,7 +112,7 @@ class Driver:
         """
         for barred, group in groupby(minutes, key=lambda minute: minute.barred):
             run = list(group)
-            self._session.bar_entries(barred)
+            self._session.block_entries(barred)
             for first in range(0, len(run), _PIECE):
                 piece = run[first : first + _PIECE]
                 bars = replace(self._builder.build(piece), funding=self._payments(rates))
@@ -139,7 +139,7 @@ class Driver:
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
-            self._session.bar_entries(STOPPED)
+            self._session.block_entries(STOPPED)
             self._session.cancel_orders(close=command.close)
             self._cancelled = working - len(self._session.book.working)
 
@@ -171,6 +171,7 @@ class Driver:
             "payment": events.payments,
             "denial": events.denials,
             "halt": events.halts,
+            "end": events.ended,
         }
         return [
             Event(kind, number, _event_ms(record), at_ms, msgspec.json.encode(record).decode())
@@ -185,7 +186,8 @@ class Driver:
     def state(self) -> dict[str, Any]:
         """Return the account after the last minute, with numbers as text.
 
-        `commands` is the number of executed commands, `cancelled` that of orders at the last stop.
+        `working` is the number of orders that are not filled yet, `commands` that of executed
+        commands, `cancelled` that of orders at the last stop.
         """
         book = self._session.book
         events = self._session.events()
@@ -195,6 +197,7 @@ class Driver:
             "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
             "halted_until_ms": book.halted.until_ms if book.halted else None,
             "barred": book.barred,
+            "working": len(book.working),
             "orders": len(events.submitted),
             "fills": len(events.fills),
             "denials": len(events.denials),

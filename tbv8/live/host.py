@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
-from tbv8.live.beginning import begin_session, check_inputs, keep_results
+from tbv8.live.beginning import began_text, begin_session, keep_results
 from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
@@ -31,6 +31,7 @@ from tbv8.live.driver import (
     JournaledSession,
     read_journaled,
 )
+from tbv8.live.inputs import check_inputs
 from tbv8.live.notes import corrected_notes, rate_events
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.reading import read_symbols, to_minutes
@@ -54,7 +55,7 @@ from tbv8.store.sessions import (
 )
 from tbv8.store.ticks import BusyError
 from tbv8.trading.loading import check_params
-from tbv8.trading.opened import Opened, noting_opened
+from tbv8.trading.opened import OpenedFiles, noting_opened
 
 _POLL_S = 0.1
 _ALIVE_S = 1.0
@@ -85,7 +86,7 @@ class _SessionHost:
     """A session and its journal."""
 
     def __init__(
-        self, plan: Plan, environment: HostEnvironment, journal: Journal, opened: Opened
+        self, plan: Plan, environment: HostEnvironment, journal: Journal, opened: OpenedFiles
     ) -> None:
         self._plan, self._environment, self._journal, self._opened = (
             plan,
@@ -117,10 +118,7 @@ class _SessionHost:
             if session is None:
                 return False
             self._session = session
-            since = iso(session.counted_ms)
-            self._environment.send(
-                "began", text=f"session {session.session_id} counts from {since}"
-            )
+            self._environment.send("began", text=began_text(plan, session))
         else:
             check_inputs(stored, plan)
             self._session = stored
@@ -169,7 +167,7 @@ class _SessionHost:
         self._environment.send(
             "replayed",
             text=text if count else "",
-            done_ms=self._driver.done_ms,
+            done_ms=self._driver.done_ms if count else None,
             state=state,
         )
         if self._last_command.do == "stop":

@@ -18,9 +18,9 @@ from tbv8.results.accounting import Books, Position
 from tbv8.results.marks import candles_of, overview
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
-from tbv8.trading.records import ChartLines, Fill, Market
+from tbv8.trading.records import ChartLines, Fill, MarketDecimals
 
-FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name != "trigger")
+FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name not in ("trigger", "tags"))
 POSITION_COLUMNS = Position.__struct_fields__
 _ROWS = 50_000  # of equity.csv, as text in memory at once
 
@@ -82,7 +82,7 @@ def _write_records(
     path: Path,
     columns: Sequence[str],
     records: Sequence[Fill] | Sequence[Position],
-    markets: Mapping[str, Market],
+    markets: Mapping[str, MarketDecimals],
 ) -> None:
     """Write records as rows; decimals have as many places as the market's prices or sizes."""
     read = operator.attrgetter(*columns)
@@ -94,7 +94,7 @@ def _write_records(
     _write_rows(path, columns, rows)
 
 
-def _format_of(column: str, market: Market) -> str:
+def _format_of(column: str, market: MarketDecimals) -> str:
     """Return the format of a column's values."""
     if column in ("quantity", "position"):
         return f".{market.size_decimals}f"

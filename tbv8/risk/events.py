@@ -41,8 +41,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Instructions of an order that matter only when it is sent, in NautilusTrader's words.
 
     `lacks_parent`: its parent is not sent together with it, is of another symbol, or waits for the
-    order itself. `is_repeated`: an order of this id was sent before. `has_waited`: it was requested
-    inside a step, and waited for the close.
+    order itself. `is_repeated`: an order of this id was sent before. `was_deferred`: it was
+    requested during a step, and waited for the close.
     """
 
     type: str = "market"
@@ -55,7 +55,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     has_algorithm: bool = False
     lacks_parent: bool = False
     is_repeated: bool = False
-    has_waited: bool = False
+    was_deferred: bool = False
 
     @property
     def is_stop(self) -> bool:

@@ -67,14 +67,17 @@ def read_native(query: Query, series: Series) -> NativeMarket | None:
     return None
 
 
-def is_changed(stored: NativeMarket | None, configured: NativeMarket) -> bool:
+def is_changed(
+    stored: NativeMarket | None, configured: NativeMarket, *, any_name: bool = False
+) -> bool:
     """Return True if the venue's file names another market or unit than that of stored rows.
 
-    It compares the settings, so `configured` needs no full name: that takes a session.
+    It compares the settings, so `configured` needs no full name: that takes a session. With
+    `any_name` only the unit matters.
     """
     if stored is None:
         return False
-    is_renamed = stored.native != "" and stored.setting != configured.setting
+    is_renamed = not any_name and stored.native != "" and stored.setting != configured.setting
     return is_renamed or stored.multiplier != configured.multiplier
 
 
@@ -111,7 +114,7 @@ def claim_native(
             raise ConfigError(
                 f"its stored rows are of {stored}, and the file has {market} now: write that back, "
                 f"or drop the rows with `doit prune --everything --venue {series.venue} --symbol "
-                f"{series.symbol}`",
+                f"{series.symbol}` and fetch or import them again",
                 path=Path(f"config/venues/{series.venue}.yaml"),
                 key=f"symbols.{series.symbol}",
             )

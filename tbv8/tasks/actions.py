@@ -59,6 +59,13 @@ def fill_series(project: Project, series: Series, spans: Sequence[Span], again: 
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
+def check_stored_market(project: Project, series: Series) -> None:
+    """Refuse stored bars of another market or unit than the venue's file has."""
+    from tbv8.backfill import check_market
+
+    check_market(project.db_path, series, venue=project.venues[series.venue])
+
+
 def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> None:
     """Fetch the missing funding of a series."""
     from tbv8.backfill import backfill
@@ -240,7 +247,7 @@ def run_paper(
     if metrics_port and not metrics_port.isdecimal():
         raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
-    enabled_venues(project.venues.values())  # what the recorder would refuse, again and again
+    recorded = enabled_venues(project.venues.values())  # refuses what no recorder can record
     if strategy.funding != "fixed":
         for plan in plans.values():
             if plan.strategy.funding == "fixed":
@@ -261,7 +268,13 @@ def run_paper(
         title = f"tbv8 {strategy.strategy_id}"
         notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
-    options = WatchOptions(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    options = WatchOptions(
+        root=project.root,
+        for_s=for_s,
+        recorded=tuple(venue.name for venue in recorded),
+        metrics_port=port,
+        notifier=notifier,
+    )
     watch(plans, options)
 
 

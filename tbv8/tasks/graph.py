@@ -23,6 +23,7 @@ from tbv8.tasks.actions import (
     build_timeframe,
     check_new_symbols,
     check_result,
+    check_stored_market,
     check_strategy,
     fill_funding,
     fill_series,
@@ -42,6 +43,7 @@ from tbv8.tasks.states import (
     folder_state,
     funding_state,
     history_reach,
+    market_state,
     result_state,
     series_state,
     symbols_state,
@@ -78,7 +80,7 @@ def migrate(project: Project) -> Task:
 
 
 def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
-    """Yield one subtask per series with wanted history.
+    """Yield one subtask per wanted series: it fetches, or checks bars that cannot be fetched.
 
     With `recheck` each fetches again the minutes that are missing at the venue according to the
     ledger. The symbols of a venue are checked first, so that a misspelt one is found at once.
@@ -109,18 +111,28 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if problem.kind == "venue":
             yield {"basename": _broken_venue(problem.name), **_broken_task(problem)}
     for series in project.wanted:
-        if spans := wanted_history(project, series):
-            venue = project.venues[series.venue]
-            first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
-            task = make_task(
-                partial(fill_series, project, series, spans, recheck),
-                partial(series_state, project, series, spans, recheck),
-                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
-                after=["migrate"],
-            )
-            if venue.history is not None and venue.history.reach:
-                task["meta"]["reach"] = partial(history_reach, series, venue)
-            yield {"name": str(series), **task}
+        yield {"name": str(series), **_backfill(project, series, recheck=recheck)}
+
+
+def _backfill(project: Project, series: Series, *, recheck: bool) -> Task:
+    venue, title = project.venues[series.venue], f"{series.symbol} at {_title(series.venue)}"
+    if not (spans := wanted_history(project, series)):
+        return make_task(
+            partial(check_stored_market, project, series),
+            partial(market_state, project, series),
+            doc=f"1m bars of {title}: imported or recorded, nothing to fetch",
+            after=["migrate"],
+        )
+    first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
+    task = make_task(
+        partial(fill_series, project, series, spans, recheck),
+        partial(series_state, project, series, spans, recheck),
+        doc=f"1m bars of {title}, {Span(first, last)}",
+        after=["migrate"],
+    )
+    if venue.history is not None and venue.history.reach:
+        task["meta"]["reach"] = partial(history_reach, series, venue)
+    return task
 
 
 def fundings(project: Project) -> Iterator[Task]:
@@ -475,8 +487,8 @@ def aggregate_name(series: Series, timeframe: Timeframe) -> str:
 
 
 def _minutes_name(project: Project, series: Series) -> str:
-    """Return the task that fetches the 1m bars of a series; `migrate` for a recorded series."""
-    return f"backfill:{series}" if wanted_history(project, series) else "migrate"
+    """Return the task before the 1m bars of a series; `migrate` if no config asks for them."""
+    return f"backfill:{series}" if series in project.wanted else "migrate"
 
 
 def _class_text(strategy: Strategy) -> str:

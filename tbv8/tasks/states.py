@@ -66,8 +66,7 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
         except DataError as e:  # the action reports it too
             return State((str(e),))
     state = backfill_state(project.db_path, series, spans, files=files)
-    if files is None:
-        state = _of_present_market(project, series, state)
+    state = _of_present_market(project, series, state)
     reasons = state.reasons
     if reasons and source is not None:
         with open_reader(project.db_path) as query:
@@ -82,6 +81,11 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
     return State(reasons, state.parts)
 
 
+def market_state(project: Project, series: Series) -> State:
+    """Return the state of a series that cannot be fetched: stale if it is of another market."""
+    return _of_present_market(project, series, State(()))
+
+
 def _of_present_market(project: Project, series: Series, state: State) -> State:
     """Return a state that is stale if the venue's file has another market for the series now."""
     venue = project.venues[series.venue]
@@ -92,7 +96,7 @@ def _of_present_market(project: Project, series: Series, state: State) -> State:
     )
     with open_reader(project.db_path) as query:
         stored = read_native(query, series)
-    if not is_changed(stored, configured):
+    if not is_changed(stored, configured, any_name=venue.has_files):
         return state
     reason = f"the rows of {series} are of {stored}, config/venues/{venue.name}.yaml has another"
     return State((reason, *state.reasons), state.parts)

@@ -1,4 +1,4 @@
-"""Answers to NautilusTrader's models: price, size and fee of the fill that is due now."""
+"""Price, size and fee of the fill that is due now, for NautilusTrader's fill and fee models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from nautilus_trader.model import OrderStatus, OrderType
 
 from tbv8.trading.orders import Orders
-from tbv8.trading.resting import RestingOrders
+from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of
 
 
@@ -16,7 +16,7 @@ class Answers:
     """The answers of one run.
 
     Attributes:
-        maker: Whether the fill that was answered last is the maker's.
+        maker: True if the last returned fill is a maker's.
     """
 
     def __init__(self, orders: Orders) -> None:
@@ -24,41 +24,43 @@ class Answers:
         self.maker = False
 
     def fill(self, order: Any) -> tuple[int, int] | None:
-        """Return price and size at which an order is filled now; None for "not now"."""
+        """Return price and size of an order's fill now; None if it does not fill now."""
         market = self.markets[order.instrument_id]
         if self.orders.walking is None:
             self.maker = False
             return self._at_close(order, market)
         name, submitted = id_of(order), order.status == OrderStatus.SUBMITTED
-        planned = market.take(name, at_once=submitted) if name in market.working else None
+        planned = market.take_fill(name, early=submitted) if name in market.working else None
         if planned is None:
             return None
         self.maker = planned.maker
         return planned.price, planned.size
 
-    def _at_close(self, order: Any, market: RestingOrders) -> tuple[int, int] | None:
+    def _at_close(self, order: Any, market: SimulatedMarket) -> tuple[int, int] | None:
         units, resting = market.units, market.working.get(id_of(order))
         forced = self.orders.forced.get(id_of(order))
         if forced is not None and forced.price is not None:
-            return forced.price, units.size(order.leaves_qty)
+            return forced.price, units.from_size(order.leaves_qty)
         assert market.last is not None  # orders are refused before the first close
         if resting is None:
             if order.order_type != OrderType.MARKET:
-                return None  # it has ended, and the engine does not know it yet
+                return None  # it has ended, but the engine has yet to process that
             price = units.taker_price(market.last, buy=order.is_buy)
-            return price, units.size(order.leaves_qty)
+            return price, units.from_size(order.leaves_qty)
         if not resting.at_close:
-            return None  # it rests, and the close has touched its price
+            return None  # the close touched its price, which is not enough for a resting order
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
         else:
-            limit, worse = units.price(order.price), min if order.is_buy else max
+            limit, worse = units.from_price(order.price), min if order.is_buy else max
             taken = units.taker_price(market.last, buy=order.is_buy, slipped=False)
             price = worse(taken, limit)
         size = resting.could_fill(market.position)
         return (price, size) if size else None
 
     def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
-        """Return the fee of the fill that was just answered, in USD."""
+        """Return the fee of the last returned fill, in USD."""
         units = self.markets[order.instrument_id].units
-        return units.to_money(units.fee(units.price(price), units.size(quantity), maker=self.maker))
+        return units.to_money(
+            units.fee(units.from_price(price), units.from_size(quantity), maker=self.maker)
+        )

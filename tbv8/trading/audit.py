@@ -1,4 +1,4 @@
-"""After a run: does the engine's own account agree with ours, and did every order pass the gate?"""
+"""Check after a run that every order passed the gate, and that engine and book agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide, Price
 from tbv8.config import records
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Carried, ChartLines, Market, Run
+from tbv8.trading.records import Carried, ChartLines, MarketDecimals, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.terms import id_of
 
@@ -21,7 +21,7 @@ _CENT = Decimal("0.01")
 
 
 def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
-    """Return the orders of the engine, first sent first, once nothing is wrong with them.
+    """Check the engine's orders and account, and return the orders in the order of sending.
 
     Raises:
         StrategyError: An order went past the gate, or the cache was changed.
@@ -33,20 +33,21 @@ def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
             raise orders.past_limits(id_of(order))
         if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"{orders.numbers[id_of(order)]} was never answered: {order}")
-    if len(engine_orders) != len(orders.numbers) - len(orders.held) - len(orders.dropped):
-        raise _changed(orders, "the cache was emptied in the run: leave it as it is")
+    unsent = len(orders.unsent_children) + len(orders.dropped)
+    if len(engine_orders) != len(orders.numbers) - unsent:
+        raise _error(orders, "the cache was emptied in the run: leave it as it is")
     engine_orders.sort(key=lambda order: int(orders.numbers[id_of(order)][2:]))
     _take_last_fills(engine_orders, reports)
     _check_account(engine, orders)
     return engine_orders
 
 
-def _changed(orders: Orders, problem: str) -> StrategyError:
+def _error(orders: Orders, problem: str) -> StrategyError:
     return StrategyError(f"{orders.strategy_id}: {problem}")
 
 
 def _take_last_fills(engine_orders: Sequence[Any], reports: Reports) -> None:
-    """Book what was filled after the strategy had stopped, when no callback reports it."""
+    """Book fills after the strategy's stop: no callback reports these."""
     orders = reports.orders
     booked = Counter(fill.order_id for fill in orders.fills)
     for order in engine_orders:
@@ -54,7 +55,7 @@ def _take_last_fills(engine_orders: Sequence[Any], reports: Reports) -> None:
             fills = [event for event in order.events() if isinstance(event, OrderFilled)]
             for event in fills[booked[orders.numbers[id_of(order)]] :]:
                 if event.ts_event < orders.step_ns:
-                    raise _changed(
+                    raise _error(
                         orders,
                         "its fills are not those that the venue made (a callback was changed in "
                         "the run): leave them as they are",
@@ -67,7 +68,7 @@ def _check_account(engine: BacktestEngine, orders: Orders) -> None:
     instruments = [market.instrument for market in orders.markets.values()]
     account: Any = engine.cache.account_for_venue(instruments[0].id.venue)
     if account is None:
-        raise _changed(orders, "the cache was emptied in the run: leave it as it is")
+        raise _error(orders, "the cache was emptied in the run: leave it as it is")
     equity = account.balance_total(instruments[0].quote_currency).as_decimal()
     positions = dict.fromkeys(orders.book.positions, Decimal(0))
     for position in engine.cache.positions_open():
@@ -78,7 +79,7 @@ def _check_account(engine: BacktestEngine, orders: Orders) -> None:
         quantity = position.quantity.as_decimal()
         positions[market.symbol] += quantity if position.side == PositionSide.LONG else -quantity
     if positions != orders.book.positions:
-        raise _changed(
+        raise _error(
             orders,
             "its positions are not those that the venue made (the cache or the callbacks were "
             "changed): leave them as they are",
@@ -95,7 +96,7 @@ def collect(
     carried: Carried | None,
     lines: ChartLines | None,
 ) -> Run:
-    """Return a session's run after comparing every book with the engine's."""
+    """Return a session's run."""
     book = orders.book
     since_ms = carried.ts_ms if carried else 0
     counted = [
@@ -106,11 +107,11 @@ def collect(
     statuses = Counter(order.status.name.lower() for order in counted)
     statuses["denied"] += len(book.denials)
     statuses["canceled"] += len(orders.dropped)
-    statuses["waiting for a parent"] += len(orders.held)
+    statuses["waiting for a parent"] += len(orders.unsent_children)
     return Run(
         venue=venue,
         markets=tuple(
-            Market(
+            MarketDecimals(
                 symbol=market.symbol,
                 price_decimals=market.units.price_decimals,
                 size_decimals=market.units.size_decimals,
@@ -127,19 +128,9 @@ def collect(
         denials=tuple(book.denials),
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),
-        tags=_tags(orders, engine_orders),
+        tags={fill.order_id: fill.tags for fill in orders.fills if fill.tags},
         chart_lines=lines,
     )
-
-
-def _tags(orders: Orders, engine_orders: Sequence[Any]) -> dict[str, str]:
-    """Return the tags of filled orders by order_id, those of halts and stops among them."""
-    filled = {fill.order_id for fill in orders.fills}
-    tags = {orders.numbers[name]: forced.tag for name, forced in orders.forced.items()}
-    tags |= {
-        orders.numbers[id_of(order)]: ", ".join(order.tags) for order in engine_orders if order.tags
-    }
-    return {number: text for number, text in tags.items() if number in filled}
 
 
 def _is_refused(order: Any) -> bool:

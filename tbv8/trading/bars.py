@@ -13,11 +13,11 @@ class Bars(msgspec.Struct, frozen=True):
     """Tables of bars, as the store has them, in the order of time.
 
     Attributes:
-        shown: What the strategy sees, by symbol and timeframe.
-        steps: By which orders are matched, by symbol: 1-minute bars with detail, else the bars of
-            the main timeframe.
-        funding: What is charged, by the venue whose rules hold and by symbol; a symbol without any
-            is charged the fixed rate of its instrument.
+        shown: The bars that the strategy gets, by symbol and timeframe.
+        steps: The bars that orders are matched with, by symbol: 1-minute bars with detail, else
+            the bars of the main timeframe.
+        funding: The payments, by the venue of the run and by symbol; a symbol without any is
+            charged the fixed rate of its instrument.
     """
 
     shown: dict[tuple[str, Timeframe], pa.Table]

@@ -1,7 +1,7 @@
-"""A strategy's callbacks in a run: what they raise is caught, since the engine only logs it.
+"""Wrap a strategy's callbacks to catch their exceptions, which the engine would only log.
 
-Callbacks are its `on_...` methods, and what it gives its clock for timers. They run in a decimal
-context of the strategy's own: what it sets there rounds nothing of ours.
+Callbacks are its `on_...` methods and the functions that it gives its clock for timers. They run in
+a decimal context of their own, so that a strategy's rounding does not change tbv8's.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Caught(msgspec.Struct, frozen=True):
 class Callbacks:
     """The callbacks of one strategy, wrapped.
 
-    They become properties of the strategy's class, which must be this strategy's alone: what is
-    assigned to `self.on_bar` and the like would be called in their place, unguarded.
+    They become properties of the strategy's class, so that an assignment to `self.on_bar` cannot
+    replace them. No other strategy may use that class.
 
     Args:
         loaded: The strategy.
-        hooks: What runs before single callbacks, by name.
-        after: What runs after each callback.
-        behind: What runs after single callbacks, by name, as if it were theirs.
+        hooks: Functions to run before single callbacks, by name.
+        after: A function to run after each callback.
+        followers: Functions to run after single callbacks, by name, as a part of them.
     """
 
     def __init__(
@@ -50,44 +50,44 @@ class Callbacks:
         loaded: Strategy,
         hooks: Mapping[str, Callable[..., Any]],
         after: Callable[[], None],
-        behind: Mapping[str, Callable[..., Any]] | None = None,
+        followers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.caught: Caught | None = None
-        self.has_timers = False  # whether the strategy ever set one
+        self.has_timers = False  # True once the strategy has set one
         self._loaded = loaded
         self._after = after
-        self._variables = copy_context()  # among them its decimal context; no other keeps a call
+        self._variables = copy_context()  # with its decimal context
         self._variables.run(setcontext, Context())
         self._is_inside = False
         assigned = vars(loaded)
-        own = {
+        methods = {
             name: getattr(loaded, name)
             for name in dir(loaded)
             if name.startswith("on_") and callable(getattr(loaded, name))
             if name in assigned or getattr(type(loaded), name) is not getattr(Strategy, name, None)
         }
-        behind = behind or {}
+        followers = followers or {}
         self._wrapped = {
-            name: self._around(name, own.get(name), hooks.get(name), behind.get(name))
-            for name in own.keys() | hooks.keys() | behind.keys()
+            name: self._wrap(name, methods.get(name), hooks.get(name), followers.get(name))
+            for name in methods.keys() | hooks.keys() | followers.keys()
         }
         for name in self._wrapped:
             setattr(type(loaded), name, self._property(name))
 
     def release(self) -> None:
-        """Forget the strategy, what it holds and what it raised; no callback may come after it."""
+        """Drop the strategy, its attributes and its error; no callback may run afterwards."""
         vars(self._loaded).clear()  # it may hold itself
         self._wrapped.clear()
         self.caught = None
         del self._loaded
 
-    def call(self, own: Callable[..., Any], *args: Any) -> Any:
-        """Call what is the strategy's, in its own decimal context."""
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function of the strategy in the strategy's decimal context."""
         if self._is_inside:
-            return own(*args)
+            return function(*args)
         self._is_inside = True
         try:
-            return self._variables.run(own, *args)
+            return self._variables.run(function, *args)
         finally:
             self._is_inside = False
 
@@ -104,20 +104,20 @@ class Callbacks:
 
         return property(lambda _strategy: self._wrapped[name], refuse)
 
-    def _around(
+    def _wrap(
         self,
         name: str,
-        own: Callable[..., Any] | None,
+        method: Callable[..., Any] | None,
         hook: Callable[..., Any] | None,
-        behind: Callable[..., Any] | None,
+        follower: Callable[..., Any] | None,
     ) -> Callable[..., Any]:
         after, fail, run_in_context = self._after, self.fail, self._variables.run
 
         def follow(*args: Any) -> Any:
-            result = own(*args) if own is not None else None
+            result = method(*args) if method is not None else None
             after()
-            if behind is not None:
-                behind(*args)
+            if follower is not None:
+                follower(*args)
             return result
 
         def run(*args: Any) -> Any:  # as `call`, without one more call: this runs at each bar
@@ -139,12 +139,12 @@ class Callbacks:
 
 
 def _skip(*_args: Any) -> None:
-    """Stand for every callback once one has raised."""
+    """Replace every callback after one has raised."""
 
 
 @contextmanager
 def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
-    """Inside of the block, keep clocks from being set, and catch what timers' callbacks raise.
+    """Refuse `clock.set_time` within the block, and catch exceptions of timers' callbacks.
 
     A strategy's clock is the engine's, which moves it by itself. Set forward, the engine's next
     step panics and aborts the process; set back, what follows is dated wrongly.
@@ -152,7 +152,7 @@ def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
 
     def set_time(_clock: Clock, _to_time_ns: int) -> None:
         raise RuntimeError(
-            "clock.set_time() in a run: the bars move the clock; to be called at a later time, use "
+            "clock.set_time() in a run: the bars move the clock; for a call at a later time, use "
             "set_time_alert_ns() or set_timer_ns()"
         )
 
@@ -165,19 +165,19 @@ def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
 
         return run if callable(callback) else callback
 
-    def catching(own: Callable[..., None]) -> Callable[..., None]:
+    def catching(method: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
             callbacks.has_timers = True
-            own(*map(caught, args), **{name: caught(value) for name, value in options.items()})
+            method(*map(caught, args), **{name: caught(value) for name, value in options.items()})
 
         return call
 
     before = {name: getattr(Clock, name) for name in ("set_time", *_TIMERS)}
-    guarded = {name: catching(own) for name, own in before.items()} | {"set_time": set_time}
+    guarded = {name: catching(method) for name, method in before.items()} | {"set_time": set_time}
     try:
         for name, method in guarded.items():
             setattr(Clock, name, method)
         yield
     finally:
-        for name, own in before.items():
-            setattr(Clock, name, own)
+        for name, method in before.items():
+            setattr(Clock, name, method)

@@ -1,4 +1,4 @@
-"""The lines that a strategy names for the price chart: one value for each bar of its timeframe."""
+"""The lines of a strategy in the price chart: a value for each bar of its timeframe."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _GAP = float("nan")
 
 
 class LineLog:
-    """The values of a strategy's `chart_lines`, read behind `on_bar`.
+    """The values of a strategy's `chart_lines`, read after `on_bar`.
 
     Args:
-        strategy: Its config.
-        loaded: The strategy itself.
-        bar_types: Those of its bars, by symbol and timeframe.
+        strategy: The strategy's config.
+        loaded: The strategy.
+        bar_types: The types of its bars, by symbol and timeframe.
     """
 
     def __init__(
@@ -37,7 +37,9 @@ class LineLog:
         self._strategy_id, self._loaded = strategy.strategy_id, loaded
         self._bar_type = bar_types[strategy.symbol, strategy.timeframe]
         self._is_only = len(bar_types) == 1
-        self._read: list[tuple[Callable[[float], None], Callable[[], float | None]]] | None = None
+        self._columns: list[tuple[Callable[[float], None], Callable[[], float | None]]] | None = (
+            None
+        )
         self._closes_ms = array("q")
         self._values: dict[str, array[float]] = {}
 
@@ -45,11 +47,11 @@ class LineLog:
         """Read the lines at a bar's close; a line without a value yet has a gap."""
         if not self._is_only and bar.bar_type != self._bar_type:
             return
-        if self._read is None:
-            self._read = self._readers()
-        if self._read:
+        if self._columns is None:
+            self._columns = self._open_columns()
+        if self._columns:
             self._closes_ms.append(bar.ts_event // _NS)
-            for append, read in self._read:
+            for append, read in self._columns:
                 value = read()
                 append(_GAP if value is None else float(value))
 
@@ -61,14 +63,14 @@ class LineLog:
         values = {name: column[first:] for name, column in self._values.items()}
         return ChartLines(closes_ms=self._closes_ms[first:], values=values)
 
-    def _readers(self) -> list[tuple[Callable[[float], None], Callable[[], float | None]]]:
-        """Return the store of each line's values, and its reader."""
+    def _open_columns(self) -> list[tuple[Callable[[float], None], Callable[[], float | None]]]:
+        """Return two functions per line: one that appends a value, one that reads it."""
         named = getattr(self._loaded, "chart_lines", {})
         if not isinstance(named, Mapping):
             raise self._error(f"is {named!r}: write a dict of names and indicators")
-        read = {str(name): self._reader(name, source) for name, source in named.items()}
-        self._values = {name: array("d") for name in read}
-        return [(self._values[name].append, reader) for name, reader in read.items()]
+        readers = {str(name): self._reader(name, source) for name, source in named.items()}
+        self._values = {name: array("d") for name in readers}
+        return [(self._values[name].append, reader) for name, reader in readers.items()]
 
     def _reader(self, name: Any, source: Any) -> Callable[[], float | None]:
         if not isinstance(name, str) or not name.isprintable() or name in ("", "ts_ms"):
@@ -83,5 +85,5 @@ class LineLog:
             "arguments that returns a number or None"
         )
 
-    def _error(self, what: str) -> StrategyError:
-        return StrategyError(f"{self._strategy_id}: self.chart_lines {what}")
+    def _error(self, problem: str) -> StrategyError:
+        return StrategyError(f"{self._strategy_id}: self.chart_lines {problem}")

@@ -1,8 +1,8 @@
 """Funding of a session: times and rates, from a venue's payments or from a fixed rate.
 
 A venue publishes a payment seconds after its full hour, so a live session (`AwaitedRates`) keeps
-what was held then, and books the payment once it is known: of the same amount as a backtest, but
-later.
+the position of that hour and books the payment once it is published: the same amount as in a
+backtest, but later.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from tbv8.risk.events import NEVER_MS
 
 
 class Charged(msgspec.Struct, frozen=True, kw_only=True):
-    """The payments of one symbol, by time: columns of one length.
+    """The funding payments of one symbol, by time, in columns of one length.
 
     Attributes:
         times_ms: The full hours of the payments.
-        rates: The fractions of the notional that a long position pays then.
-        hours: The hours before each for which it pays.
-        venues: Whose payment it is.
-        booked_ms: When a live session books each, at its hour or later; empty in a backtest.
+        rates: The fraction of the notional that a long position pays.
+        hours: The number of hours that each payment is for.
+        venues: The venue of each payment.
+        booked_ms: The time at which a live session books each, at its hour or later; empty in a
+            backtest.
     """
 
     times_ms: list[int] = []
@@ -39,13 +40,13 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, payments: Iterable[tuple[int, Decimal, int, str, int]]) -> Charged:
-        """Return payments in any order, each with a value of every column, by time."""
-        columns: list[list[Any]] = [list(few) for few in zip(*sorted(payments), strict=True)]
+        """Return the columns of payments, given as rows in any order."""
+        columns: list[list[Any]] = [list(column) for column in zip(*sorted(payments), strict=True)]
         return cls(**dict(zip(cls.__struct_fields__, columns, strict=True))) if columns else cls()
 
     @property
     def rows(self) -> Iterator[tuple[int, Decimal, int, str, int]]:
-        """The payments of a live session, one by one."""
+        """The payments of a live session as rows."""
         return zip(self.times_ms, self.rates, self.hours, self.venues, self.booked_ms, strict=True)
 
     def within(self, span: Span) -> Charged:
@@ -78,8 +79,8 @@ class Holding(msgspec.Struct, frozen=True):
     price: Decimal | None
 
 
-class Due(msgspec.Struct, frozen=True):
-    """A payment to book: its full hour, its rate and interval, and what was held at that hour."""
+class DuePayment(msgspec.Struct, frozen=True):
+    """A payment to book: its full hour, rate and interval, and the position at that hour."""
 
     hour_ms: int
     rate: Decimal
@@ -93,12 +94,12 @@ class Rates(Protocol):
     def due_after(self, ts_ms: int) -> int:
         """Return the first time after `ts_ms` to call `due_at`; NEVER_MS where none is known."""
 
-    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
-        """Return the payments to book at a time, at which `held` is held."""
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[DuePayment]:
+        """Return the payments to book at a time, from the position at that time."""
 
 
 class FixedRates(msgspec.Struct, frozen=True):
-    """The same rate for ever, every so many hours from 00:00 UTC on."""
+    """A constant rate, paid every `hours` hours from 00:00 UTC on."""
 
     rate_8h: Decimal
     hours: int
@@ -107,9 +108,9 @@ class FixedRates(msgspec.Struct, frozen=True):
         """Return the first time of a payment after `ts_ms`."""
         return next_funding(ts_ms, self.hours) if self.rate_8h else NEVER_MS
 
-    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
-        """Return the payment of that hour: its share of the eight hours."""
-        return [Due(ts_ms, fixed_rate(self.rate_8h, self.hours), self.hours, holding)]
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[DuePayment]:
+        """Return the payment of that hour, with the share of the eight-hour rate."""
+        return [DuePayment(ts_ms, fixed_rate(self.rate_8h, self.hours), self.hours, holding)]
 
 
 class PaidRates:
@@ -120,7 +121,7 @@ class PaidRates:
         self._payments: list[tuple[Decimal, int]] = []
 
     def extend(self, charged: Charged) -> None:
-        """Take the payments behind those that are known."""
+        """Add the payments after the last known one."""
         known_ms = self._times_ms[-1] if self._times_ms else -1
         first = bisect_right(charged.times_ms, known_ms)
         self._times_ms += charged.times_ms[first:]
@@ -128,19 +129,19 @@ class PaidRates:
 
     def due_after(self, ts_ms: int) -> int:
         """Return the first time of a payment after `ts_ms`; NEVER_MS where none is known."""
-        at = bisect_right(self._times_ms, ts_ms)
-        return self._times_ms[at] if at < len(self._times_ms) else NEVER_MS
+        index = bisect_right(self._times_ms, ts_ms)
+        return self._times_ms[index] if index < len(self._times_ms) else NEVER_MS
 
-    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[DuePayment]:
         """Return the payment of that hour."""
         rate, hours = self._payments[bisect_right(self._times_ms, ts_ms) - 1]
-        return [Due(ts_ms, rate, hours, holding)]
+        return [DuePayment(ts_ms, rate, hours, holding)]
 
 
 class AwaitedRates:
     """The payments of a venue, each booked as soon as a live session knows it.
 
-    At each full hour what is held is kept until the payment that covers the hour has come.
+    The position at each full hour is kept until the payment for that hour is known.
     """
 
     def __init__(self) -> None:
@@ -148,7 +149,7 @@ class AwaitedRates:
         self._holdings: dict[int, Holding] = {}
 
     def extend(self, charged: Charged) -> None:
-        """Take payments that are booked after all that were taken before."""
+        """Add payments that are booked after all earlier ones."""
         columns = charged.booked_ms, charged.times_ms, charged.rates, charged.hours
         self._bookings.extend(sorted(zip(*columns, strict=True)))
 
@@ -159,15 +160,15 @@ class AwaitedRates:
             (min(hour_ms, booking[0]) for booking in self._bookings if booking[0] > ts_ms), hour_ms
         )
 
-    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
-        """Return the payments that are booked at a time, each of what was held at its own hour."""
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[DuePayment]:
+        """Return the payments to book at a time, each with the position at its own hour."""
         if ts_ms % HOUR_MS == 0 and holding.position:
             self._holdings[ts_ms] = holding
-        found: list[Due] = []
+        found: list[DuePayment] = []
         while self._bookings and self._bookings[0][0] <= ts_ms:
             _, hour_ms, rate, hours = self._bookings.popleft()
             then = self._holdings.get(hour_ms, Holding(Decimal(0), None))
-            found.append(Due(hour_ms, rate, hours, then))
+            found.append(DuePayment(hour_ms, rate, hours, then))
             for paid_ms in range(hour_ms - (hours - 1) * HOUR_MS, hour_ms + 1, HOUR_MS):
                 self._holdings.pop(paid_ms, None)
         return found

@@ -1,8 +1,8 @@
-"""The gate between a strategy and the engine: when a request counts, and whether it may go.
+"""The gate between a strategy and the engine: it checks each request, and sets when it counts.
 
-Everything that reaches the venue passes: closing a position, too, is an order of the strategy. A
-request counts at the close of a step. One that is made while a step is under way (from a timer, or
-on a fill inside of it) waits for the close, in the order of asking.
+Every request passes it, also the order that closes a position. A request counts at the close of a
+step. One made during a step (by a timer, or on a fill inside of it) is deferred to the close, in
+the order of the requests.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 from nautilus_trader.model import InstrumentId
 
 from tbv8.risk.events import EXACT, Breach, Order
-from tbv8.trading.orders import Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import SubmittedOrder
-from tbv8.trading.resting import KINDS, RestingOrders
+from tbv8.trading.simulated_market import KINDS, SimulatedMarket
 from tbv8.trading.terms import (
     AT_ONCE,
     as_changed,
@@ -42,99 +42,99 @@ class Gate:
     """The requests of one run's strategy.
 
     Attributes:
-        orders: The run's.
-        subscribed: Whether the strategy subscribed to any bars.
-        waiting: Requests that wait for a close of their symbol, in the order of asking.
+        orders: The run's orders.
+        subscribed: True if the strategy subscribed to any bars.
+        deferred: Requests deferred to a close of their symbol, in order.
     """
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
         self.subscribed = False
-        self.waiting: list[tuple[RestingOrders, Callable[[], None]]] = []
-        self._requested: dict[str, RestingOrders] = {}  # by the ids of orders
-        self._is_late = False  # the request that counts now was made inside of the step
+        self.deferred: list[tuple[SimulatedMarket, Callable[[], None]]] = []
+        self._requested: dict[str, SimulatedMarket] = {}  # by the ids of orders
+        self._is_deferred = False  # True while a deferred request is run
 
-    # When.
+    # Times of requests.
 
-    def market(self, instrument_id: InstrumentId) -> RestingOrders:
-        """Return an instrument's symbol.
+    def market(self, instrument_id: InstrumentId) -> SimulatedMarket:
+        """Return the market of an instrument.
 
         Raises:
-            ValueError: The run has none.
+            ValueError: The run has no such instrument.
         """
         markets = self.orders.markets
         if instrument_id not in markets:
             booked = ", ".join(map(str, markets))
             raise ValueError(
-                f"no instrument {instrument_id} in this run: there are {booked}; declare more with "
+                f"no instrument {instrument_id} in this run, only {booked}; declare more with "
                 "`symbols` in the strategy's YAML"
             )
         return markets[instrument_id]
 
-    def ask(self, market: RestingOrders | None, request: Callable[[], None]) -> None:
-        """Let a request count now, or at the close of its symbol's step that is under way."""
+    def run_or_defer(self, market: SimulatedMarket | None, request: Callable[[], None]) -> None:
+        """Run a request now, or at the next close if its symbol's step is in progress."""
         if market is None or market.last is None or market.closed_ns == self.orders.clock_ns():
             request()
         else:
-            self.waiting.append((market, request))
+            self.deferred.append((market, request))
 
-    def has_waiting(self, markets: Collection[RestingOrders]) -> bool:
-        """Return True if requests wait for a close of one of these symbols."""
-        return any(market in markets for market, _ in self.waiting)
+    def has_deferred(self, markets: Collection[SimulatedMarket]) -> bool:
+        """Return True if a request is deferred to a close of one of these symbols."""
+        return any(market in markets for market, _ in self.deferred)
 
-    def count_next(self, markets: Collection[RestingOrders]) -> None:
-        """Let the first request count that waits for a close of one of these symbols."""
-        place = next(at for at, (market, _) in enumerate(self.waiting) if market in markets)
-        _, request = self.waiting.pop(place)
-        self._is_late = True
+    def run_next(self, markets: Collection[SimulatedMarket]) -> None:
+        """Run the first request that is deferred to a close of one of these symbols."""
+        index = next(n for n, (market, _) in enumerate(self.deferred) if market in markets)
+        _, request = self.deferred.pop(index)
+        self._is_deferred = True
         request()
-        self._is_late = False
+        self._is_deferred = False
         self.orders.deliver_events()
 
-    # To submit.
+    # Submitting.
 
     def submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
-        """Let all orders go, or deny all; a turning order may go in part.
+        """Send all orders of a request, or deny all; of a turning order a part may be sent.
 
         Args:
-            orders: Of one request; more than one is a list, which goes whole.
-            send: Hands the orders, as the engine may have them, to NautilusTrader.
+            orders: The orders of one request: one, or those of an order list.
+            send: Sends orders to NautilusTrader, in the form that is safe for the engine.
         """
         markets = [self.market(order.instrument_id) for order in orders]
         self._requested.update(zip(map(id_of, orders), markets, strict=True))
         if orders:
-            self.ask(markets[0], lambda: self._submit(orders, send))
+            self.run_or_defer(markets[0], lambda: self._submit(orders, send))
 
     def _submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
         with localcontext(EXACT):  # the strategy may have set another
-            now = self._admitted(orders)
-        if now:
-            send(now)
+            copies = self._admit_all(orders)
+        if copies:
+            send(copies)
 
-    def _admitted(self, orders: Sequence[Any]) -> list[Any]:
-        """Book the orders of a request; return those that go to the engine now, as it has them."""
+    def _admit_all(self, orders: Sequence[Any]) -> list[Any]:
+        """Book the orders of a request; return the copies that the engine gets now."""
         self.orders.set_prices()
         admitted: dict[str, Order] = {}
         for order in orders:
             risk_order = self._admit(order, orders, admitted)
             if isinstance(risk_order, Breach):
-                for each in orders:
-                    self.orders.deny(each, risk_order)
+                self.orders.deny(orders, order, risk_order)
                 return []
             admitted[id_of(order)] = risk_order
-        copies = [self._pass(order, admitted[id_of(order)]) for order in orders]
-        self.orders.held.update((id_of(c), c) for c in copies if admitted[id_of(c)].parent)
-        return [copy for copy in copies if id_of(copy) not in self.orders.held]
+        copies = [self._book(order, admitted[id_of(order)]) for order in orders]
+        children = {id_of(copy): copy for copy in copies if admitted[id_of(copy)].parent}
+        self.orders.unsent_children |= children
+        return [copy for copy in copies if id_of(copy) not in children]
 
     def _admit(
         self, order: Any, orders: Sequence[Any], admitted: Mapping[str, Order]
     ) -> Order | Breach:
-        """Return an order as it may go, or the rule that denies it.
+        """Return an order with the size that may be sent, or the rule that denies it.
 
         Args:
-            order: One of the request.
-            orders: All of the request; a child among them waits for its parent.
-            admitted: Those of them that may go.
+            order: One order of the request.
+            orders: All orders of the request; a child among them waits for its parent.
+            admitted: The orders of the request that were admitted before.
         """
         book, name = self.orders.book, id_of(order)
         risk_order = to_order(order, self.orders.markets[order.instrument_id].symbol)
@@ -143,7 +143,7 @@ class Gate:
             now_ns=self.orders.step_ns,
             lacks_parent=lacks_parent(order, orders),
             is_repeated=name in self.orders.submitted or name in admitted,
-            has_waited=self._is_late,
+            was_deferred=self._is_deferred,
         )
         trigger = getattr(order, "trigger_price", None)
         breach = book.check(
@@ -163,37 +163,40 @@ class Gate:
             risk_order, change=closing.copy_sign(risk_order.change), reduce_only=True
         )
 
-    def _pass(self, order: Any, risk_order: Order) -> Any:
-        """Book an order that goes to the venue; return it as the engine may have it."""
+    def _book(self, order: Any, risk_order: Order) -> Any:
+        """Book an order that is sent to the venue; return the copy for the engine."""
         market, name = self.orders.markets[order.instrument_id], id_of(order)
-        self.orders.submitted[name] = SubmittedOrder(
-            ts_ms=self.orders.step_ns // _NS,
-            symbol=market.symbol,
-            side=side(order.is_buy),
-            type=order.order_type.name.lower(),
-            quantity=order.quantity.as_decimal(),
-            prices=risk_order.prices,
-        )
         if risk_order.reduce_only and order.time_in_force in AT_ONCE:
-            held = abs(self.orders.book.expected(market.symbol))
-            change = min(abs(risk_order.change), held).copy_sign(risk_order.change)
+            position = abs(self.orders.book.expected(market.symbol))
+            change = min(abs(risk_order.change), position).copy_sign(risk_order.change)
             risk_order = msgspec.structs.replace(risk_order, change=change)
         ends_ns = end_ns(order, self.orders.step_ns)
         copy = to_engine(
             order, risk_order, size_decimals=market.units.size_decimals, ends_ns=ends_ns
         )
         sequence = self.orders.add(name, risk_order)
+        self.orders.submitted[name] = SubmittedOrder(
+            ts_ms=self.orders.step_ns // _NS,
+            order_id=self.orders.numbers[name],
+            symbol=market.symbol,
+            side=side(order.is_buy),
+            type=order.order_type.name.lower(),
+            quantity=order.quantity.as_decimal(),
+            prices=risk_order.prices,
+            tags=", ".join(order.tags or ()),
+            waits=risk_order.parent is not None,
+        )
         if order.order_type in KINDS:
             market.add(order, risk_order, sequence=sequence, ends_ns=ends_ns)
             market.meet_close(name)
         return copy
 
-    # To change and cancel.
+    # Changing and cancelling.
 
     def modify(self, updates: Sequence[Update], send: Callable[[], None]) -> None:
-        """Let all changes of working orders go, or deny all."""
+        """Send all changes of working orders, or deny all."""
         market = self._requested.get(updates[0][0].value) if updates else None
-        self.ask(market, lambda: self._modify(updates, send))
+        self.run_or_defer(market, lambda: self._modify(updates, send))
 
     def _modify(self, updates: Sequence[Update], send: Callable[[], None]) -> None:
         with localcontext(EXACT):
@@ -202,13 +205,15 @@ class Gate:
             send()
 
     def _change(self, updates: Sequence[Update]) -> bool:
-        """Book changes that may go; tell whether the engine is to be sent them."""
+        """Book admitted changes; return True if the engine must get them."""
         orders = self.orders
         orders.set_prices()
         changed: dict[str, Order] = {}
         for client_order_id, quantity, price, trigger_price in updates:
             name = client_order_id.value
-            order: Any = orders.held.get(name) or orders.loaded.cache.order(client_order_id)
+            order: Any = orders.unsent_children.get(name) or orders.loaded.cache.order(
+                client_order_id
+            )
             booked = orders.book.working.get(name)
             if order is None or order.is_closed or booked is None:
                 return False
@@ -233,36 +238,36 @@ class Gate:
                 orders.list_denial(order, breach)
                 return False
             changed[name] = risk_order
-            if name in orders.held:
-                self._change_held(order, risk_order, quantity, price, trigger_price)
+            if name in orders.unsent_children:
+                self._change_unsent(order, risk_order, quantity, price, trigger_price)
         for name, risk_order in changed.items():
             orders.note_change(name, abs(risk_order.change), risk_order.prices)
-        sent = changed.keys() - orders.held.keys()
+        sent = changed.keys() - orders.unsent_children.keys()
         for name in sent:
             orders.changes[name].append("strategy")
         return bool(sent)
 
-    def _change_held(
+    def _change_unsent(
         self, order: Any, risk_order: Order, quantity: Any, price: Any, trigger_price: Any
     ) -> None:
-        """Change an order that waits for its parent, of which the engine does not know yet."""
+        """Change a child that waits for its parent, which the engine has not got yet."""
         new_values = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
         changes = {key: str(value) for key, value in new_values.items() if value is not None}
         copy = with_changes(order, changes)
-        self.orders.held[id_of(order)] = copy
+        self.orders.unsent_children[id_of(order)] = copy
         self.orders.take_over(copy, risk_order)
 
     def cancel(self, client_order_id: Any, send: Callable[[], None]) -> None:
-        """Let an order be cancelled, unless it has ended."""
+        """Cancel an order, unless it has ended."""
         market = self._requested.get(client_order_id.value)
-        self.ask(market, lambda: self._cancel(client_order_id, send))
+        self.run_or_defer(market, lambda: self._cancel(client_order_id, send))
 
     def _cancel(self, client_order_id: Any, send: Callable[[], None]) -> None:
         name, order = client_order_id.value, self.orders.loaded.cache.order(client_order_id)
-        is_held = name in self.orders.held
-        if is_held or (order is not None and not order.is_closed):
+        is_unsent = name in self.orders.unsent_children
+        if is_unsent or (order is not None and not order.is_closed):
             self.orders.note_change(name, Decimal(0))
-            if is_held:
-                self.orders.drop(name)
+            if is_unsent:
+                self.orders.drop(name, BY_STRATEGY)
             else:
                 send()

@@ -22,8 +22,8 @@ def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
     """Return a base class whose order methods ask the gate before they reach the engine.
 
     Args:
-        gate: The run's own.
-        bar_types: What may be subscribed to, beside bars that NautilusTrader builds from it.
+        gate: The run's gate.
+        bar_types: The bars to subscribe to; NautilusTrader may build others from them.
     """
     methods = {method.__name__: _method(method, gate) for method in _ORDER_METHODS}
     for name in dir(Strategy):
@@ -104,7 +104,7 @@ def cancel_all_orders(
     gate: Gate, strategy: Any, instrument_id: Any, *args: Any, **options: Any
 ) -> None:
     """Cancel all orders of an instrument, or those of one side."""
-    gate.ask(
+    gate.run_or_defer(
         gate.market(instrument_id),
         lambda: Strategy.cancel_all_orders(strategy, instrument_id, *args, **options),
     )
@@ -163,9 +163,9 @@ def _subscribe_bars(gate: Gate, bar_types: Collection[BarType]) -> Callable[...,
         if bar_type.is_internally_aggregated():
             source_type = bar_type.composite() if bar_type.is_composite() else None
         if source_type not in bar_types:
-            names = ", ".join(str(each) for each in bar_types)
+            names = ", ".join(map(str, bar_types))
             raise ValueError(
-                f"no bars {bar_type} in this run: there are {names}; declare more with "
+                f"no bars {bar_type} in this run, only {names}; declare more with "
                 "`symbols` and `bars` in the strategy's YAML"
             )
         gate.subscribed = True
@@ -177,8 +177,8 @@ def _subscribe_bars(gate: Gate, bar_types: Collection[BarType]) -> Callable[...,
 def _not_served(name: str) -> Callable[..., None]:
     def refuse(_strategy: Any, *_args: Any, **_options: Any) -> None:
         raise ValueError(
-            f"{name}: a session has bars alone, from its first on; use subscribe_bars and keep "
-            "what is needed"
+            f"{name}: a run has only bars, and none before its first: use subscribe_bars, and "
+            "keep the bars that are needed"
         )
 
     return refuse

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while the engine runs: it would take their exception for a callback's."""
+"""Defer Ctrl-C and SIGTERM while the engine runs: it would log their exception as a callback's."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CALLBACK_GRACE_S = 1.0  # a callback still running this long after Ctrl-C is in
 
 @contextmanager
 def signals_deferred(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call `interrupt`, and raise what they raise when the block has ended.
+    """Call `interrupt` on Ctrl-C and SIGTERM, and raise their exception at the end of the block.
 
-    A callback that does not end within a second is interrupted nevertheless.
+    A callback that still runs a second later is interrupted.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

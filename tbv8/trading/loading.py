@@ -1,6 +1,6 @@
-"""A strategy's class and its config, from the YAML's words; errors of the user's code as one line.
+"""Load a strategy's class and config, and turn exceptions in user code into one-line errors.
 
-Importing a strategy runs the user's code, so that whatever it raises is theirs to mend.
+Importing a strategy runs the user's code, which may raise anything.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ class StrategyError(Tbv8Error):
 
 
 def check_params(strategy: records.Strategy) -> None:
-    """Refuse params that the strategy's own config class refuses.
+    """Check the params with the strategy's config class.
 
     Raises:
-        ConfigError: One has another type, or the class raised a ValueError.
+        ConfigError: A param has another type, or the class raised a ValueError.
         StrategyError: The module cannot be imported, or the class raised anything else.
     """
     make_config(strategy, strategy.routing.primary)
 
 
 def load_strategy(
-    strategy: records.Strategy, venue: str, *, behind: type[Strategy] | None = None
+    strategy: records.Strategy, venue: str, *, base: type[Strategy] | None = None
 ) -> Strategy:
     """Return a new strategy that trades on `venue`; errors as in `check_params`.
 
-    `behind` becomes a base of its class, after the user's own and before NautilusTrader's.
+    `base` becomes a base of its class, between the user's class and NautilusTrader's.
     """
     config = make_config(strategy, venue)
     strategy_class = _load_class(strategy, strategy.class_name)
@@ -69,9 +69,9 @@ def load_strategy(
         )
     _check_callbacks(strategy, strategy_class)
     try:
-        if behind is not None:
+        if base is not None:
             names = {"__module__": strategy_class.__module__, "__doc__": strategy_class.__doc__}
-            strategy_class = type(strategy.class_name, (strategy_class, behind), names)
+            strategy_class = type(strategy.class_name, (strategy_class, base), names)
         loaded: Strategy = strategy_class(config)
     except Exception as e:
         raise strategy_error(strategy, e, f"{strategy.class_name}()") from e
@@ -83,10 +83,10 @@ def make_config(strategy: records.Strategy, venue: str) -> Any:
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
     params = _typed(config_class, strategy)
     try:
-        return config_class(**_own_arguments(config_class, strategy, venue), **params)
+        return config_class(**_injected_arguments(config_class, strategy, venue), **params)
     except (ValueError, TypeError) as e:
         name = f"{strategy.class_name}Config"
-        if isinstance(e, TypeError) and not _takes_own_arguments(config_class):
+        if isinstance(e, TypeError) and not _takes_injected_arguments(config_class):
             raise StrategyError(
                 f"{class_place(strategy, name)}: {name} must be a dataclass with the fields "
                 f"bar_type, instrument_id, max_position: {e}"
@@ -96,8 +96,10 @@ def make_config(strategy: records.Strategy, venue: str) -> Any:
         raise strategy_error(strategy, e, f"{strategy.class_name}Config()") from e
 
 
-def _own_arguments(config_class: type, strategy: records.Strategy, venue: str) -> dict[str, Any]:
-    """Return tbv8's own arguments: of the main symbol, or of all if the class has the plural."""
+def _injected_arguments(
+    config_class: type, strategy: records.Strategy, venue: str
+) -> dict[str, Any]:
+    """Return the arguments that tbv8 adds: of the main symbol, or of all for plural fields."""
     series = [Series(venue, symbol) for symbol in strategy.symbols]
     of_main = {
         "instrument_id": to_instrument_id(series[0]),
@@ -105,9 +107,9 @@ def _own_arguments(config_class: type, strategy: records.Strategy, venue: str) -
         "max_position": strategy.risk.max_positions[strategy.symbol],
     }
     of_all = {
-        "instrument_ids": tuple(to_instrument_id(each) for each in series),
+        "instrument_ids": tuple(to_instrument_id(traded) for traded in series),
         "bar_types": tuple(
-            to_bar_type(each, timeframe) for each in series for timeframe in strategy.timeframes
+            to_bar_type(traded, timeframe) for traded in series for timeframe in strategy.timeframes
         ),
         "max_positions": tuple(strategy.risk.max_positions[s] for s in strategy.symbols),
     }
@@ -116,7 +118,7 @@ def _own_arguments(config_class: type, strategy: records.Strategy, venue: str) -
     return of_main | named if named.keys().isdisjoint(of_all) else named
 
 
-def _takes_own_arguments(config_class: type) -> bool:
+def _takes_injected_arguments(config_class: type) -> bool:
     parameters = inspect.signature(config_class).parameters
     return any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or all(
         name in parameters or f"{name}s" in parameters
@@ -139,17 +141,17 @@ def _refuse(
 
 
 def _check_callbacks(strategy: records.Strategy, strategy_class: type[Strategy]) -> None:
-    """Refuse callbacks that could not be called, or whose body would never run."""
+    """Refuse callbacks with wrong parameters, and async ones."""
     for name in dir(strategy_class):
-        own, known = getattr(strategy_class, name), getattr(Strategy, name, None)
-        if not name.startswith("on_") or known is None or not inspect.isfunction(own):
+        method, known = getattr(strategy_class, name), getattr(Strategy, name, None)
+        if not name.startswith("on_") or known is None or not inspect.isfunction(method):
             continue
-        place = f"{shown_path(own.__code__.co_filename)}:{own.__code__.co_firstlineno}"
-        if inspect.iscoroutinefunction(own):
-            raise StrategyError(f"{place}: {name} is async, and nobody awaits it: write def")
+        place = f"{shown_path(method.__code__.co_filename)}:{method.__code__.co_firstlineno}"
+        if inspect.iscoroutinefunction(method):
+            raise StrategyError(f"{place}: {name} is async, but nothing awaits it: write def")
         parameters = [p.name for p in inspect.signature(known).parameters.values()]
         try:
-            inspect.signature(own).bind(*parameters)
+            inspect.signature(method).bind(*parameters)
         except TypeError as e:
             raise StrategyError(f"{place}: write def {name}({', '.join(parameters)}): {e}") from e
 
@@ -157,7 +159,7 @@ def _check_callbacks(strategy: records.Strategy, strategy_class: type[Strategy])
 def check_subscribed(strategy: records.Strategy, loaded: Strategy, *, subscribed: bool) -> None:
     """Refuse a strategy that received no bars. Call it only if the run sent no orders."""
     name, place = strategy.class_name, class_place(strategy)
-    written = type(loaded).__mro__[1]  # before it, what tbv8 put in front
+    written = type(loaded).__mro__[1]  # the first is the class that tbv8 derived from it
     if getattr(written, "on_bar", None) is Strategy.on_bar:
         misnamed = nearest("on_bar", set(dir(written)) - set(dir(Strategy)))
         cure = f"rename {misnamed}" if misnamed else "write one"
@@ -170,7 +172,7 @@ def check_subscribed(strategy: records.Strategy, loaded: Strategy, *, subscribed
 
 
 def class_place(strategy: records.Strategy, name: str | None = None) -> str:
-    """Return file and line of a strategy's class, or of another in its module."""
+    """Return file and line of a strategy's class, or of another class in its module."""
     path = strategy.module_path
     known = classes(path) if path.is_file() else {}
     line = known.get(name or strategy.class_name)
@@ -179,17 +181,17 @@ def class_place(strategy: records.Strategy, name: str | None = None) -> str:
 
 
 def strategy_error(strategy: records.Strategy, error: BaseException, where: str) -> StrategyError:
-    """Return one line that names the user's file and line, and what it raised there."""
+    """Return a one-line error with the user's file and line, and the exception raised there."""
     message = " ".join(str(error).split())
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(strategy, frame.filename)]
-    raised = [f"{shown_path(frame.filename)}:{frame.lineno}" for frame in own]
+    user_frames = [frame for frame in frames if _is_user_code(strategy, frame.filename)]
+    raised = [f"{shown_path(frame.filename)}:{frame.lineno}" for frame in user_frames]
     if isinstance(error, SyntaxError):
         place = f"{shown_path(error.filename or '')}:{error.lineno}"
-    elif own:  # rather in the strategy's module than in what it builds on
+    elif user_frames:  # prefer the strategy's module to modules that it imports
         module = shown_path(strategy.module_path.as_posix())
-        place = next((at for at in reversed(raised) if at.startswith(f"{module}:")), raised[-1])
+        place = next((p for p in reversed(raised) if p.startswith(f"{module}:")), raised[-1])
         where += f", raised at {raised[-1]}," if place != raised[-1] else ""
     else:
         place = class_place(strategy)
@@ -197,27 +199,27 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
 
 
 def is_of_strategy(strategy: records.Strategy, error: BaseException) -> bool:
-    """Return True if an error passed through a strategy's own code."""
+    """Return True if an error passed through user code."""
     frames = traceback.extract_tb(error.__traceback__)
-    return any(_is_own(strategy, frame.filename) for frame in frames)
+    return any(_is_user_code(strategy, frame.filename) for frame in frames)
 
 
-def _is_own(strategy: records.Strategy, filename: str) -> bool:
-    """Return True if a file belongs to a strategy, of tbv8's folder of strategies or its own."""
+def _is_user_code(strategy: records.Strategy, filename: str) -> bool:
+    """Return True for files in tbv8/strategies, and for the user files of a strategy."""
     path = Path(filename)
     if "/strategies/" in path.as_posix():
         return True
-    return is_file(strategy.module) and path.resolve() in _own_files(strategy)
+    return is_file(strategy.module) and path.resolve() in _user_files(strategy)
 
 
-def _own_files(strategy: records.Strategy) -> set[Path]:
-    """Return the file that a strategy's YAML names, and what it imports outside of tbv8."""
+def _user_files(strategy: records.Strategy) -> set[Path]:
+    """Return the file named in a strategy's YAML, and the files that it imports outside of tbv8."""
     sources, _ = strategy_sources(strategy.module, root=strategy.root)
     return {p.resolve() for p in sources if not p.is_relative_to(STRATEGIES.parent)}
 
 
 def shown_path(filename: str) -> str:
-    """Return the path from the project's folder on: the same on every machine."""
+    """Return the path relative to the project's folder: the same on every machine."""
     path, here = Path(filename), Path.cwd()
     text = path.as_posix()
     if "tbv8/strategies/" in text:
@@ -226,8 +228,8 @@ def shown_path(filename: str) -> str:
 
 
 def forget_strategies(strategy: records.Strategy) -> None:
-    """Import strategies anew at their next use: what one run left in a module ends with it."""
-    files = _own_files(strategy) if is_file(strategy.module) else set()
+    """Drop imported strategies, so that the next run starts from fresh modules."""
+    files = _user_files(strategy) if is_file(strategy.module) else set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.startswith(f"{_STRATEGIES}.") or (files and file and Path(file).resolve() in files):
@@ -249,7 +251,7 @@ def _load_class(strategy: records.Strategy, name: str) -> type:
 
 def _import_module(strategy: records.Strategy) -> ModuleType:
     """Import the module of a strategy; a file imports from its project's or repository's folder."""
-    with suppress(ConfigError):  # of what is no Python, importing it tells more
+    with suppress(ConfigError):  # a syntax error: the import below reports it better
         sources, _ = strategy_sources(strategy.module, root=strategy.root)
         remove_stale_bytecode(sources)
     if not is_file(strategy.module):
@@ -265,7 +267,7 @@ def _import_module(strategy: records.Strategy) -> ModuleType:
 
 
 def _typed(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
-    """Return the params in the types that a dataclass asks for: 0.01 as Decimal, 3 as float."""
+    """Convert params to the field types of a dataclass: 0.01 to Decimal, 3 to float."""
     if not is_dataclass(config_class):
         return strategy.params
     hints = get_type_hints(config_class)

@@ -2,8 +2,8 @@
 
 Pure, and in integers (see units.py). The rules are docs/orders.md, sections 2 to 5: the price walks
 from the close before to open, first extreme, second extreme and close; both orders of the extremes
-are walked, and the one that leaves less counts. Nothing is changed here: whoever asks applies the
-fills as they happen.
+are walked, and the one that leaves the lower equity counts. Nothing is changed here: the caller
+applies the planned fills.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from tbv8.trading.units import Units
 
 _BEGAN_STOP, _ENDING_STOP, _BEGAN_LIMIT, _ENDING_LIMIT = range(4)
-"""The turns in which orders are looked at at the end of a path."""
+"""The order in which orders fill at the end of a path."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class Step(msgspec.Struct, frozen=True):
     before: int | None
 
 
-class Account(msgspec.Struct, frozen=True):
+class StepAccount(msgspec.Struct, frozen=True):
     """The position in the step's symbol and the money beside it.
 
     `cash` counts the other symbols' positions at their prices, `reserved` is their maintenance
@@ -44,13 +44,14 @@ class Account(msgspec.Struct, frozen=True):
 
 
 @dataclass(slots=True)
-class Working:
-    """An order that works, or waits for its `parent`.
+class WorkingOrder:
+    """An order that rests at the venue, or waits for its `parent` to fill.
 
-    `ends_ns` is 0 where it has no end. `linked` are its siblings of a bracket: they shrink by what
-    it fills, or end at once if it is `one_cancels_other`. `triggered` is a stop-limit behind its
-    trigger. Of the step that is walked: `began` inside of it, or `ends_inside` before its close.
-    `at_close`: its trigger was reached by the close at which it began.
+    `ends_ns` is its expiry, 0 without one. `linked` are its siblings in a bracket: a fill shrinks
+    them by its size, or cancels them if the order is `one_cancels_other`. `triggered` is True for a
+    stop-limit after its trigger. `began` and `ends_inside` are about the step in progress: the
+    order began inside of it, or expires before its close. `at_close` is True if the close at which
+    the order began had already reached its trigger or limit.
     """
 
     id: str
@@ -73,12 +74,12 @@ class Working:
 
     @property
     def rests_at_limit(self) -> bool:
-        """True if the price must pass its limit."""
+        """True if it fills only where the price goes beyond its limit."""
         return self.kind == "limit" or self.triggered
 
     @property
     def meeting_price(self) -> int:
-        """The price that sets it off."""
+        """The price at which it fills or triggers."""
         return self.price if self.rests_at_limit else self.trigger
 
     @property
@@ -86,24 +87,24 @@ class Working:
         """True if a falling price meets it."""
         return self.buy == self.rests_at_limit
 
-    def copy(self) -> Working:
+    def copy(self) -> WorkingOrder:
         """Return another order with the same values."""
-        return Working(*(getattr(self, name) for name in _FIELDS))
+        return WorkingOrder(*(getattr(self, name) for name in _FIELDS))
 
     def could_fill(self, position: int) -> int:
-        """Return for how much it could fill while `position` is held."""
+        """Return the size that it could fill with this position."""
         if not self.reduce_only:
             return self.left
         return min(self.left, abs(position)) if position and (position < 0) == self.buy else 0
 
 
-_FIELDS = tuple(Working.__dataclass_fields__)
+_FIELDS = tuple(WorkingOrder.__dataclass_fields__)
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happens on the path, when the price is at `at`.
+    """One event on the path: a fill at `price`, while the market is at `path_price`.
 
-    A `trigger` makes a stop-limit rest at its limit; a `liquidation` is of the whole position, and
+    A `trigger` turns a stop-limit into a limit order; a `liquidation` closes the whole position and
     has no order.
     """
 
@@ -112,16 +113,18 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     buy: bool
     size: int
     price: int
-    at: int
+    path_price: int
     maker: bool = False
 
 
-def plan(orders: Iterable[Working], account: Account, step: Step, units: Units) -> list[Planned]:
+def plan(
+    orders: Iterable[WorkingOrder], account: StepAccount, step: Step, units: Units
+) -> list[Planned]:
     """Return the events of a step in order, on the path that leaves the lower equity.
 
     Args:
-        orders: All that work or wait, in any order.
-        account: As it is at the close before.
+        orders: All resting and waiting orders, in any order.
+        account: The account at the close before.
         step: The prices.
         units: The symbol's scales and costs.
     """
@@ -144,7 +147,7 @@ def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
     return None in firsts or firsts[0] <= firsts[1]  # type: ignore[operator]  # None is out
 
 
-def _within_reach(orders: Iterable[Working], step: Step) -> list[Working]:
+def _within_reach(orders: Iterable[WorkingOrder], step: Step) -> list[WorkingOrder]:
     """Return the orders that the step's prices reach, and those that wait for one of them.
 
     All, where a reduce-only order is reached: its fill may end orders that are not.
@@ -152,8 +155,8 @@ def _within_reach(orders: Iterable[Working], step: Step) -> list[Working]:
     orders = list(orders)
     before = step.open if step.before is None else step.before
     low, high = min(step.low, before), max(step.high, before)
-    reached: dict[str, Working] = {}
-    waiting: list[Working] = []
+    reached: dict[str, WorkingOrder] = {}
+    waiting: list[WorkingOrder] = []
     for order in orders:
         if order.parent is not None:
             waiting.append(order)
@@ -171,7 +174,7 @@ class _Walk:
     """One path through a step, from its own copy of the orders."""
 
     def __init__(
-        self, orders: Iterable[Working], account: Account, step: Step, units: Units
+        self, orders: Iterable[WorkingOrder], account: StepAccount, step: Step, units: Units
     ) -> None:
         self.live = {order.id: order.copy() for order in orders}
         self._sequences = {order.id: order.sequence for order in self.live.values()}
@@ -192,7 +195,7 @@ class _Walk:
 
     @property
     def _liquidation_price(self) -> int | None:
-        """The price at which what is held now is liquidated."""
+        """The price at which the present position is liquidated."""
         return self.units.liquidation_price(self.position, self.cash - self.reserved)
 
     @property
@@ -203,7 +206,7 @@ class _Walk:
         return self._sequences.get(first.order_id) if first else None
 
     def along(self, first: int, second: int) -> _Walk:
-        """Walk to the close by way of both extremes."""
+        """Walk from open to close over both extremes."""
         step = self.step
         if step.before is not None:
             self._leg(step.before, step.open, jump=True)
@@ -214,31 +217,43 @@ class _Walk:
         return self
 
     def _leg(self, start: int, end: int, *, jump: bool) -> None:
-        """Fill what the price meets between two prices, in the order in which it meets it."""
-        way = (end > start) - (end < start)
+        """Fill the orders that the price meets on its way from `start` to `end`, in that order."""
+        direction = (end > start) - (end < start)
         while not self.liquidated:
             met = [
-                (-at * way, -1 if order is None else order.sequence, order, at)
-                for order, at in self._met(start, end, way, end if jump else start)
+                (
+                    -path_price * direction,
+                    -1 if order is None else order.sequence,
+                    order,
+                    path_price,
+                )
+                for order, path_price in self._met(start, end, direction, end if jump else start)
             ]
             if not met:
                 return
-            order, at = max(met, key=lambda each: (each[0], -each[1]))[2:]
-            start = at
-            self._happen(order, at, end if jump else at)
+            order, path_price = max(met, key=lambda meeting: (meeting[0], -meeting[1]))[2:]
+            start = path_price
+            self._execute(order, path_price, end if jump else path_price)
 
     def _met(
-        self, start: int, end: int, way: int, here: int
-    ) -> Iterable[tuple[Working | None, int]]:
-        """Yield each order that a leg meets, None for a liquidation, and the price there.
+        self, start: int, end: int, direction: int, current_price: int
+    ) -> Iterable[tuple[WorkingOrder | None, int]]:
+        """Yield each order that a leg meets (None for a liquidation) and the price of the meeting.
 
-        `here` is what trades now: on the jump to the open, the open.
+        `current_price` is the present price: on the jump to the open, the open.
         """
         threshold = self._liquidation_price
         if threshold is not None:
-            at = _reach(threshold, start, end, way=way, below=self.position > 0, at_once=here)
-            if at is not None:
-                yield None, at
+            path_price = _reach(
+                threshold,
+                start,
+                end,
+                direction=direction,
+                below=self.position > 0,
+                current_price=current_price,
+            )
+            if path_price is not None:
+                yield None, path_price
         for order in self.live.values():
             if order.parent is not None or order.ends_inside:
                 continue
@@ -247,47 +262,70 @@ class _Walk:
             if order.rests_at_limit:
                 if order.began or not _is_beyond(end, order.price, below=order.below):
                     continue
-                at = _reach(order.price, start, end, way=way, below=order.below)
+                path_price = _reach(order.price, start, end, direction=direction, below=order.below)
             else:
-                began = here if order.began else None
-                at = _reach(order.trigger, start, end, way=way, below=order.below, at_once=began)
-            if at is not None:
-                yield order, at
+                began = current_price if order.began else None
+                path_price = _reach(
+                    order.trigger,
+                    start,
+                    end,
+                    direction=direction,
+                    below=order.below,
+                    current_price=began,
+                )
+            if path_price is not None:
+                yield order, path_price
 
-    def _happen(self, order: Working | None, at: int, reached: int) -> None:
-        """Let a liquidation, or an order, have its way where the market is at `reached`."""
+    def _execute(self, order: WorkingOrder | None, path_price: int, reached: int) -> None:
+        """Liquidate, or fill or trigger an order, when the market is at `reached`."""
         if order is None:
-            self._liquidate(at, reached)
+            self._liquidate(path_price, reached)
         elif order.rests_at_limit:
-            self._fill(order, order.price, at, maker=True)
+            self._fill(order, order.price, path_price, maker=True)
         elif order.kind == "stop":
-            self._fill(order, self.units.taker_price(reached, buy=order.buy), at, maker=False)
+            self._fill(
+                order, self.units.taker_price(reached, buy=order.buy), path_price, maker=False
+            )
         else:
-            self._trigger(order, at, reached)
+            self._trigger(order, path_price, reached)
 
-    def _trigger(self, order: Working, at: int, reached: int) -> None:
-        """Turn a stop-limit into a limit order that is sent where the market is."""
+    def _trigger(self, order: WorkingOrder, path_price: int, reached: int) -> None:
+        """Fill a stop-limit if the market is within its limit; else let it rest there."""
         if order.price >= reached if order.buy else order.price <= reached:
-            self._fill(order, order.price, at, maker=False)
+            self._fill(order, order.price, path_price, maker=False)
             return
         self._start_resting(order, reached)
 
-    def _start_resting(self, order: Working, at: int) -> None:
-        """Let a stop-limit rest from its trigger on."""
+    def _start_resting(self, order: WorkingOrder, path_price: int) -> None:
+        """Turn a stop-limit into a resting limit order."""
         order.triggered = order.began = True
         self.planned.append(
-            Planned(kind="trigger", order_id=order.id, buy=order.buy, size=0, price=at, at=at)
+            Planned(
+                kind="trigger",
+                order_id=order.id,
+                buy=order.buy,
+                size=0,
+                price=path_price,
+                path_price=path_price,
+            )
         )
 
-    def _liquidate(self, at: int, reached: int) -> None:
+    def _liquidate(self, path_price: int, reached: int) -> None:
         buy, size = self.position < 0, abs(self.position)
         price = self.units.taker_price(reached, buy=buy, slipped=False)
         self.liquidated = True
         self.planned.append(
-            Planned(kind="liquidation", order_id="", buy=buy, size=size, price=price, at=at)
+            Planned(
+                kind="liquidation",
+                order_id="",
+                buy=buy,
+                size=size,
+                price=price,
+                path_price=path_price,
+            )
         )
 
-    def _fill(self, order: Working, price: int, at: int, *, maker: bool) -> None:
+    def _fill(self, order: WorkingOrder, price: int, path_price: int, *, maker: bool) -> None:
         size = order.could_fill(self.position)
         signed = size if order.buy else -size
         self.position += signed
@@ -299,7 +337,7 @@ class _Walk:
                 buy=order.buy,
                 size=size,
                 price=price,
-                at=at,
+                path_price=path_price,
                 maker=maker,
             )
         )
@@ -313,7 +351,9 @@ class _Walk:
             for child in self.live.values():
                 if child.parent == order.id:
                     child.parent, child.began = None, True
-            for child in [c for c in self.live.values() if c.began and self._is_rejected(c, at)]:
+            for child in [
+                c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
+            ]:
                 del self.live[child.id]
         for other in list(self.live.values()):
             if other.reduce_only and other.parent is None and not other.could_fill(self.position):
@@ -322,23 +362,23 @@ class _Walk:
             del self.live[name]
 
     def _shrink(self, name: str, size: int | None) -> None:
-        """Take from a sibling what was filled; None ends it."""
+        """Reduce a sibling by a filled size; None cancels it."""
         sibling = self.live.get(name)
         if sibling is not None:
             sibling.left = 0 if size is None else max(sibling.left - size, 0)
             if not sibling.left:
                 del self.live[name]
 
-    def _is_rejected(self, order: Working, at: int) -> bool:
+    def _is_rejected(self, order: WorkingOrder, path_price: int) -> bool:
         """Return True if a post-only limit would take liquidity at the start of its path."""
         if order.kind != "limit" or not order.post_only:
             return False
-        return order.price >= at if order.buy else order.price <= at
+        return order.price >= path_price if order.buy else order.price <= path_price
 
     # The end of the path.
 
     def _end(self) -> None:
-        """Fill, one by one, what is known at the step's close only."""
+        """Fill, one by one, the orders that are decided only at the step's close."""
         while not self.liquidated:
             late = [
                 (turn, order.sequence, order)
@@ -348,12 +388,12 @@ class _Walk:
             ]
             if not late:
                 return
-            turn, _, order = min(late, key=lambda each: each[:2])
+            turn, _, order = min(late, key=lambda candidate: candidate[:2])
             if turn == _BEGAN_STOP:
                 close = self.step.close
                 beyond = close <= order.trigger if order.below else close >= order.trigger
-                at = close if beyond else order.trigger
-                self._happen(order, at, at)
+                path_price = close if beyond else order.trigger
+                self._execute(order, path_price, path_price)
             elif turn == _ENDING_STOP:
                 self._fill_ending_stop(order)
             else:
@@ -364,7 +404,7 @@ class _Walk:
             ):
                 self._liquidate(close, close)
 
-    def _turn(self, order: Working) -> int | None:
+    def _turn(self, order: WorkingOrder) -> int | None:
         """Return an order's turn at the end of the path; None if it does not fill."""
         close = self.step.close
         if order.ends_inside:
@@ -379,13 +419,13 @@ class _Walk:
             return _BEGAN_LIMIT if _is_beyond(close, order.price, below=order.below) else None
         return _BEGAN_STOP if self._reached(order) else None
 
-    def _reached(self, order: Working) -> bool:
+    def _reached(self, order: WorkingOrder) -> bool:
         """Return True if the step touched an order's trigger at any moment."""
         step = self.step
         return step.low <= order.trigger if order.below else step.high >= order.trigger
 
-    def _ending_price(self, order: Working) -> int | None:
-        """Return at which price an order that ends inside of the step would fill, if at all."""
+    def _ending_price(self, order: WorkingOrder) -> int | None:
+        """Return the fill price of an order that expires inside of the step, if it fills."""
         step = self.step
         if order.rests_at_limit:
             extreme = step.low if order.below else step.high
@@ -397,7 +437,7 @@ class _Walk:
         worse = min if order.below else max
         return self.units.taker_price(worse(order.trigger, step.open), buy=order.buy)
 
-    def _fill_ending_stop(self, order: Working) -> None:
+    def _fill_ending_stop(self, order: WorkingOrder) -> None:
         price = self._ending_price(order)
         assert price is not None  # it has its turn
         worse = min if order.below else max
@@ -410,26 +450,32 @@ class _Walk:
 
 
 def _reach(
-    price: int, start: int, end: int, *, way: int, below: bool, at_once: int | None = None
+    price: int,
+    start: int,
+    end: int,
+    *,
+    direction: int,
+    below: bool,
+    current_price: int | None = None,
 ) -> int | None:
     """Return the point at which the rest of a leg meets a price; None if it does not.
 
     Args:
-        price: What is waited for.
-        start: Where the market is.
-        end: Where the leg ends; to touch the price is to meet it.
-        way: Which way the leg goes: -1 down, 1 up, 0 where it does not move.
-        below: Whether a way down meets it, else a way up.
-        at_once: What trades now: where that is at or beyond the price it is met, whichever way the
-            price goes then.
+        price: The price to meet.
+        start: The present price.
+        end: The end of the leg; touching the price is meeting it.
+        direction: The direction of the leg: -1 down, 1 up, 0 for none.
+        below: True if a falling price meets it, False for a rising one.
+        current_price: The present price if an order that is already beyond its price is met at
+            once, in whichever direction the price moves; else None.
     """
     if below:
-        if way < 0 and end <= price:
+        if direction < 0 and end <= price:
             return min(price, start)
-        return start if at_once is not None and at_once <= price else None
-    if way > 0 and end >= price:
+        return start if current_price is not None and current_price <= price else None
+    if direction > 0 and end >= price:
         return max(price, start)
-    return start if at_once is not None and at_once >= price else None
+    return start if current_price is not None and current_price >= price else None
 
 
 def _is_beyond(price: int, limit: int, *, below: bool) -> bool:
@@ -437,10 +483,10 @@ def _is_beyond(price: int, limit: int, *, below: bool) -> bool:
     return price < limit if below else price > limit
 
 
-def excess(orders: Iterable[Working], position: int, most: int) -> list[str]:
-    """Return the orders that end because their side could take the position beyond the limit.
+def excess(orders: Iterable[WorkingOrder], position: int, most: int) -> list[str]:
+    """Return the ids of orders to cancel: their side could take the position beyond the limit.
 
-    Those sent last come first; reduce-only orders and children that wait do not count.
+    The last sent are cancelled first; reduce-only orders and waiting children do not count.
     """
     opening = [order for order in orders if not order.reduce_only and order.parent is None]
     ended: list[str] = []

@@ -1,13 +1,13 @@
-"""Our nouns in NautilusTrader's words: instrument, bar type, bars.
+"""Convert instruments, bar types and bars to NautilusTrader's types.
 
-The engine counts prices and sizes in integers of 10^-16 and has rules that fail silently, each of
-them tried:
+The engine counts prices and sizes in integers of 10^-16, and fails silently in these cases, each
+of them tried:
 
 - Prices of bars need not lie on the tick. So the instrument's price precision is the larger of what
   the tick and the bars need, while its increment stays the venue's tick.
 - A bar specification of 7 minutes, 90 minutes or 36 hours is refused: only divisors of the next
-  unit are allowed. Such bars go under the longest specification that divides theirs; it is but a
-  label, since they come ready made.
+  unit are allowed. Such bars get the longest specification that divides theirs. It is only a label,
+  since the engine does not build the bars.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ type Floats = npt.NDArray[np.float64]
 MONEY_DECIMALS = 8
 VOLUME_DECIMALS = 8
 _PRICES = ("open", "high", "low", "close")
-_FEW = 100_000  # objects that may be made before garbage is looked for
+_GC_THRESHOLD = 100_000  # new objects between two collections
 _LARGEST = 1e13  # the engine holds prices up to 1.7e13 and sizes up to 3.4e13
 _EXACT = 2**53  # the largest float64 below which every integer is exact
 _INT64 = 9.2e18
@@ -60,7 +60,7 @@ def to_instrument_id(series: Series) -> InstrumentId:
 
 
 def to_bar_type(series: Series, timeframe: Timeframe) -> BarType:
-    """Return the type of bars that come ready made, such as ours."""
+    """Return the type of bars that the engine does not build itself."""
     step, unit = timeframe.label
     spec = BarSpecification(step, getattr(BarAggregation, unit), PriceType.LAST)
     return BarType(to_instrument_id(series), spec, AggregationSource.EXTERNAL)
@@ -69,10 +69,10 @@ def to_bar_type(series: Series, timeframe: Timeframe) -> BarType:
 def to_instrument(
     series: Series, rules: files.Instrument, *, price_decimals: int
 ) -> CryptoPerpetual:
-    """Return the perpetual that orders go to; money has eight decimals.
+    """Return the perpetual that orders are sent for; money has eight decimals.
 
-    It asks for no margin: the engine's own check counts the whole of an order that turns a position
-    round as new, and denies it. What may be held is for the rules in tbv8/risk to say.
+    It requires no margin: the engine would count the whole of an order that reverses a position as
+    new, and deny it. The rules in tbv8/risk limit positions.
     """
     base, _, quote = series.symbol.partition("/")
     money = Currency.from_str(quote)
@@ -107,7 +107,7 @@ def decimals(value: Decimal) -> int:
 def price_decimals(bars: pa.Table, tick_size: Decimal) -> int:
     """Return the fewest decimals that write the tick and every price of the bars exactly.
 
-    Where the prices are not decimal at all, as many as float64 holds.
+    If the prices are no decimals, as many as float64 holds.
     """
     needed = decimals(tick_size)
     for name in _PRICES:
@@ -125,10 +125,10 @@ def price_decimals(bars: pa.Table, tick_size: Decimal) -> int:
 
 
 def check_bars(bars: pa.Table) -> None:
-    """Refuse bars that no market makes, and that the engine would trip over in silence.
+    """Refuse impossible bars: the engine would skip them without an error.
 
     Raises:
-        DataError: A price is not above 0 or outside of its bar, or the bars are out of order.
+        DataError: A price is not above 0 or outside of its bar, or bars are not sorted by time.
     """
     ts_ms: Ints = bars["ts_ms"].to_numpy()
     opened, high, low, close = (column(bars, name) for name in _PRICES)
@@ -160,7 +160,7 @@ def to_bars(
 ) -> list[Bar]:
     """Return the table's bars, each delivered at its close, volumes with eight decimals.
 
-    They are for the strategy alone: the engine executes none, and so asks for no precision.
+    They are only shown to the strategy: the engine matches no orders with them.
     """
     prices = instrument.price_precision
     volume = np.minimum(column(bars, "volume"), _LARGEST)
@@ -193,7 +193,7 @@ def fixed_point(values: Floats, places: int) -> Ints:
 
 
 def check_range(largest: float, places: int) -> None:
-    """Refuse what 64 bits do not hold.
+    """Refuse a number that 64 bits cannot hold.
 
     Raises:
         DataError: It is too large.
@@ -207,12 +207,12 @@ def check_range(largest: float, places: int) -> None:
 
 @contextmanager
 def gc_rare() -> Iterator[None]:
-    """Look for garbage rarely where many objects are made and few dropped, bars and orders.
+    """Collect garbage rarely while many bars and orders are made and few dropped.
 
     A million bars take 0.5 s in place of 1.3.
     """
     before = gc.get_threshold()
-    gc.set_threshold(_FEW, *before[1:])
+    gc.set_threshold(_GC_THRESHOLD, *before[1:])
     try:
         yield
     finally:

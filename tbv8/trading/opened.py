@@ -1,9 +1,9 @@
-"""Files that a strategy's own code opens and imports while it runs, by Python's audit events.
+"""Record the files that a strategy's code opens and imports during a run, by Python's audit events.
 
-A file below the project's folder, or in the repository of a strategy beside it, becomes part of the
-result's key. Refused is what cannot be part
-of it: other files, databases, connections, programs, and libraries that open files without an
-event (`tbv8.config.source.UNSEEN`). SQLite is refused since ATTACH raises none either (tried).
+A file below the project's folder, or in the repository of a strategy outside of it, becomes part of
+the result's key. Inputs that cannot be part of the key are refused: other files, databases,
+connections, programs, and libraries that open files without an event
+(`tbv8.config.source.UNSEEN`). SQLite is refused since ATTACH raises no event either (tried).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LIBRARIES = tuple(
     f"{os.path.realpath(path)}/"
     for path in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix}
 )
-_SYSTEM = (  # what Python and libraries read of the machine by themselves
+_SYSTEM = (  # files of the machine that Python and libraries read
     *("/dev/", "/proc/", "/sys/", "/usr/share/zoneinfo/", "/etc/ssl/"),
     *(f"/etc/{name}" for name in ("localtime", "timezone", "mime.types", "os-release")),
 )
@@ -54,12 +54,12 @@ _REFUSED = {
 _LISTING = ("os.listdir", "os.scandir")
 _EVENTS = frozenset((*_REFUSED, *_LISTING, "open", "import"))
 
-_NOTING: list[Opened] = []  # a hook is the process's, and there is no removing one: it looks here
-_INSIDE = threading.local()  # what is opened to make a digest is not the strategy's
+_RECORDS: list[OpenedFiles] = []  # an audit hook cannot be removed: it does nothing without one
+_INSIDE = threading.local()  # files opened for a digest are not the strategy's
 
 
-class Opened:
-    """The files that a strategy opened so far, below the project's folder or in its repository."""
+class OpenedFiles:
+    """The files that a strategy has opened, below the project's folder or in its repository."""
 
     def __init__(self, strategy: records.Strategy) -> None:
         self._strategy_id = strategy.strategy_id
@@ -67,18 +67,18 @@ class Opened:
         self._repository = self._root
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
-        self._own_sources: set[str] = set()  # what the strategy imports by name is a part by itself
+        self._sources: set[str] = set()  # imported by name: these are in the key already
         if strategy.module_path.is_file():
             sources, below = strategy_sources(strategy.module, root=strategy.root)
-            self._own_sources = {_absolute(path) for path in sources}
+            self._sources = {_absolute(path) for path in sources}
             if is_file(strategy.module):
                 self._repository = _absolute(below)
 
     def files(self) -> dict[str, str]:
-        """Return the digest of each file and folder, by its path from the project's folder on.
+        """Return the digest of each file and folder, by its path relative to the project's folder.
 
         Raises:
-            StrategyError: Something was opened that cannot be part of a key.
+            StrategyError: The strategy opened something that cannot be part of a key.
         """
         for name, (digest, place) in self._files.items():
             if digest_file(Path(self._root, name)) != digest:
@@ -90,7 +90,7 @@ class Opened:
         return {name: digest for name, (digest, _) in sorted(self._files.items())}
 
     def data(self) -> list[str]:
-        """Return the first place that opened each file of data, as `place opens it`."""
+        """Return `<place> opens <file>` for each data file, with the place that opened it first."""
         return [
             f"{place} opens {name}"
             for name, (_, place) in self._files.items()
@@ -98,26 +98,26 @@ class Opened:
         ]
 
     def note(self, event: str, args: tuple[Any, ...], frame: FrameType) -> None:
-        """Take up an audit event, if a user's code is behind it."""
+        """Record an audit event, if user code caused it."""
         line = _user_line(frame, is_listing=event in _LISTING)
         if line is None:
             return
         filename, number = line
         place = f"{self._name(_absolute(filename))}:{number}"
         if event in _REFUSED:
-            what = [str(arg) for arg in args if isinstance(arg, str | bytes | tuple | list | int)]
-            self._refuse(f"{place} {_REFUSED[event]} {' '.join(what[:1])}".rstrip())
+            words = [str(arg) for arg in args if isinstance(arg, str | bytes | tuple | list | int)]
+            self._refuse(f"{place} {_REFUSED[event]} {' '.join(words[:1])}".rstrip())
         elif (path := _path(event, args)) is not None:
             self._note_path(path, place)
 
-    def _refuse(self, what: str) -> None:
+    def _refuse(self, action: str) -> None:
         self._refused.append(
-            f"{what}, and a result must know all that it was made from: read files of the "
+            f"{action}, and a result must know all that it was made from: read files of the "
             "project's folder with open(), csv, json or numpy"
         )
 
     def _name(self, path: str) -> str:
-        """Return a path from the project's folder on; one that lies elsewhere as it is."""
+        """Return a path relative to the project's folder; an absolute one if it lies elsewhere."""
         if path.startswith((f"{self._root}/", f"{self._repository}/")):
             return os.path.relpath(path, self._root)
         return path
@@ -126,7 +126,7 @@ class Opened:
         name = self._name(path)
         if module := _unseen_library(path):
             self._refused.append(unseen(place, module))
-        if name in self._files or path in self._own_sources:
+        if name in self._files or path in self._sources:
             return
         if _is_library(path) or path.startswith(_SYSTEM):
             return
@@ -139,16 +139,16 @@ class Opened:
 
 
 @contextmanager
-def noting_opened(strategy: records.Strategy) -> Iterator[Opened]:
-    """Note what users' code opens within the block; the modules that it imports are forgotten."""
+def noting_opened(strategy: records.Strategy) -> Iterator[OpenedFiles]:
+    """Record the files that user code opens within the block; then drop the imported modules."""
     _install_hook()
-    opened = Opened(strategy)
+    opened = OpenedFiles(strategy)
     before = set(sys.modules)
-    _NOTING.append(opened)
+    _RECORDS.append(opened)
     try:
         yield opened
     finally:
-        _NOTING.remove(opened)
+        _RECORDS.remove(opened)
         for name in sys.modules.keys() - before:
             if _is_users(getattr(sys.modules[name], "__file__", None) or ""):
                 del sys.modules[name]
@@ -160,16 +160,16 @@ def _install_hook() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if _NOTING and event in _EVENTS and not getattr(_INSIDE, "now", False):
+    if _RECORDS and event in _EVENTS and not getattr(_INSIDE, "now", False):
         _INSIDE.now = True
         try:
-            _NOTING[-1].note(event, args, sys._getframe(1))
+            _RECORDS[-1].note(event, args, sys._getframe(1))
         finally:
             _INSIDE.now = False
 
 
 def _is_users(filename: str) -> bool:
-    """Return True if a file of code is a user's: no library, and of tbv8 only a strategy."""
+    """Return True for user code: no library, and no code of tbv8 but strategies."""
     if not filename or filename.startswith("<") or _is_library(filename):
         return False
     return filename.startswith(_STRATEGIES) or not filename.startswith(_TBV8)
@@ -180,16 +180,16 @@ def _is_library(path: str) -> bool:
 
 
 def _unseen_library(path: str) -> str | None:
-    """Return the module of `UNSEEN` that code of a library is of."""
+    """Return the name of a library's module, if it is in `UNSEEN`."""
     *_, module = path.partition("/site-packages/")
     name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     return name if name and is_unseen(name) else None
 
 
 def _user_line(frame: FrameType | None, *, is_listing: bool) -> tuple[str, int] | None:
-    """Return the line of a user's code that opens something, by itself or by a library's function.
+    """Return the line of user code that opens a file, by itself or through a library's function.
 
-    What a library opens while it is imported is not the user's, nor how a module is looked for.
+    None for files that a library opens during its import, and for the search of a module.
     """
     by_library = is_listing
     while frame is not None:
@@ -208,11 +208,11 @@ def _user_line(frame: FrameType | None, *, is_listing: bool) -> tuple[str, int] 
 
 
 def _path(event: str, args: tuple[Any, ...]) -> str | None:
-    """Return the path that an event reads, if it reads one; of compiled code that of its source."""
+    """Return the path that an event reads, if any; for compiled code, the path of its source."""
     path = args[1] if event == "import" else args[0]
     if event in _LISTING and path is None:
         path = "."
-    if not isinstance(path, str | bytes | os.PathLike):  # what is open already
+    if not isinstance(path, str | bytes | os.PathLike):  # a file descriptor: it is open already
         return None
     if event == "open" and not _reads(args[1], args[2]):
         return None
@@ -224,7 +224,7 @@ def _path(event: str, args: tuple[Any, ...]) -> str | None:
 
 
 def _absolute(path: str | Path) -> str:
-    """Return the path without `..`; links are left, since data may lie elsewhere."""
+    """Return the path without `..`; links are not resolved, since data may lie elsewhere."""
     return os.path.normpath(Path(path).absolute())
 
 

@@ -1,13 +1,12 @@
-"""Every order of a run, from the request on: its number, what of it is booked, how it ended.
+"""Every order of a run: its number, its booked part and its end.
 
-The gate adds to it, the engine's reports change it, the answers to the engine and the audit read
-it.
+The gate adds orders, the engine's reports change them, answers.py and audit.py read them.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -27,15 +26,18 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.book import Book
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.records import Events, Fill, RestingLimit, SubmittedOrder
-from tbv8.trading.resting import RestingOrders
+from tbv8.trading.records import EndedOrder, Events, Fill, RestingLimit, SubmittedOrder
+from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of, side
+
+BY_STRATEGY = "by the strategy"
+"""Why an order was cancelled that nobody but the strategy cancelled."""
 
 _NS = 1_000_000
 
 
 class Forced(msgspec.Struct, frozen=True):
-    """A closing order of ours: its listed kind, its price where it is not the market's, its tag."""
+    """A closing order of tbv8: kind and tag in the results, and its price; None at the market."""
 
     kind: str
     price: int | None
@@ -47,37 +49,39 @@ class Orders:
     """The orders of one run.
 
     Attributes:
-        step_ns: The instant that is under way, or was last.
-        walking: The symbol whose planned step the engine is led through; None between steps.
-        submitted: What the strategy sent, by id.
-        changed: What it changed or cancelled.
-        forced: Our own closing orders, by id.
-        numbers: Ids as results have them, by id.
-        fills: All of them.
-        held: Children that wait for their parent, as the engine may have them, by id.
-        dropped: Ids of children whose parent never was filled.
-        changes: Whose the changes are, the strategy's or ours, that the engine was sent and has not
-            reported, by the order's id.
+        step_ns: The time of the present or last instant.
+        walking: The market whose planned step the engine walks through; None between steps.
+        submitted: The strategy's orders, by id.
+        changed: The strategy's changes and cancellations.
+        forced: tbv8's closing orders, by id.
+        numbers: The order_id in the results, by id.
+        fills: All fills.
+        ended: Orders that ended before they were filled.
+        unsent_children: Copies of children that wait for their parent, by id.
+        dropped: Ids of children whose parent was never filled.
+        changes: The author of each change that the engine has yet to report, by the order's id.
     """
 
     def __init__(
-        self, strategy_id: str, book: Book, markets: Mapping[InstrumentId, RestingOrders]
+        self, strategy_id: str, book: Book, markets: Mapping[InstrumentId, SimulatedMarket]
     ) -> None:
         self.strategy_id, self.book, self.markets = strategy_id, book, dict(markets)
         self.step_ns = 0
-        self.walking: RestingOrders | None = None
+        self.walking: SimulatedMarket | None = None
         self.submitted: dict[str, SubmittedOrder] = {}
         self.changed: list[SubmittedOrder] = []
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}
         self.fills: list[Fill] = []
-        self.held: dict[str, Any] = {}
+        self.ended: list[EndedOrder] = []
+        self.unsent_children: dict[str, Any] = {}
         self.dropped: set[str] = set()
         self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
+        self._causes: dict[str, str] = {}  # why an order is being cancelled, by id
 
     def join(self, loaded: Strategy) -> None:
-        """Take the strategy whose class is derived from what `gated` made."""
+        """Set the strategy; its class derives from that of `gated`."""
         self.loaded = loaded
         self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
 
@@ -102,10 +106,11 @@ class Orders:
             payments=book.payments,
             denials=book.denials,
             halts=book.halts,
+            ended=self.ended,
         )
 
     def resting_limits(self) -> list[RestingLimit]:
-        """Return the limit orders at work at the venue, without those behind a parent."""
+        """Return the resting limit orders, without children that wait for a parent."""
         return [
             RestingLimit(
                 order_id=self.numbers[name],
@@ -115,27 +120,27 @@ class Orders:
                 price=risk_order.prices[0],
             )
             for name, risk_order in self.book.working.items()
-            if name not in self.held
+            if name not in self.unsent_children
             and (sent := self.submitted.get(name)) is not None
             and sent.type == "limit"
         ]
 
-    # What goes to the engine.
+    # Orders for the engine.
 
     def add(self, name: str, risk_order: Order) -> int:
-        """Book an order that goes to the engine; return its place in the order of sending."""
+        """Book an order that is sent to the engine; return its number."""
         sequence = len(self.numbers) + 1
         self.numbers[name] = f"O-{sequence}"
         self.book.working[name] = risk_order
         return sequence
 
     def take_over(self, order: Any, changed: Order) -> None:
-        """Book the prices and the quantity that an order has now."""
+        """Book the present prices and quantity of an order."""
         self.book.working[id_of(order)] = changed
         self.markets[order.instrument_id].update(order)
 
     def note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
-        """Write down that the strategy changed an order; a quantity of 0 cancels it."""
+        """List a change of an order by the strategy; a quantity of 0 is a cancellation."""
         if (sent := self.submitted.get(name)) is not None:
             ts_ms = self.clock_ns() // _NS
             changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
@@ -147,19 +152,24 @@ class Orders:
         """Cancel every order and close every position at the market, or as `prices` name it.
 
         Args:
-            prices: Kind and price of a symbol's closing order, which goes first; the others are
-                market orders.
-            tag: Of the closing orders.
+            prices: Kind and price of a symbol's closing order, which is sent first; the others
+                are market orders.
+            tag: The tag of the closing orders.
         """
-        for instrument_id in self.markets:
-            Strategy.cancel_all_orders(self.loaded, instrument_id)
+        self.cancel_all(tag)
         first = prices or {}
-        for market in sorted(self.markets.values(), key=lambda each: each.symbol not in first):
+        for market in sorted(self.markets.values(), key=lambda m: m.symbol not in first):
             if market.position:
                 kind, price = first.get(market.symbol, ("market", None))
                 self._force(market, kind, price, tag)
 
-    def _force(self, market: RestingOrders, kind: str, price: int | None, tag: str) -> None:
+    def cancel_all(self, cause: str) -> None:
+        """Cancel every order; `cause` is `halt` or `stop`."""
+        self._causes |= dict.fromkeys(self.book.working, f"by the {cause}")
+        for instrument_id in self.markets:
+            Strategy.cancel_all_orders(self.loaded, instrument_id)
+
+    def _force(self, market: SimulatedMarket, kind: str, price: int | None, tag: str) -> None:
         units, size = market.units, abs(market.position)
         order = self.loaded.order_factory.market(
             market.instrument.id,
@@ -175,24 +185,46 @@ class Orders:
 
     # How orders end.
 
-    def forget(self, market: RestingOrders, name: str) -> None:
-        """Take an order out that works no more."""
-        self.book.working.pop(name, None)
+    def forget(
+        self,
+        market: SimulatedMarket,
+        name: str,
+        why: str,
+        how: Literal["cancelled", "expired", "rejected"] = "cancelled",
+    ) -> None:
+        """Remove an order that has ended, and list its end."""
         market.end(name)
-
-    def end(self, market: RestingOrders, name: str) -> None:
-        """Cancel an order."""
-        if name in self.held:
-            self.drop(name)
+        risk_order, sent = self.book.working.pop(name, None), self.submitted.get(name)
+        if risk_order is None or sent is None:
             return
-        self.forget(market, name)
+        self.ended.append(
+            EndedOrder(
+                ts_ms=self.step_ns // _NS,
+                order_id=sent.order_id,
+                symbol=sent.symbol,
+                side=sent.side,
+                type=sent.type,
+                quantity=abs(risk_order.change),
+                prices=risk_order.prices,
+                tags=sent.tags,
+                how=how,
+                why=self._causes.pop(name, why),
+            )
+        )
+
+    def end(self, market: SimulatedMarket, name: str, why: str) -> None:
+        """Cancel an order."""
+        if name in self.unsent_children:
+            self.drop(name, why)
+            return
+        self.forget(market, name, why)
         Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
-    def drop(self, name: str) -> None:
-        """End an order that waits for its parent, of which the engine does not know yet."""
-        order, now_ns = self.held.pop(name), self.clock_ns()
+    def drop(self, name: str, why: str) -> None:
+        """Cancel a child that waits for its parent, which the engine has not got yet."""
+        order, now_ns = self.unsent_children.pop(name), self.clock_ns()
         self.dropped.add(name)
-        self.forget(self.markets[order.instrument_id], name)
+        self.forget(self.markets[order.instrument_id], name, why)
         self._undelivered.append(
             OrderCanceled(
                 order.trader_id,
@@ -206,9 +238,21 @@ class Orders:
             )
         )
 
-    def deny(self, order: Any, breach: Breach) -> None:
-        """Deny an order that is sent."""
-        self.list_denial(order, breach)
+    def deny(self, orders: Sequence[Any], culprit: Any, breach: Breach) -> None:
+        """Deny the orders of one request, and list that once: the strategy decided once.
+
+        Args:
+            orders: Of the request; several are a list such as a bracket.
+            culprit: The one of them that breaks a rule.
+            breach: The rule.
+        """
+        kind = "bracket" if any(order.parent_order_id for order in orders) else "list"
+        note = f" ({kind} of {len(orders)} orders)" if len(orders) > 1 else ""
+        self.list_denial(culprit, breach, note=note)
+        for order in orders:
+            self._deny(order, breach)
+
+    def _deny(self, order: Any, breach: Breach) -> None:
         now_ns = self.clock_ns()
         event = OrderDenied(
             order.trader_id,
@@ -225,8 +269,10 @@ class Orders:
         if id_of(order) not in self.submitted:
             self._undelivered.append(event)
 
-    def list_denial(self, order: Any, breach: Breach, size: Decimal | None = None) -> None:
-        """Write down that an order was denied, or `size` of it."""
+    def list_denial(
+        self, order: Any, breach: Breach, size: Decimal | None = None, *, note: str = ""
+    ) -> None:
+        """List the denial of an order, or of `size` of it; `note` follows its words."""
         halt = self.book.halted
         kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
         self.book.denials.append(
@@ -234,7 +280,7 @@ class Orders:
                 ts_ms=self.step_ns // _NS,
                 symbol=self.markets[order.instrument_id].symbol,
                 rule=breach.rule,
-                order=f"{side(order.is_buy)} {kind} {quantity}",
+                order=f"{side(order.is_buy)} {kind} {quantity}{note}",
                 until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
                 numbers=breach.numbers,
             )

@@ -1,4 +1,4 @@
-"""Records of a session, as results read them."""
+"""The records of a session that results are made of."""
 
 from __future__ import annotations
 
@@ -15,21 +15,44 @@ type Side = Literal["buy", "sell"]
 
 
 class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that the strategy sent to the venue, with the quantity that it asked for.
+    """An order that the strategy submitted, with its requested quantity.
 
-    `prices` are its limit and trigger, in this order, as far as it has them.
+    `prices` are its limit and trigger, in this order, as far as it has them. `waits`: it begins
+    when its parent is filled, as the exits of a bracket do.
     """
 
     ts_ms: int
+    order_id: str
     symbol: str
     side: Side
     type: str
     quantity: Decimal
     prices: tuple[Decimal, ...] = ()
+    tags: str = ""
+    waits: bool = False
+
+
+class EndedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that ended before it was filled; `quantity` is the unfilled rest.
+
+    `prices` are its limit and trigger, in this order, as far as it has them; `why` is the cause in
+    words.
+    """
+
+    ts_ms: int
+    order_id: str
+    symbol: str
+    side: Side
+    type: str
+    quantity: Decimal
+    prices: tuple[Decimal, ...]
+    tags: str
+    how: Literal["cancelled", "expired", "rejected"]
+    why: str
 
 
 class RestingLimit(msgspec.Struct, frozen=True, kw_only=True):
-    """A limit order that works at the venue, with what is left of it."""
+    """A resting limit order, with its remaining quantity."""
 
     order_id: str
     symbol: str
@@ -41,10 +64,10 @@ class RestingLimit(msgspec.Struct, frozen=True, kw_only=True):
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """One execution.
 
-    `ts_ms` is the close of the step in which it happened; the quantity is in base units, the fee in
-    USD, `position` what the symbol's position is after it. `trigger` is the price that set off a
-    stop, or the close at which a market order was sent: what rounding and slipping are measured
-    from.
+    `ts_ms` is the close of its step, the quantity is in base units, the fee in USD, `position` the
+    symbol's position after it. `trigger` is the trigger of a stop, or the close at which a market
+    order was sent: rounding and slippage are measured from it. `tags` are those of the order;
+    `halt` or `stop` for tbv8's closing orders.
     """
 
     ts_ms: int
@@ -58,6 +81,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     liquidity: Literal["maker", "taker"]
     position: Decimal
     trigger: Decimal | None = None
+    tags: str = ""
 
     @property
     def change(self) -> Decimal:
@@ -65,8 +89,8 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
         return self.quantity if self.side == "buy" else -self.quantity
 
 
-class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """One symbol's decimals, as files write its prices and quantities."""
+class MarketDecimals(msgspec.Struct, frozen=True, kw_only=True):
+    """The decimals of one symbol's prices and quantities in files."""
 
     symbol: str
     price_decimals: int
@@ -82,9 +106,9 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChartLines(msgspec.Struct, frozen=True, kw_only=True):
-    """Values that the strategy names for the price chart, by name, at the closes of its bars.
+    """The lines of a strategy in the price chart: their values at the closes of its bars, by name.
 
-    NaN where there is none. A name with a slash, `strength/RSI`, has a panel below the price.
+    NaN is no value. A name with a slash, `strength/RSI`, has a panel below the price.
     """
 
     closes_ms: array[int]
@@ -94,13 +118,13 @@ class ChartLines(msgspec.Struct, frozen=True, kw_only=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """A session's run; `orders` counts orders by status, `refused` by the engine's reason.
 
-    `markets` are its symbols, the main one first; after a warm-up `carried` is what the account
-    began with, and nothing before it is listed. `changed` are orders as the strategy changed them,
-    with a quantity of 0 where it cancelled one. `tags` are those of filled orders, by order_id.
+    `markets` are its symbols, the main one first. `carried` is the account at the end of a warm-up;
+    nothing before it is listed. `changed` are changed orders with their new values, with a quantity
+    of 0 if cancelled. `tags` are the tags of filled orders, by order_id.
     """
 
     venue: str
-    markets: tuple[Market, ...]
+    markets: tuple[MarketDecimals, ...]
     start_equity: Decimal
     carried: Carried | None
     submitted: tuple[SubmittedOrder, ...]
@@ -124,3 +148,4 @@ class Events(msgspec.Struct, frozen=True, kw_only=True):
     payments: Sequence[Payment]
     denials: Sequence[Denial]
     halts: Sequence[Halt]
+    ended: Sequence[EndedOrder]

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from nautilus_trader.model import ClientOrderId, OrderSide, OrderType, OrderUpdated, Quantity
+from nautilus_trader.model import (
+    ClientOrderId,
+    OrderDenied,
+    OrderExpired,
+    OrderRejected,
+    OrderSide,
+    OrderType,
+    OrderUpdated,
+    Quantity,
+)
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
 from tbv8.trading.answers import Answers
-from tbv8.trading.orders import Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import Fill
-from tbv8.trading.resting import RestingOrders
-from tbv8.trading.terms import as_changed, id_of, side
+from tbv8.trading.simulated_market import SimulatedMarket
+from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
 
 _NS = 1_000_000
+_USELESS = "the position that it would reduce is gone"
 
 
 class Reports:
@@ -47,15 +57,15 @@ class Reports:
         self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], id_of(event)
         units, buy = market.units, event.order_side == OrderSide.BUY
-        price, size = units.price(event.last_px), units.size(event.last_qty)
-        forced = self.orders.forced.get(name)
+        price, size = units.from_price(event.last_px), units.from_size(event.last_qty)
+        forced, sent = self.orders.forced.get(name), self.orders.submitted.get(name)
         trigger = self._trigger(event, market)
         linked = market.fill(name, size, buy=buy)
         if name not in market.working:
             self._begin_children(name)
-        quantity, at = units.to_size(size), units.to_price(price)
+        quantity, price_usd = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
-        self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
+        self.book.fill(name, market.symbol, quantity if buy else -quantity, price_usd, fee)
         self.orders.fills.append(
             Fill(
                 ts_ms=self.orders.step_ns // _NS,
@@ -64,20 +74,21 @@ class Reports:
                 side=side(buy),
                 type=forced.kind if forced else event.order_type.name.lower(),
                 quantity=quantity,
-                price=at,
+                price=price_usd,
                 fee=fee,
                 liquidity="maker" if self.answers.maker else "taker",
                 position=self.book.positions[market.symbol],
                 trigger=trigger,
+                tags=forced.tag if forced else sent.tags if sent else "",
             )
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        for useless in market.without_use():
-            self.orders.end(market, useless)
+        for useless in market.without_effect():
+            self.orders.end(market, useless, _USELESS)
         self._end_excess(market)
 
-    def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
+    def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
         """Return the price from which rounding and slipping are measured."""
         name = id_of(event)
         if name in self.orders.forced:
@@ -90,20 +101,20 @@ class Reports:
         return None
 
     def _begin_children(self, name: str) -> None:
-        """Send the orders that waited for one that is filled."""
+        """Send the children of a filled order."""
         working = self.book.working
         for child in [child for child, order in working.items() if order.parent == name]:
             working[child] = msgspec.structs.replace(working[child], parent=None)
-            copy = self.orders.held.pop(child)
+            copy = self.orders.unsent_children.pop(child)
             if self.orders.walking is None:
                 self.markets[copy.instrument_id].meet_close(child)
             Strategy.submit_order(self.orders.loaded, copy)
 
-    def _shrink(self, market: RestingOrders, name: str, left: int) -> None:
+    def _shrink(self, market: SimulatedMarket, name: str, left: int) -> None:
         """Make a sibling of a filled order smaller, or end it."""
         if not left:
-            self.orders.end(market, name)
-        elif name not in self.orders.held:
+            self.orders.end(market, name, "an order linked with it was filled")
+        elif name not in self.orders.unsent_children:
             order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
             size, booked = market.units.to_size(left), self.book.working[name]
             change = size.copy_sign(booked.change)
@@ -116,7 +127,7 @@ class Reports:
                 Quantity.from_decimal_dp(quantity, market.units.size_decimals),
             )
 
-    def _end_excess(self, market: RestingOrders) -> None:
+    def _end_excess(self, market: SimulatedMarket) -> None:
         """Cancel orders that could break max_position now."""
         for name in market.excess():
             breach = Breach(
@@ -128,13 +139,13 @@ class Reports:
             )
             order = self.orders.loaded.cache.order(ClientOrderId(name))
             self.orders.list_denial(order, breach)
-            self.orders.end(market, name)
+            self.orders.end(market, name, f"by {breach.rule}")
 
     def _on_accepted(self, event: Any) -> None:
         self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], id_of(event)
-        if name in market.without_use():
-            self.orders.end(market, name)
+        if name in market.without_effect():
+            self.orders.end(market, name, _USELESS)
 
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
@@ -142,13 +153,14 @@ class Reports:
         if order is None or booked is None:
             return
         market = self.markets[order.instrument_id]
-        now = as_changed(booked, order, order.leaves_qty.as_decimal())
+        changed = as_changed(booked, order, order.leaves_qty.as_decimal())
         changes = self.orders.changes[name]
-        whose = changes.pop(0) if changes else None
-        if whose is None and (abs(now.change) > abs(booked.change) or now.prices != booked.prices):
+        author = changes.pop(0) if changes else None
+        is_larger = abs(changed.change) > abs(booked.change)
+        if author is None and (is_larger or changed.prices != booked.prices):
             raise self.orders.past_limits(name)
-        self.orders.take_over(order, now)
-        if whose == "strategy" and isinstance(event, OrderUpdated):
+        self.orders.take_over(order, changed)
+        if author == "strategy" and isinstance(event, OrderUpdated):
             market.meet_close(name)
         self._end_excess(market)
 
@@ -157,6 +169,16 @@ class Reports:
         if market is None:
             return
         children = market.children_of(name)
-        self.orders.forget(market, name)
+        self.orders.forget(market, name, *self._end_of(event))
         for child in children:
-            self.orders.drop(child)
+            self.orders.drop(child, "its parent ended")
+
+    def _end_of(self, event: Any) -> tuple[str, Literal["cancelled", "expired", "rejected"]]:
+        """Return why and how an order ended, of the engine's report."""
+        if isinstance(event, OrderExpired):
+            return "its time is over", "expired"
+        if isinstance(event, OrderRejected | OrderDenied):
+            return str(event.reason).partition(":")[0], "rejected"
+        order = self.orders.loaded.cache.order(event.client_order_id)
+        is_at_once = order is not None and order.time_in_force in AT_ONCE
+        return "it could not fill at once" if is_at_once else BY_STRATEGY, "cancelled"

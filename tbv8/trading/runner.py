@@ -1,4 +1,4 @@
-"""The engine, run piece by piece: data in, errors out, and when the next timer is due."""
+"""Run the engine piece by piece, raise its errors, and track the strategy's next timer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tbv8.config import records
 from tbv8.market import iso
 from tbv8.trading.callbacks import Callbacks
 from tbv8.trading.loading import StrategyError, is_of_strategy, strategy_error
-from tbv8.trading.resting import RestingOrders
+from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.units import NEVER
 
 _NS = 1_000_000
 
 
 class EngineRunner:
-    """Runs the engine up to given moments, and raises what went wrong there.
+    """Runs the engine up to given times, and raises the errors of callbacks.
 
-    The engine forgives what a result must not: it logs and goes on when a callback raises. So
-    after each run its data are counted, and what callbacks raised is raised here.
+    The engine only logs an exception of a callback, and goes on. So after each run the processed
+    data are counted, and an exception is raised here.
 
     Attributes:
-        timer_ns: When the strategy's next timer is due; NEVER where there is none.
+        timer_ns: The time of the strategy's next timer; NEVER without one.
     """
 
     def __init__(
@@ -36,20 +36,20 @@ class EngineRunner:
         strategy: records.Strategy,
         loaded: Strategy,
         callbacks: Callbacks,
-        markets: Sequence[RestingOrders],
+        markets: Sequence[SimulatedMarket],
     ) -> None:
         self.timer_ns = NEVER
         self._engine, self._strategy, self._loaded = engine, strategy, loaded
         self._callbacks, self._markets = callbacks, markets
-        self._items = 0  # of data that the engine should have seen
+        self._items = 0  # the number of data items given to the engine
         # bound once: they are called at each bar
         self._add_data, self._run, self._clear = engine.add_data, engine.run, engine.clear_data
         self._is_running = loaded.is_running
 
     def run(self, time_ns: int, data: list[Any]) -> None:
-        """Let the engine go on to `time_ns`, the time of the data, which are in their order.
+        """Run the engine up to `time_ns`, which is also the time of the data.
 
-        Without data the timers fire that are due before it, and no order ends.
+        Without data, only timers due before that time fire; no order expires.
 
         Raises:
             StrategyError: The strategy raised, or ended the run.
@@ -60,7 +60,7 @@ class EngineRunner:
             self._items += len(data)
         try:
             self._run(time_ns - 1, None, None, True)
-        except RuntimeError as e:  # as where a strategy stops itself in on_start
+        except RuntimeError as e:  # a strategy may stop itself in on_start
             self._raise_error(time_ns, f" ({e})")
         self._clear()
         if (
@@ -75,18 +75,18 @@ class EngineRunner:
             self.timer_ns = min((ns for ns in due if ns is not None), default=NEVER)
 
     def settle(self, time_ns: int, shown: Sequence[Any] = ()) -> None:
-        """Move the engine's market to the last closes, carry out what was sent, and show bars."""
+        """Move the engine's market to the last closes, execute sent orders, and show bars."""
         data: list[Any] = [m.quote(m.last, time_ns) for m in self._markets if m.last is not None]
         data += shown
         self.run(time_ns, data)
 
-    def walk(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> None:
-        """Move the engine's market of one symbol along a path, all of it at one moment."""
+    def walk(self, market: SimulatedMarket, prices: Sequence[int], time_ns: int) -> None:
+        """Move the engine's market of one symbol along a path of prices, all at one time."""
         quotes: list[QuoteTick] = [market.quote(price, time_ns) for price in prices]
         self.run(time_ns, quotes)
 
     def end(self, time_ns: int) -> None:
-        """End the engine's run: the strategy is stopped.
+        """End the engine's run and stop the strategy.
 
         Raises:
             StrategyError: The strategy raised.
@@ -108,5 +108,5 @@ class EngineRunner:
         error = caught.error
         if isinstance(error, KeyboardInterrupt) or not is_of_strategy(self._strategy, error):
             raise error
-        at = "" if caught.callback == "on_start" else f", at the close of {moment}"
-        raise strategy_error(self._strategy, error, caught.callback + at) from error
+        when = "" if caught.callback == "on_start" else f", at the close of {moment}"
+        raise strategy_error(self._strategy, error, caught.callback + when) from error

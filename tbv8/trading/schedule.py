@@ -1,4 +1,4 @@
-"""Bars in the order in which a session goes through them: steps and, beside them, shown bars."""
+"""The order in which a session runs over bars: steps for matching, and bars to show."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Timeframe, iso
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Ints, check_bars, close_times, column, fixed_point, to_bars
-from tbv8.trading.resting import RestingOrders
+from tbv8.trading.simulated_market import SimulatedMarket
 
 _CHUNK = 10_000  # rows of the densest table at once
 _NS = 1_000_000
@@ -24,15 +24,15 @@ _PRICES = ("open", "high", "low", "close")
 
 
 type Range = tuple[int, int, int, int, int, int]
-"""What one symbol did: its number, open, high, low, close, and when it closed."""
+"""The number of a symbol; open, high, low and close of its steps; the time of the close."""
 
 
 type Interval = tuple[int, tuple[Range, ...], tuple[Bar, ...], int, int]
-"""The steps behind the bars that were shown last, up to the instant of those shown next.
+"""The steps after the last shown bars, up to the time at which the next bars are shown.
 
-When its last step closes; a range for each symbol that has steps in it, in the order of the
-symbols; the bars that the strategy sees at its close, in their order; the places of its first step
-and behind its last. A tuple, since a backtest goes through a million of them.
+The time of its last close; a range for each symbol with steps in it, in the order of the symbols;
+the bars that the strategy gets at that close, in order; the index of its first step, and the index
+after its last. It is a tuple, since a backtest makes a million of them.
 """
 
 
@@ -40,11 +40,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of time.
 
     Attributes:
-        closes_ns: When each step closes, ascending; of one instant in the order of the symbols.
+        closes_ns: The time of each step's close, ascending; steps of one time are in the order of
+            the symbols.
         markets: The number of each step's symbol.
-        prices: Opens, highs, lows and closes in the integers of the symbol's units.
-        bars: What the strategy sees, in its order; at the close of each is a step.
-        shown_ns: When each bar closes.
+        prices: Opens, highs, lows and closes as integers of the symbol's units.
+        bars: The bars to show the strategy, in order; at the close of each there is a step.
+        shown_ns: The time of each bar's close.
     """
 
     closes_ns: Ints
@@ -54,7 +55,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     shown_ns: Ints
 
     def intervals(self) -> Iterator[Interval]:
-        """Return all of it, in order; made one by one, since tuples that last cost the most."""
+        """Return the intervals in order, made one by one: keeping all tuples costs the most."""
         cuts = np.append(self.shown_ns, self.closes_ns[-1])
         cuts = cuts[np.append(cuts[1:] != cuts[:-1], True)]
         interval = np.searchsorted(cuts, self.closes_ns)
@@ -84,7 +85,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def instants(self, interval: Interval) -> Iterator[Interval]:
-        """Yield each close of an interval as one of its own."""
+        """Yield an interval for each time of a close within an interval."""
         last_ns, _, shown, first, end = interval
         closes, *columns = (
             values[first:end].tolist() for values in (self.closes_ns, self.markets, *self.prices)
@@ -97,13 +98,13 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Table(msgspec.Struct, frozen=True):
-    """A table of bars and when each closes."""
+    """A table of bars and the times of their closes."""
 
     bars: pa.Table
     closes_ms: Ints
 
     def between(self, after_ms: int, until_ms: int) -> _Table:
-        """Return the bars that close after the one time, and until the other."""
+        """Return the bars that close after `after_ms` and not after `until_ms`."""
         first, last = np.searchsorted(self.closes_ms, [after_ms, until_ms], side="right")
         return _Table(self.bars.slice(first, last - first), self.closes_ms[first:last])
 
@@ -112,21 +113,21 @@ def schedules(
     bars: Bars,
     *,
     step: Timeframe,
-    markets: Sequence[RestingOrders],
+    markets: Sequence[SimulatedMarket],
     bar_types: Mapping[tuple[str, Timeframe], BarType],
     after_ms: int,
 ) -> Iterator[Schedule]:
-    """Yield the schedule of a piece of bars, a stretch at a time.
+    """Yield the schedules of a piece of bars, a chunk of rows at a time.
 
     Args:
-        bars: What is fed.
-        step: The timeframe of its steps.
-        markets: The session's symbols, in order.
-        bar_types: What the strategy sees, in any order.
-        after_ms: The last close that was fed before.
+        bars: The bars.
+        step: The timeframe of the steps.
+        markets: The session's markets, in order.
+        bar_types: The types of the shown bars.
+        after_ms: The last close of the piece before.
 
     Raises:
-        DataError: Bars cannot be, are not the session's, or close before `after_ms`.
+        DataError: A bar is impossible, or closes at or before `after_ms`.
     """
     steps = {market.symbol: _table(bars.steps.get(market.symbol), step) for market in markets}
     shown = {key: _table(bars.shown.get(key), key[1]) for key in bar_types}
@@ -161,7 +162,7 @@ def _table(bars: pa.Table | None, timeframe: Timeframe) -> _Table:
 def _schedule(
     steps: Mapping[str, _Table],
     shown: Mapping[tuple[str, Timeframe], _Table],
-    markets: Sequence[RestingOrders],
+    markets: Sequence[SimulatedMarket],
     bar_types: Mapping[tuple[str, Timeframe], BarType],
 ) -> Schedule:
     numbers = {market.symbol: number for number, market in enumerate(markets)}
@@ -194,7 +195,7 @@ def _schedule(
             closes_ms=table.closes_ms,
         )
         bar_closes.append(table.closes_ms)
-        # a bar that closes where its last minute is missing: a step at the price that it ends with
+        # a bar whose last minute is missing has no step at its close: add one at its close price
         step_closes = np.append(steps[symbol].closes_ms, -1)
         lonely = step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
         if lonely.any():
@@ -209,13 +210,13 @@ def _schedule(
         closes_ns=closes_ms[rank] * _NS,
         markets=owner[rank],
         prices=tuple(np.concatenate(parts)[rank] for parts in prices),
-        bars=[bars[at] for at in place.tolist()],
+        bars=[bars[index] for index in place.tolist()],
         shown_ns=shown_ns[place],
     )
 
 
 def _grouped[T](values: Iterable[T], sizes: Ints) -> Iterable[tuple[T, ...]]:
-    """Return the values in tuples of these sizes."""
+    """Return the values in tuples of the given sizes."""
     if (sizes == 1).all():
         return zip(values, strict=True)  # a tenth of the time
     left = iter(values)
@@ -223,7 +224,7 @@ def _grouped[T](values: Iterable[T], sizes: Ints) -> Iterable[tuple[T, ...]]:
 
 
 def _first_of_each(times: Ints, owner: Ints) -> npt.NDArray[np.bool_]:
-    """Tell of each step whether it is not of the same time and symbol as the one before it."""
+    """Return True for each step whose time or symbol differs from those of the step before."""
     same = (times[1:] == times[:-1]) & (owner[1:] == owner[:-1])
     return np.concatenate([[True], ~same])
 

@@ -1,6 +1,6 @@
-"""One strategy on one venue, fed with bars in any number of pieces: any split gives the same run.
+"""One strategy on one venue. Bars are fed in pieces, and any split gives the same run.
 
-It holds no bar of the future. stepping.py leads the account and the engine through the bars.
+A session never holds a future bar. stepping.py runs the account and the engine over the bars.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from contextlib import ExitStack
 from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Self
-
-from nautilus_trader.trading import Strategy
 
 from tbv8.config import files, records
 from tbv8.market import Series
@@ -31,9 +29,9 @@ from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
-from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Schedule, schedules
+from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.simulation import Simulation
 from tbv8.trading.stepping import Stepper
 from tbv8.trading.units import FEE_DECIMALS, Ratio, Units, maintenance_ratio
@@ -48,11 +46,11 @@ class Session:
     Use it as a context manager. A process can have one at a time, in one thread.
 
     Args:
-        strategy: With all that it inherits.
+        strategy: The strategy's config.
         venue: Its primary or secondary venue.
         price_decimals: The decimals of each symbol's prices; bars with more are rounded.
-        with_lines: Keep the values of the strategy's `chart_lines`.
-        awaits_funding: Each payment comes with the time at which it is booked.
+        with_lines: True to keep the values of the strategy's `chart_lines`.
+        awaits_funding: True if each payment has a time of booking, as in a live session.
     """
 
     def __init__(
@@ -106,10 +104,10 @@ class Session:
         orders = self._orders
         base = gated(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
-        self._loaded = load_strategy(self.strategy, self.venue, behind=base)
+        self._loaded = load_strategy(self.strategy, self.venue, base=base)
         self._lines = LineLog(self.strategy, self._loaded, self._bar_types)
-        hooks, behind = self._reports.hooks(), {"on_bar": self._lines.add} if with_lines else {}
-        self._callbacks = Callbacks(self._loaded, hooks, orders.deliver_events, behind)
+        hooks, followers = self._reports.hooks(), {"on_bar": self._lines.add} if with_lines else {}
+        self._callbacks = Callbacks(self._loaded, hooks, orders.deliver_events, followers)
         self._engine.add_strategy(self._loaded)
         orders.join(self._loaded)
         self._runner = EngineRunner(
@@ -124,16 +122,16 @@ class Session:
         self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
     ) -> None:
         self._engine.dispose()
-        # a run's class and its callbacks are a cycle: with the strategy in it, the collector would
-        # drop the strategy in any thread, and NautilusTrader's objects may go in their own alone
+        # the class and its callbacks refer to each other: the garbage collector could drop the
+        # strategy in another thread, and NautilusTrader's objects must be dropped in their own
         self._callbacks.release()
         self._orders.leave()
 
     def feed(self, bars: Bars) -> None:
-        """Go on with bars that close after all that were fed before.
+        """Run the session over further bars; all must close after the earlier ones.
 
         Raises:
-            DataError: They cannot be.
+            DataError: A bar is impossible, or closes too early.
             StrategyError: The strategy raised, or ended the run.
         """
         with ExitStack() as stack:
@@ -154,7 +152,7 @@ class Session:
                 self._stepper.follow(schedule)
 
     def _start(self, schedule: Schedule) -> None:
-        """Let the strategy start, before any close; the engine starts with data only."""
+        """Start the strategy before the first close; the engine needs data to start."""
         number, opened = int(schedule.markets[0]), int(schedule.prices[0][0])
         self._runner.walk(self._markets[number], [opened], int(schedule.closes_ns[0]) - 1)
 
@@ -162,11 +160,10 @@ class Session:
         """Return the finished run; nothing can be fed after it.
 
         Args:
-            stop: False leaves the run after the last bar, as if more were to come: the strategy's
-                `on_stop` is not called.
+            stop: False ends without the strategy's `on_stop`, as if more bars were to come.
 
         Raises:
-            StrategyError: The strategy raised, or did what gives no result.
+            StrategyError: The strategy raised, or went past the gate.
         """
         if stop:
             with ExitStack() as stack:
@@ -181,7 +178,7 @@ class Session:
 
     @property
     def book(self) -> Book:
-        """The account as of the last instant, at its prices; to be read only."""
+        """The account at the last instant; for reading only."""
         self._orders.set_prices()  # an instant at which nothing happens to the account sets none
         return self._book
 
@@ -196,11 +193,11 @@ class Session:
         return self._orders.events(since_ms=carried.ts_ms if carried else 0)
 
     def resting_limits(self) -> list[RestingLimit]:
-        """Return the limit orders at work at the venue, without those behind a parent."""
+        """Return the resting limit orders, without children that wait for a parent."""
         return self._orders.resting_limits()
 
-    def bar_entries(self, rule: str | None) -> None:
-        """Let nothing be opened from now on, by the name of a rule; None lets it again."""
+    def block_entries(self, rule: str | None) -> None:
+        """Deny orders that open a position, by the named rule; None allows them again."""
         self._book.barred = rule
 
     def cancel_orders(self, *, close: bool) -> None:
@@ -216,8 +213,7 @@ class Session:
             if close:
                 self._orders.close_all(tag="stop")
             else:
-                for market in self._markets:
-                    Strategy.cancel_all_orders(self._loaded, market.instrument.id)
+                self._orders.cancel_all("stop")
             self._runner.settle(self._orders.step_ns)
             self._simulation.set_alarms()
 
@@ -230,28 +226,28 @@ class Session:
 
 def _markets(
     strategy: records.Strategy, venue: str, price_decimals: Mapping[str, int]
-) -> list[RestingOrders]:
-    """Return the session's symbols in order, with one scale of money for all."""
+) -> list[SimulatedMarket]:
+    """Return the session's markets in order, with one scale of money for all."""
     rules = strategy.instruments[venue]
     places = {s: (price_decimals[s], decimals(rules[s].lot_size)) for s in strategy.symbols}
     money_decimals = max(FEE_DECIMALS, *(prices + sizes for prices, sizes in places.values()))
     markets = []
     for symbol, (prices, sizes) in places.items():
-        own = rules[symbol]
-        tick = int(own.tick_size.scaleb(prices))
+        instrument_rules = rules[symbol]
+        tick = int(instrument_rules.tick_size.scaleb(prices))
         units = Units(
             price_decimals=prices,
             size_decimals=sizes,
             money_decimals=money_decimals,
             tick=tick,
             slippage=strategy.slippage_ticks * tick,
-            maker=Ratio.of(own.maker_fee),
-            taker=Ratio.of(own.taker_fee),
-            maintenance=maintenance_ratio(own.max_leverage),
+            maker=Ratio.of(instrument_rules.maker_fee),
+            taker=Ratio.of(instrument_rules.taker_fee),
+            maintenance=maintenance_ratio(instrument_rules.max_leverage),
             max_position=int(strategy.risk.max_positions[symbol].scaleb(sizes)),
         )
-        instrument = to_instrument(Series(venue, symbol), own, price_decimals=prices)
-        markets.append(RestingOrders(symbol, instrument, units))
+        instrument = to_instrument(Series(venue, symbol), instrument_rules, price_decimals=prices)
+        markets.append(SimulatedMarket(symbol, instrument, units))
     return markets
 
 

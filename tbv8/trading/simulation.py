@@ -1,7 +1,6 @@
-"""The account in a simulation: what an instant brings to it beside the strategy's own orders.
+"""The account of a simulation: matching, liquidation, funding, the day's loss and the day.
 
-That is the matching of the step, liquidation, funding, the day's loss and the day. The engine is
-run by the session; here is decided what it is asked.
+stepping.py runs the engine; this module decides what happens to the account at each instant.
 """
 
 from __future__ import annotations
@@ -21,34 +20,34 @@ from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.funding import (
     AwaitedRates,
     Charged,
-    Due,
+    DuePayment,
     FixedRates,
     Holding,
     PaidRates,
     Rates,
 )
-from tbv8.trading.matching import Account, Planned, Step
+from tbv8.trading.matching import Planned, Step, StepAccount
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Carried
-from tbv8.trading.resting import RestingOrders
+from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.units import NEVER
 
 _NS = 1_000_000
 
 
 class Simulation:
-    """The rules of an account that are no rules for orders.
+    """Changes of the account other than the strategy's own orders.
 
     Attributes:
-        due_ns: When something falls due whatever the prices are.
-        unbooked: What the engine's account does not know yet, in USD.
+        due_ns: The next midnight, funding or end of the warm-up; it comes at any price.
+        unbooked: Amounts in USD that the engine's account has yet to book.
     """
 
     def __init__(
         self,
         book: Book,
         orders: Orders,
-        markets: Sequence[RestingOrders],
+        markets: Sequence[SimulatedMarket],
         rules: Mapping[str, files.Instrument],
         *,
         counted_from_ms: int | None,
@@ -64,20 +63,20 @@ class Simulation:
         self._rates: dict[str, Rates] = {
             symbol: AwaitedRates()
             if awaits_funding
-            else FixedRates(own.funding_rate_8h, own.funding_hours)
-            for symbol, own in rules.items()
+            else FixedRates(instrument.funding_rate_8h, instrument.funding_hours)
+            for symbol, instrument in rules.items()
         }
         self._funding_ms: dict[str, int] = {}
-        self._charged: dict[InstrumentId, FundingRateUpdate] = {}
-        self._alarmed: tuple[Any, Any, Any] = (None, None, None)  # for which the alarms are set
+        self._latest_rates: dict[InstrumentId, FundingRateUpdate] = {}
+        self._alarmed: tuple[Any, Any, Any] = (None, None, None)  # the account at `set_alarms`
 
     def begin(self, first_ms: int) -> None:
-        """Set what falls due first; the first step closes at `first_ms`."""
+        """Set the first midnight and funding; the first step closes at `first_ms`."""
         self.book.midnight_ms = next_midnight(first_ms - 1)
         self._set_funding(first_ms - 1)
 
     def add_funding(self, charged: Mapping[str, Charged], after_ms: int) -> None:
-        """Take the payments after a time, in place of the fixed rates of their symbols."""
+        """Add funding payments after a time; their symbols have no fixed rate from then on."""
         for symbol, payments in charged.items():
             rates = self._rates[symbol]
             if isinstance(rates, FixedRates):
@@ -93,7 +92,7 @@ class Simulation:
         }
         self._set_due()
 
-    # What a step is looked at for.
+    # Due times and alarms.
 
     def _set_due(self) -> None:
         due_ms = min([self.book.midnight_ms, *self._funding_ms.values()])
@@ -107,10 +106,10 @@ class Simulation:
         return not (book.cash is cash and book.day_start is day_start and book.halted is halted)
 
     def set_alarms(self) -> None:
-        """Set each symbol's prices between which nothing can happen to the account.
+        """Set each symbol's band of prices in which the account cannot be liquidated or halted.
 
-        Every position may lose its share of what the account may lose, all have the same: while no
-        price is at its alarm, they have lost less together.
+        The loss that the account can bear is divided equally among the positions. While no price
+        has reached its alarm, their total loss is smaller.
         """
         book = self.book
         self._alarmed = book.cash, book.day_start, book.halted
@@ -122,40 +121,44 @@ class Simulation:
                 for market in self.markets:
                     market.low_alarm = NEVER
             return
-        equity, margin = positioned[0].units.money(book.cash), 0
-        lowest = positioned[0].units.money(book.lowest_equity)
+        equity, margin = positioned[0].units.from_money(book.cash), 0
+        lowest = positioned[0].units.from_money(book.lowest_equity)
         for market in positioned:
             value, rate = market.value, market.units.maintenance
             equity += value
-            margin -= -abs(value) * rate.over // rate.under
+            margin -= -abs(value) * rate.numerator // rate.denominator
         shares = len(positioned)
         to_liquidation, to_halt = (equity - margin) // shares, (equity - lowest) // shares
         for market in positioned:
             per_unit, rate = abs(market.position) * market.units.scale, market.units.maintenance
-            room = to_liquidation * rate.under // (per_unit * (rate.under + rate.over))
+            room = (
+                to_liquidation
+                * rate.denominator
+                // (per_unit * (rate.denominator + rate.numerator))
+            )
             if book.halted is None:
                 room = min(room, to_halt // per_unit)
             market.set_alarm(room)
 
     # The step.
 
-    def account_of(self, market: RestingOrders) -> Account:
-        """Return the account as matching in one symbol sees it."""
-        cash, reserved = market.units.money(self.book.cash), 0
-        for other in self.markets:
-            if other is not market and other.position:
-                value, rate = other.value, other.units.maintenance
+    def account_of(self, market: SimulatedMarket) -> StepAccount:
+        """Return the account that matching in one symbol starts from."""
+        cash, reserved = market.units.from_money(self.book.cash), 0
+        for sibling in self.markets:
+            if sibling is not market and sibling.position:
+                value, rate = sibling.value, sibling.units.maintenance
                 cash += value
-                reserved += abs(value) * rate.over // rate.under
-        return Account(market.position, cash, reserved)
+                reserved += abs(value) * rate.numerator // rate.denominator
+        return StepAccount(market.position, cash, reserved)
 
-    def plan(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> list[Planned]:
+    def plan(self, market: SimulatedMarket, prices: Sequence[int], time_ns: int) -> list[Planned]:
         """Return the events of a symbol's step; none if it reaches neither an order nor the margin.
 
         Args:
             market: The symbol.
             prices: Open, high, low and close.
-            time_ns: When it closes.
+            time_ns: The time of its close.
         """
         opened, high, low, close = prices
         account = self.account_of(market)
@@ -172,22 +175,22 @@ class Simulation:
             return []
         return market.make_plan(Step(time_ns, opened, high, low, close, market.last), account)
 
-    def margin_of(self, market: RestingOrders) -> Decimal:
+    def margin_of(self, market: SimulatedMarket) -> Decimal:
         """Return the maintenance margin of the account where one symbol is liquidated."""
         account, units = self.account_of(market), market.units
         margin = units.margin(account.position, account.cash - account.reserved)
         return units.to_money(margin + account.reserved)
 
-    # What falls due.
+    # Midnight and funding.
 
     def pass_time(self, before_ns: int) -> None:
-        """Do what fell due before a time, at the last prices."""
+        """Charge funding and begin days that were due before a time, at the last prices."""
         before_ms = -(-before_ns // _NS)
         while (due_ms := min([self.book.midnight_ms, *self._funding_ms.values()])) < before_ms:
-            self._do_due(due_ms)
+            self._pass_due(due_ms)
 
     def pay_funding(self, ts_ms: int) -> None:
-        """Charge the funding that is due at a time, on what was held at its hour."""
+        """Charge the funding that is due at a time, on the position at its hour."""
         for market in self.markets:
             if self._funding_ms.get(market.symbol) != ts_ms:
                 continue
@@ -198,18 +201,18 @@ class Simulation:
                 self._charge(market, due, ts_ms)
         self._set_due()
 
-    def _charge(self, market: RestingOrders, due: Due, ts_ms: int) -> None:
+    def _charge(self, market: SimulatedMarket, due: DuePayment, ts_ms: int) -> None:
         """Book one payment of funding; a late one counts for the day of its hour."""
         name, holding = market.instrument.id, due.holding
-        last = self._charged.get(name)
+        last = self._latest_rates.get(name)
         if last is None or last.ts_event <= due.hour_ms * _NS:
-            self._charged[name] = FundingRateUpdate(
+            self._latest_rates[name] = FundingRateUpdate(
                 name, due.rate, due.hour_ms * _NS, ts_ms * _NS, due.hours * 60
             )
         if not holding.position or holding.price is None:
             return
         if self.carried is not None and due.hour_ms <= self.carried.ts_ms:
-            return  # of the warm-up, which is over
+            return  # its hour lies in the warm-up, which has ended
         amount = funding(holding.position, holding.price, due.rate)
         if not amount:
             return
@@ -219,35 +222,35 @@ class Simulation:
             self.book.day_start = EXACT.subtract(self.book.day_start, amount)
 
     def funding_rate(self, instrument_id: InstrumentId) -> FundingRateUpdate | None:
-        """Return the funding that was charged last; None before the first of a run.
+        """Return the funding rate charged last; None before the first of a run.
 
-        A strategy has it as `self.funding_rate`: with one in its cache, the engine would charge it
-        a second time.
+        Strategies read it with `self.funding_rate(...)`: the engine would charge a rate from the
+        cache a second time.
         """
-        return self._charged.get(instrument_id)
+        return self._latest_rates.get(instrument_id)
 
     def pay(
         self,
-        market: RestingOrders,
+        market: SimulatedMarket,
         kind: PaymentKind,
         amount: Decimal,
         ts_ms: int,
         *,
         booked_ms: int | None = None,
     ) -> None:
-        """Book a payment of the account; the engine's account follows."""
+        """Book a payment; the engine's account books it at its next instant."""
         payment = Payment(
             ts_ms=ts_ms, symbol=market.symbol, kind=kind, amount=amount, booked_ms=booked_ms
         )
         self.book.pay(payment)
         self.unbooked.append(-amount)
 
-    def _do_due(self, due_ms: int) -> None:
+    def _pass_due(self, due_ms: int) -> None:
         self.pay_funding(due_ms)
         self.start_day(due_ms)
 
     def start_day(self, ts_ms: int) -> None:
-        """Begin the UTC day, if one begins at a time."""
+        """Begin a UTC day if `ts_ms` is a midnight."""
         if self.book.midnight_ms == ts_ms:
             self.book.start_day(ts_ms)
             self._set_due()
@@ -255,26 +258,26 @@ class Simulation:
     # Halts.
 
     def must_halt(self) -> bool:
-        """Return True if the limit of the day's loss is reached at the last prices."""
+        """Return True if the day's loss has reached its limit at the last prices."""
         return self.book.halted is None and self.book.equity <= self.book.lowest_equity
 
     def halt_for_loss(self, ts_ms: int) -> None:
-        """Halt for the day's loss, and close everything."""
+        """Halt for the day's loss: cancel all orders and close all positions."""
         limit = self.book.limits.max_daily_loss_usd
         self.book.halt(ts_ms, MAX_DAILY_LOSS, {"limit_usd": limit})
         self.orders.close_all()
 
-    def liquidate(self, market: RestingOrders, planned: Planned, ts_ms: int) -> None:
-        """Halt for a liquidation, and close everything, the symbol at the planned price."""
+    def liquidate(self, market: SimulatedMarket, planned: Planned, ts_ms: int) -> None:
+        """Halt for a liquidation and close everything, this symbol at the planned price."""
         numbers = {
             "position": self.book.positions[market.symbol],
-            "liquidation_price": market.units.to_price(planned.at),
+            "liquidation_price": market.units.to_price(planned.path_price),
         }
         self.book.halt(ts_ms, LIQUIDATION, numbers)
         self.orders.close_all({market.symbol: (LIQUIDATION, planned.price)})
 
-    def lose_margin(self, market: RestingOrders, margin: Decimal, ts_ms: int) -> None:
-        """Take the maintenance margin, or bring cash below 0 back to it, once all is closed."""
+    def lose_margin(self, market: SimulatedMarket, margin: Decimal, ts_ms: int) -> None:
+        """Charge the maintenance margin once all is closed; cash does not stay below 0."""
         lost = min(margin, self.book.cash) if self.book.cash > 0 else self.book.cash
         if lost:
             self.pay(market, "liquidation", lost, ts_ms)
@@ -293,6 +296,7 @@ class Simulation:
         self.carried = Carried(
             ts_ms=ts_ms, positions=dict(self.book.positions), prices=dict(self.book.prices)
         )
-        for events in (self.book.payments, self.book.denials, self.book.halts, self.orders.fills):
+        book, orders = self.book, self.orders
+        for events in (book.payments, book.denials, book.halts, orders.fills, orders.ended):
             events.clear()
         self._set_due()

@@ -1,9 +1,9 @@
 """The steps of a session, one after another: the account and the engine at each close.
 
-Where nothing can happen to the account, a step costs a few comparisons; where an order is reached,
-matching.py plans the step and the engine is led through its fills one by one. At one instant, in
-this order: the steps' fills, liquidation, funding, the day's loss, the new day, requests that
-waited for the close, the end of the warm-up, the strategy (docs/orders.md).
+A step that cannot change the account costs a few comparisons. One that reaches an order is planned
+by matching.py, and its fills are requested from the engine one by one. The order at one instant:
+the steps' fills, liquidation, funding, the day's loss, the new day, requests deferred to the close,
+the end of the warm-up, the strategy (docs/orders.md).
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from tbv8.market import iso
 from tbv8.trading.gate import Gate
 from tbv8.trading.matching import Planned
 from tbv8.trading.orders import Orders
-from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Interval, Schedule
+from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.simulation import Simulation
 
 _NS = 1_000_000
 
 
 class Stepper:
-    """The way through the intervals of a session; each run sees all of them, so it is fast code.
+    """Runs a session's intervals one by one. It is on the hot path of every run.
 
     Args:
         markets: The session's symbols, in order.
         orders: Their orders, and the clock of the session.
-        gate: Requests that wait for a close.
+        gate: Requests deferred to a close.
         simulation: The account's funding, liquidation, day and warm-up.
         runner: The engine.
     """
 
     def __init__(
         self,
-        markets: Sequence[RestingOrders],
+        markets: Sequence[SimulatedMarket],
         orders: Orders,
         gate: Gate,
         simulation: Simulation,
@@ -51,25 +51,25 @@ class Stepper:
         self._interrupted = True
 
     def follow(self, schedule: Schedule) -> None:
-        """Go through the intervals of a schedule; through each close of those that matter."""
+        """Run the intervals of a schedule; those that may change the account instant by instant."""
         for interval in schedule.intervals():
             if not self._may_happen(interval):
                 self._skip(interval)
                 continue
             for instant in schedule.instants(interval):
                 if self._may_happen(instant):
-                    self._pass(instant)
+                    self._run_instant(instant)
                 else:
                     self._skip(instant)
 
     def _may_happen(self, interval: Interval) -> bool:
-        """Return True if anything may happen to the account in an interval."""
+        """Return True if an interval may change the account."""
         time_ns, ranges, _, _, _ = interval
         simulation, markets = self._simulation, self._markets
         if (
             time_ns >= simulation.due_ns
             or time_ns >= self._runner.timer_ns
-            or self._gate.waiting
+            or self._gate.deferred
             or self._interrupted
         ):
             return True
@@ -88,7 +88,7 @@ class Stepper:
         return False
 
     def _skip(self, interval: Interval) -> None:
-        """Go to the close of an interval in which nothing happens to the account."""
+        """Go to the close of an interval that does not change the account."""
         time_ns, ranges, shown, _, _ = interval
         for number, _, _, _, close, closes_ns in ranges:
             market = self._markets[number]
@@ -102,8 +102,8 @@ class Stepper:
                 self._orders.set_prices()
                 self._simulation.set_alarms()
 
-    def _pass(self, instant: Interval) -> None:
-        """Go through an instant at which something may happen to the account."""
+    def _run_instant(self, instant: Interval) -> None:
+        """Run an instant that may change the account."""
         if self._interrupted:
             raise KeyboardInterrupt
         gate, simulation, runner = self._gate, self._simulation, self._runner
@@ -114,7 +114,7 @@ class Stepper:
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
         closed = [self._markets[number] for number, *_ in ranges]
-        runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
+        must_settle = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_deferred(closed)
         before_ns = min(
             self._markets[number].first_end(low, high, time_ns)
             for number, _, high, low, _, _ in ranges
@@ -125,7 +125,7 @@ class Stepper:
         self._orders.set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
-        if runs or happened or simulation.unbooked:
+        if must_settle or happened or simulation.unbooked:
             runner.settle(time_ns)
         if liquidation:
             market, planned, margin = liquidation
@@ -139,8 +139,8 @@ class Stepper:
         simulation.start_day(ts_ms)
         if simulation.unbooked:
             runner.settle(time_ns)
-        while gate.has_waiting(closed):
-            gate.count_next(closed)
+        while gate.has_deferred(closed):
+            gate.run_next(closed)
             runner.settle(time_ns)
         simulation.begin_counting(ts_ms)
         if simulation.unbooked:
@@ -153,10 +153,10 @@ class Stepper:
 
     def _walk(
         self, instant: Interval, before_ns: int
-    ) -> tuple[bool, tuple[RestingOrders, Planned, Decimal] | None]:
-        """Lead the engine through the planned fills of the steps, symbol by symbol.
+    ) -> tuple[bool, tuple[SimulatedMarket, Planned, Decimal] | None]:
+        """Walk the engine through the planned fills of the steps, symbol by symbol.
 
-        Returns whether anything was planned; and of a liquidation, behind which no symbol fills,
+        Returns True if anything was planned; and for a liquidation, after which no symbol fills,
         its symbol, its entry in the plan and the maintenance margin.
         """
         time_ns, ranges, _, _, _ = instant
@@ -166,12 +166,12 @@ class Stepper:
             planned = [] if liquidation else self._simulation.plan(market, prices, time_ns)
             if planned:
                 happened = True
-                if path := [each.at for each in planned if each.order_id]:
+                if path := [event.path_price for event in planned if event.order_id]:
                     self._orders.walking = market
                     self._runner.walk(market, path, before_ns - 1)
                     self._orders.walking = None
                 if planned[-1].kind == "liquidation":
                     liquidation = market, planned[-1], self._simulation.margin_of(market)
-            left = market.close_step(prices[3])
-            assert not left, f"{left} were not asked for at {iso(time_ns // _NS)}"
+            unfilled = market.close_step(prices[3])
+            assert not unfilled, f"the engine requested no {unfilled} at {iso(time_ns // _NS)}"
         return happened, liquidation

@@ -1,4 +1,4 @@
-"""NautilusTrader's orders in the words of tbv8/risk, and as the engine may have them."""
+"""Convert NautilusTrader's orders to those of tbv8/risk, and to copies for the engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nautilus_trader.model import (
 from tbv8.market import DAY_MS
 from tbv8.risk.events import Order, Terms
 from tbv8.trading.records import Side
-from tbv8.trading.resting import KINDS
+from tbv8.trading.simulated_market import KINDS
 
 AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
@@ -39,7 +39,7 @@ def side(buy: bool) -> Side:
 
 
 def to_order(order: Any, symbol: str) -> Order:
-    """Return an order that is sent, as the rules see it."""
+    """Return a submitted order as the risk rules need it."""
     parent = order.parent_order_id
     return Order(
         symbol=symbol,
@@ -51,13 +51,13 @@ def to_order(order: Any, symbol: str) -> Order:
 
 
 def lacks_parent(order: Any, orders: Sequence[Any]) -> bool:
-    """Return True if no parent of an order can ever fill: the first must be in the same request.
+    """Return True if an order's parents can never fill: the outermost must be in the request.
 
     Args:
-        order: One of a request.
-        orders: All of the request; parents are of the same instrument.
+        order: One order of a request.
+        orders: All orders of the request; parents are of the same instrument.
     """
-    siblings = {id_of(each): each for each in orders if each.instrument_id == order.instrument_id}
+    siblings = {id_of(o): o for o in orders if o.instrument_id == order.instrument_id}
     for _ in siblings:
         if order.parent_order_id is None:
             return False
@@ -68,7 +68,7 @@ def lacks_parent(order: Any, orders: Sequence[Any]) -> bool:
 
 
 def to_terms(
-    order: Any, *, now_ns: int, lacks_parent: bool, is_repeated: bool, has_waited: bool
+    order: Any, *, now_ns: int, lacks_parent: bool, is_repeated: bool, was_deferred: bool
 ) -> Terms:
     """Return the terms of an order; arguments as in `Terms`."""
     return Terms(
@@ -82,14 +82,14 @@ def to_terms(
         has_algorithm=order.exec_algorithm_id is not None,
         lacks_parent=lacks_parent,
         is_repeated=is_repeated or order.status != OrderStatus.INITIALIZED,
-        has_waited=has_waited,
+        was_deferred=was_deferred,
     )
 
 
 def as_changed(
     booked: Order, order: Any, left: Decimal, price: Any = None, trigger_price: Any = None
 ) -> Order:
-    """Return a known order with what is left of it, and the prices that it has or is given."""
+    """Return a booked order with a new remaining size, and with its new or present prices."""
     return msgspec.structs.replace(
         booked, change=_signed(order, left), prices=_prices(order, price, trigger_price)
     )
@@ -118,10 +118,10 @@ def end_ns(order: Any, now_ns: int) -> int:
 
 
 def to_engine(order: Any, risk_order: Order, *, size_decimals: int, ends_ns: int) -> Any:
-    """Return an order as the engine may have it: a copy that stands alone, where it differs.
+    """Return the order to send to the engine: a copy without links, where they would do harm.
 
-    The engine enlarges resting reduce-only orders and children of a bracket, ends the whole sibling
-    of an order that is filled, and knows no DAY.
+    The engine enlarges resting reduce-only orders and children of a bracket, cancels the siblings
+    of an order that is filled in part, and does not know DAY.
     """
     changes: dict[str, Any] = {}
     size, rests = abs(risk_order.change), order.order_type in KINDS

@@ -24,8 +24,8 @@ _SMALLEST_FEE = Decimal(1).scaleb(-FEE_DECIMALS)
 class Ratio(msgspec.Struct, frozen=True):
     """A fraction of integers."""
 
-    over: int
-    under: int
+    numerator: int
+    denominator: int
 
     @classmethod
     def of(cls, value: Decimal) -> Ratio:
@@ -54,34 +54,34 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
         """The worth of one unit of price x size, in units of money."""
         return int(10 ** (self.money_decimals - self.price_decimals - self.size_decimals))
 
-    # NautilusTrader's and Decimal's values in our units, and back.
+    # Conversions.
 
-    def price(self, value: Any) -> int:
-        """Return a Price of NautilusTrader."""
+    def from_price(self, value: Any) -> int:
+        """Return a Price of NautilusTrader as an integer."""
         return int(value.raw // _POWERS[ENGINE_DECIMALS - self.price_decimals])
 
-    def size(self, value: Any) -> int:
-        """Return a Quantity of NautilusTrader."""
+    def from_size(self, value: Any) -> int:
+        """Return a Quantity of NautilusTrader as an integer."""
         return int(value.raw // _POWERS[ENGINE_DECIMALS - self.size_decimals])
 
     def to_price(self, units: int) -> Decimal:
-        """Return a price in USD."""
+        """Return an integer price in USD."""
         return EXACT.scaleb(Decimal(units), -self.price_decimals)
 
     def to_size(self, units: int) -> Decimal:
-        """Return a quantity in base units."""
+        """Return an integer size in base units."""
         return EXACT.scaleb(Decimal(units), -self.size_decimals)
 
-    def money(self, amount: Decimal) -> int:
-        """Return USD."""
+    def from_money(self, amount: Decimal) -> int:
+        """Return an amount in USD as an integer."""
         return int(EXACT.scaleb(amount, self.money_decimals))
 
     def to_money(self, units: int) -> Decimal:
-        """Return USD, rounded half to even to 10^-8."""
+        """Return integer money in USD, rounded half to even to 10^-8."""
         exact = EXACT.scaleb(Decimal(units), -self.money_decimals)
         return exact.quantize(_SMALLEST_FEE, rounding=ROUND_HALF_EVEN, context=EXACT)
 
-    # What orders pay.
+    # Costs.
 
     def taker_price(self, price: int, *, buy: bool, slipped: bool = True) -> int:
         """Return a price rounded to the tick against us, and slipped; never below one tick."""
@@ -94,26 +94,30 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
         """Return the fee as money, rounded half to even to 10^-8 USD."""
         rate = self.maker if maker else self.taker
         smallest = 10 ** (self.money_decimals - FEE_DECIMALS)
-        return _rounded(price * size * self.scale * rate.over, rate.under, smallest)
+        return _rounded(price * size * self.scale * rate.numerator, rate.denominator, smallest)
 
     def liquidation_price(self, position: int, free: int) -> int | None:
-        """Return the price at which a position is liquidated, rounded away from where it is safe.
+        """Return the liquidation price of a position, rounded to the side where it is liquidated.
 
-        From `free + position x price = maintenance x |position| x price`; None where no price is.
-        A short position without money is liquidated at any price: 0.
+        It solves `free + position x price = maintenance x |position| x price`; None without a
+        solution. A short position without money is liquidated at any price: 0.
 
         Args:
-            position: Of this symbol.
+            position: The position in this symbol.
             free: Cash and the other positions at their prices, less their maintenance margin.
         """
         rate = self.maintenance
         if position > 0:
             if free >= 0:
                 return None
-            return -free * rate.under // (position * self.scale * (rate.under - rate.over))
+            return (
+                -free
+                * rate.denominator
+                // (position * self.scale * (rate.denominator - rate.numerator))
+            )
         if position < 0:
-            debt = -position * self.scale * (rate.under + rate.over)
-            return max(-(-free * rate.under // debt), 0)
+            debt = -position * self.scale * (rate.denominator + rate.numerator)
+            return max(-(-free * rate.denominator // debt), 0)
         return None
 
     def margin(self, position: int, free: int) -> int:
@@ -122,9 +126,10 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
         Rounded half to even to 10^-8 USD; `free` as in `liquidation_price`.
         """
         rate = self.maintenance
-        over = max(-free, 0) if position > 0 else max(free, 0)
-        under = rate.under - rate.over if position > 0 else rate.under + rate.over
-        return _rounded(over * rate.over, under, 10 ** (self.money_decimals - FEE_DECIMALS))
+        scaled = max(-free, 0) if position > 0 else max(free, 0)
+        denominator = rate.denominator - (rate.numerator if position > 0 else -rate.numerator)
+        smallest = 10 ** (self.money_decimals - FEE_DECIMALS)
+        return _rounded(scaled * rate.numerator, denominator, smallest)
 
 
 def maintenance_ratio(max_leverage: Decimal) -> Ratio:
@@ -134,12 +139,12 @@ def maintenance_ratio(max_leverage: Decimal) -> Ratio:
     https://hyperliquid.gitbook.io/hyperliquid-docs/trading/margining
     """
     leverage = max(max_leverage, Decimal(1))
-    over, under = leverage.as_integer_ratio()
-    return Ratio(under, 2 * over)
+    numerator, denominator = leverage.as_integer_ratio()
+    return Ratio(denominator, 2 * numerator)
 
 
-def _rounded(over: int, under: int, smallest: int) -> int:
+def _rounded(numerator: int, denominator: int, smallest: int) -> int:
     """Return a fraction rounded half to even to a multiple of `smallest`."""
-    whole, rest = divmod(over, under * smallest)
-    twice = 2 * rest - under * smallest
+    whole, rest = divmod(numerator, denominator * smallest)
+    twice = 2 * rest - denominator * smallest
     return (whole + (twice > 0 or (twice == 0 and whole % 2 == 1))) * smallest

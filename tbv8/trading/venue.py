@@ -1,9 +1,9 @@
 """NautilusTrader's engine as the simulated venue: it keeps orders, positions and the account.
 
-It decides nothing: bars only go to the strategy (`bar_execution=False`), quotes make it ask about
-the orders that they reach, and answers.py says at which price and for how much. The answer "not
-now" is a book with a price on no tick: rc6 skips such a fill with a warning and leaves the order as
-it was, which test_venue.py holds it to.
+It decides nothing. Bars are only shown to the strategy (`bar_execution=False`). A quote makes the
+engine request a fill for each order that it reaches, and answers.py returns price and size. To
+refuse a fill, the book gets a price off the tick: rc6 skips such a fill with a warning and leaves
+the order unchanged (test_venue.py checks that).
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ from tbv8.trading.units import ENGINE_DECIMALS
 
 
 class AnsweredFills(FillModel):
-    """Makes the book that an order meets: one level, at the price and size of the answer."""
+    """Makes the book for an order: one level, at the price and size from answers.py."""
 
     def __init__(self, answers: Answers) -> None:
         self.answers = answers
 
     def is_slipped(self) -> bool:
-        """Say no: slippage is in the price."""
+        """Return False: the price includes slippage."""
         return False
 
     def is_limit_filled(self) -> bool:
-        """Say yes: a touch makes the engine ask."""
+        """Return True: the engine requests a fill at a touch."""
         return True
 
     def fill_limit_inside_spread(self) -> bool:
-        """Say no: the market is one price wide."""
+        """Return False: bid and ask are equal."""
         return False
 
     def get_orderbook_for_fill_simulation(
@@ -94,11 +94,11 @@ class AnsweredFees(FeeModel):
 
 
 class Payments(SimulationModule):
-    """Books what the account pays outside of fills, when the engine ends its next instant.
+    """Books payments outside of fills, such as funding, at the engine's next instant.
 
     Args:
-        due: What to add to the balance, in USD; it is emptied then.
-        currency: Of the account.
+        due: Amounts in USD to add to the balance; emptied when booked.
+        currency: The account's currency.
     """
 
     def __init__(self, due: list[Decimal], currency: Currency) -> None:
@@ -122,8 +122,8 @@ def make_engine(
             logging=LoggerConfig(stdout_level=LogLevel.ERROR, is_colored=False),
             shutdown_on_error=True,
             run_analysis=False,
-            # the gate checks; this one denies the 101st order of a second, and any of an account
-            # whose cash is below 0, also the one that would close its position
+            # the gate checks orders; NautilusTrader's risk engine would deny the 101st order of a
+            # second, and every order of an account with negative cash, even one that closes
             risk_engine=RiskEngineConfig(bypass=True),
             portfolio=PortfolioConfig(equity_curve=False),  # it is copied at each order
         )

@@ -29,6 +29,7 @@ def test_a_csv_becomes_a_result_in_two_edits(project: Project) -> None:
     assert project.doit("plan").stdout.startswith("nothing to do")
 
     # a file that changed is stale, and all that was made of it
+    first = (project.root / "bars/BTCUSDT.csv").read_bytes()
     pa.csv.write_csv(minute_bars(days(0, 4)), project.root / "bars/BTCUSDT.csv")
     planned = project.doit("plan", "--json").stdout
     assert [task["task"] for task in json.loads(planned)["tasks"]] == [
@@ -37,7 +38,20 @@ def test_a_csv_becomes_a_result_in_two_edits(project: Project) -> None:
         "backtest:btc_usdt_perp_v1",
     ]
 
+    # bars in another unit are refused until the file is as it was
+    thousand = "instruments:\n  BTC/USDT: {tick_size: 1, lot_size: 1, multiplier: 1000, "
+    project.write(
+        "config/venues/mine.yaml",
+        f"{venue}{thousand}maker_fee: 0, taker_fee: 0, max_leverage: 1}}\n",
+    )
+    (project.root / "bars/BTCUSDT.csv").write_bytes(first)
+    refused = project.doit(code=1).stderr
+    assert "are of 'BTC/USDT', and the file has 'BTC/USDT' in units of 1000 now" in refused
+    project.write("config/venues/mine.yaml", venue)
+    assert project.doit("plan").stdout.startswith("nothing to do")
+
     # one that is wrong is refused, and nothing that is held is lost
+    pa.csv.write_csv(minute_bars(days(0, 4)), project.root / "bars/BTCUSDT.csv")
     with (project.root / "bars/BTCUSDT.csv").open("a") as file:
         file.write(f"{MONDAY + 4 * DAY_MS},2,1,2,2,0\n")
     refused = project.doit(code=1).stderr
@@ -67,6 +81,53 @@ def test_an_import_needs_a_venue_without_a_history(project: Project) -> None:
     assert refused.startswith("ERROR: 2,880 of the minutes stored of mine:BTC/USDT differ from ")
     assert refused.endswith(": add --replace to replace them\n")
     assert "2,880 stored minutes are replaced" in project.doit(*words, "--replace").stdout
+
+
+MINE = """\
+venue: mine
+symbols: {BTC/USDT: XBT}
+instruments:
+  BTC/USDT: {tick_size: 1, lot_size: 1, maker_fee: 0, taker_fee: 0,
+    max_leverage: 1, multiplier: 1000}
+"""
+
+
+def test_imported_bars_of_another_unit_or_market_are_refused_until_imported_again(
+    project: Project,
+) -> None:
+    pa.parquet.write_table(minute_bars(days(0, 2)), project.root / "any.parquet")
+    close = rows_of(minute_bars(days(0, 2)))[-2][4]  # of the last minute with trades
+    words = ("import", "any.parquet", "--venue", "mine", "--symbol", "BTC/USDT")
+    build, hours = ("venue=mine", "aggregate:mine:BTC/USDT:1h"), "SELECT close FROM bars_1h"
+    latest = f"{hours} ORDER BY ts_ms DESC LIMIT 1"
+    project.write("config/venues/mine.yaml", MINE)
+    project.doit(*words)
+    project.doit(*build)
+    assert project.sql(latest) == [(close / 1000,)]
+
+    for old, new, present in (
+        ("multiplier: 1000", "multiplier: 100", "'XBT' in units of 100"),
+        (": XBT", ": ETH", "'ETH' in units of 1000"),
+    ):
+        project.write("config/venues/mine.yaml", MINE.replace(old, new))
+        planned = json.loads(project.doit("venue=mine", "plan", "--json", build[1]).stdout)
+        assert planned["tasks"][0]["task"] == "backfill:mine:BTC/USDT"
+        for command in (words, build, ("venue=mine", "backtest:btc_usdt_perp_v1")):
+            refused = project.doit(*command, code=3 if command is words else 1).stderr
+            assert f"are of 'XBT' in units of 1000, and the file has {present} now" in refused
+            assert refused.count("ERROR") == refused.count("\n") == 1
+        project.write("config/venues/mine.yaml", MINE)
+        assert project.doit("venue=mine", "plan", build[1]).stdout.startswith("nothing to do")
+
+    project.edit("config/venues/mine.yaml", "multiplier: 1000", "multiplier: 100")
+    dropped = project.doit(
+        "prune", "--everything", "--venue", "mine", "--symbol", "BTC/USDT", "-y"
+    ).stdout
+    project.doit(*words)
+    project.doit(*build)
+
+    assert dropped.endswith("of mine:BTC/USDT: `doit import` its file again\n")
+    assert project.sql(latest) == [(close / 100,)]
 
 
 def test_an_exchange_of_ccxt_is_a_venue_by_config_alone(project: Project) -> None:

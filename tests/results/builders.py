@@ -10,7 +10,7 @@ import numpy as np
 
 from tbv8.results.marks import Marks
 from tbv8.risk.events import Payment
-from tbv8.trading.records import Carried, Fill, Market, Run
+from tbv8.trading.records import Carried, Fill, MarketDecimals, Run
 
 D = Decimal
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -60,7 +60,7 @@ def make_run(
     """Make a run of fills in the order of their times."""
     return Run(
         venue="hyperliquid",
-        markets=tuple(Market(symbol=s, price_decimals=2, size_decimals=3) for s in symbols),
+        markets=tuple(MarketDecimals(symbol=s, price_decimals=2, size_decimals=3) for s in symbols),
         start_equity=D(start),
         carried=carried,
         submitted=(),

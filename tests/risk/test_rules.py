@@ -132,7 +132,7 @@ def test_reduce_only(change: str, held: str, has_use: bool) -> None:
     assert check(change, reduce_only=True, **position) is None  # a change
 
 
-WAITED = {"terms": stop(has_waited=True)}
+WAITED = {"terms": stop(was_deferred=True)}
 REDUCES = {"reduce_only": True}
 
 

@@ -83,7 +83,7 @@ def test_the_right_one_trades(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         pytest.param(
             "def on_bar",
             "async def on_bar",
-            f"mine.py:{BAR}: on_bar is async, and nobody awaits it: write def",
+            f"mine.py:{BAR}: on_bar is async, but nothing awaits it: write def",
             id="a callback that is async",
         ),
         pytest.param(

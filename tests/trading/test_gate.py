@@ -180,7 +180,7 @@ def test_an_instrument_that_is_not_declared_ends_the_run_in_one_line(
     place, said = str(e.value).split(": ", 1)
     assert place.startswith("tbv8/strategies/other.py:")
     assert said == (
-        "ValueError: no instrument ETH/USDT.hyperliquid in this run: there are "
+        "ValueError: no instrument ETH/USDT.hyperliquid in this run, only "
         "BTC/USDT.hyperliquid; declare more with `symbols` in the strategy's YAML (in on_bar, at "
         "the close of 2024-01-01T02:00:00Z of test_v1)"
     )
@@ -204,7 +204,7 @@ def test_what_a_session_has_not_ends_it_in_one_line(run_more: RunMore, line: str
         assert "no bars " in said
         assert "declare more with `symbols` and `bars` in the strategy's YAML" in said
     else:
-        assert "a session has bars alone, from its first on" in said
+        assert "a run has only bars, and none before its first" in said
 
 
 def test_indicators_are_fed_with_the_bars(run_more: RunMore) -> None:

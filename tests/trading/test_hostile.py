@@ -242,7 +242,7 @@ REFUSED = {
     "the clock set forward": (  # the engine's next step would abort the process
         "self.clock.set_time(self.clock.timestamp_ns() + 1)",
         ": RuntimeError: clock.set_time() in a run: the bars move the "
-        "clock; to be called at a later time, use set_time_alert_ns() or set_timer_ns() (in on_bar",
+        "clock; for a call at a later time, use set_time_alert_ns() or set_timer_ns() (in on_bar",
     ),
     "the clock set back": ("self.clock.set_time(0)", "clock.set_time() in a run"),
     "the clock set by its class": (

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbv8.trading.matching import Account, Planned, Step, Working, excess, plan
+from tbv8.trading.matching import Planned, Step, StepAccount, WorkingOrder, excess, plan
 from tbv8.trading.units import NEVER, Ratio, Units
 
 FREE = Units(
@@ -28,24 +28,26 @@ FREE = Units(
 RICH = 10**15
 
 
-def limit(id: str, side: str, left: int, price: int, **more: Any) -> Working:
+def limit(id: str, side: str, left: int, price: int, **more: Any) -> WorkingOrder:
     return made(id, side, "limit", left, price=price, **more)
 
 
-def stop(id: str, side: str, left: int, trigger: int, **more: Any) -> Working:
+def stop(id: str, side: str, left: int, trigger: int, **more: Any) -> WorkingOrder:
     return made(id, side, "stop", left, trigger=trigger, **more)
 
 
-def stop_limit(id: str, side: str, left: int, trigger: int, price: int, **more: Any) -> Working:
+def stop_limit(
+    id: str, side: str, left: int, trigger: int, price: int, **more: Any
+) -> WorkingOrder:
     return made(id, side, "stop_limit", left, trigger=trigger, price=price, **more)
 
 
-def made(id: str, side: str, kind: Any, left: int, **more: Any) -> Working:
-    return Working(id=id, buy=side == "buy", kind=kind, left=left, sequence=0, **more)
+def made(id: str, side: str, kind: Any, left: int, **more: Any) -> WorkingOrder:
+    return WorkingOrder(id=id, buy=side == "buy", kind=kind, left=left, sequence=0, **more)
 
 
 def happens(
-    orders: list[Working],
+    orders: list[WorkingOrder],
     prices: tuple[int, int, int, int],
     *,
     position: int = 0,
@@ -60,12 +62,16 @@ def happens(
     numbered = [replace(order, sequence=place) for place, order in enumerate(orders, start=1)]
     open_, high, low, close = prices
     step = Step(1000, open_, high, low, close, before)
-    planned = plan(numbered, Account(position, cash), step, msgspec.structs.replace(FREE, **units))
+    planned = plan(
+        numbered, StepAccount(position, cash), step, msgspec.structs.replace(FREE, **units)
+    )
     return [(each.order_id or each.kind, each.size, each.price) for each in planned]
 
 
 Prices = tuple[int, int, int, int]
-EXAMPLES: dict[str, tuple[list[Working], Prices, dict[str, Any], list[tuple[str, int, int]]]] = {
+EXAMPLES: dict[
+    str, tuple[list[WorkingOrder], Prices, dict[str, Any], list[tuple[str, int, int]]]
+] = {
     "the fee of an entry counts in what is left: it is liquidated one price earlier": (
         [stop("s", "buy", 10, 101)],
         (100, 101, 96, 98),
@@ -267,7 +273,7 @@ EXAMPLES: dict[str, tuple[list[Working], Prices, dict[str, Any], list[tuple[str,
     ("orders", "prices", "more", "expected"), EXAMPLES.values(), ids=EXAMPLES.keys()
 )
 def test_a_step_brings(
-    orders: list[Working],
+    orders: list[WorkingOrder],
     prices: Prices,
     more: dict[str, Any],
     expected: list[tuple[str, int, int]],
@@ -293,7 +299,7 @@ def test_planning_changes_no_order() -> None:
     orders = [limit("l", "buy", 1, 98), stop("s", "sell", 1, 97)]
     before = [replace(order) for order in orders]
 
-    plan(orders, Account(0, RICH), Step(1, 100, 101, 95, 100, 100), FREE)
+    plan(orders, StepAccount(0, RICH), Step(1, 100, 101, 95, 100, 100), FREE)
 
     assert orders == before
 
@@ -324,12 +330,12 @@ PRICES = st.integers(90, 110)
 
 
 @st.composite
-def situations(draw: st.DrawFn) -> tuple[list[Working], Account, Step]:
+def situations(draw: st.DrawFn) -> tuple[list[WorkingOrder], StepAccount, Step]:
     orders = []
     for place in range(draw(st.integers(1, 6))):
         parents = [order.id for order in orders if order.parent is None]
         orders.append(
-            Working(
+            WorkingOrder(
                 id=f"o{place}",
                 buy=draw(st.booleans()),
                 kind=draw(st.sampled_from(["limit", "stop", "stop_limit"])),
@@ -346,7 +352,7 @@ def situations(draw: st.DrawFn) -> tuple[list[Working], Account, Step]:
     step = Step(1000, prices[0], max(prices), min(prices), prices[3], draw(PRICES))
     position = draw(st.integers(-5, 5))
     cash = draw(st.sampled_from([RICH, (20 - 100 * position) * 10**8]))
-    return orders, Account(position, cash), step
+    return orders, StepAccount(position, cash), step
 
 
 def turned(price: int) -> int:
@@ -356,7 +362,7 @@ def turned(price: int) -> int:
 @settings(max_examples=150)
 @given(situations())
 def test_no_order_is_larger_and_none_that_reduces_opens(
-    situation: tuple[list[Working], Account, Step],
+    situation: tuple[list[WorkingOrder], StepAccount, Step],
 ) -> None:
     orders, account, step = situation
     units = msgspec.structs.replace(FREE, max_position=8)
@@ -377,10 +383,12 @@ def test_no_order_is_larger_and_none_that_reduces_opens(
                 assert position * before >= 0
             if order.kind != "stop":
                 assert each.price == order.price
-        assert step.low <= each.at <= step.high or each.at in (order_prices(orders, step))
+        assert step.low <= each.path_price <= step.high or each.path_price in (
+            order_prices(orders, step)
+        )
 
 
-def order_prices(orders: list[Working], step: Step) -> set[int | None]:
+def order_prices(orders: list[WorkingOrder], step: Step) -> set[int | None]:
     """Where a path may be outside of the step: on the jump from the close before."""
     return {step.before, *(o.price for o in orders), *(o.trigger for o in orders)} | set(
         range(min(step.before or 0, step.open), max(step.before or 0, step.open) + 1)
@@ -390,7 +398,7 @@ def order_prices(orders: list[Working], step: Step) -> set[int | None]:
 @settings(max_examples=150)
 @given(situations())
 def test_a_mirrored_step_is_the_step_turned_round(
-    situation: tuple[list[Working], Account, Step],
+    situation: tuple[list[WorkingOrder], StepAccount, Step],
 ) -> None:
     orders, account, step = situation
     mirror = Step(
@@ -403,14 +411,14 @@ def test_a_mirrored_step_is_the_step_turned_round(
     )
     # without a position and with equally near extremes low comes first in both
     units = FREE
-    rich = Account(account.position, RICH)
+    rich = StepAccount(account.position, RICH)
     planned = plan(orders, rich, step, units)
     other = plan(
         [
             replace(o, buy=not o.buy, price=turned(o.price), trigger=turned(o.trigger))
             for o in orders
         ],
-        Account(-account.position, RICH),
+        StepAccount(-account.position, RICH),
         mirror,
         units,
     )
@@ -421,5 +429,5 @@ def test_a_mirrored_step_is_the_step_turned_round(
 
 def turned_plan(each: Planned) -> Planned:
     return msgspec.structs.replace(
-        each, buy=not each.buy, price=turned(each.price), at=turned(each.at)
+        each, buy=not each.buy, price=turned(each.price), path_price=turned(each.path_price)
     )

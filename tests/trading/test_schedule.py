@@ -14,8 +14,8 @@ from tbv8.market import HOUR_MS, Series, parse_timeframe
 from tbv8.trading import schedule
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import to_bar_type, to_instrument
-from tbv8.trading.resting import RestingOrders
 from tbv8.trading.schedule import Schedule, schedules
+from tbv8.trading.simulated_market import SimulatedMarket
 from tests.backtest.builders import START_MS, make_bars, rules
 from tests.trading.builders import UNITS
 
@@ -28,9 +28,9 @@ BAR_TYPES = {
 }
 
 
-def markets() -> list[RestingOrders]:
+def markets() -> list[SimulatedMarket]:
     return [
-        RestingOrders(
+        SimulatedMarket(
             symbol, to_instrument(Series("hyperliquid", symbol), rules(), price_decimals=1), UNITS
         )
         for symbol in SYMBOLS

@@ -53,11 +53,11 @@ def test_a_limit_that_takes_is_not_slipped() -> None:
 
 
 def test_values_of_nautilus_trader_and_back() -> None:
-    assert PLAIN.price(Price.from_str("100.5")) == 1005
-    assert PLAIN.size(Quantity.from_str("1.234")) == 1234
+    assert PLAIN.from_price(Price.from_str("100.5")) == 1005
+    assert PLAIN.from_size(Quantity.from_str("1.234")) == 1234
     assert PLAIN.to_price(1005) == D("100.5")
     assert PLAIN.to_size(-1234) == D("-1.234")
-    assert PLAIN.money(D("12.5")) == 1_250_000_000
+    assert PLAIN.from_money(D("12.5")) == 1_250_000_000
     assert PLAIN.to_money(1_250_000_000) == D("12.5")
     assert PLAIN.scale == 10**4
 
@@ -145,16 +145,16 @@ def test_a_position_is_liquidated_where_equity_is_the_maintenance_margin(
 
 def test_the_liquidation_price_in_numbers() -> None:
     # -900 + 10 p = 10 p / 80 at p = 91.139; 1100 - 10 p = 10 p / 80 at p = 108.64
-    assert PLAIN.liquidation_price(10_000, PLAIN.money(D(-900))) == 911
-    assert PLAIN.liquidation_price(-10_000, PLAIN.money(D(1100))) == 1087
-    assert PLAIN.liquidation_price(-10_000, PLAIN.money(D(-1))) == 0
-    assert PLAIN.liquidation_price(0, PLAIN.money(D(-900))) is None
+    assert PLAIN.liquidation_price(10_000, PLAIN.from_money(D(-900))) == 911
+    assert PLAIN.liquidation_price(-10_000, PLAIN.from_money(D(1100))) == 1087
+    assert PLAIN.liquidation_price(-10_000, PLAIN.from_money(D(-1))) == 0
+    assert PLAIN.liquidation_price(0, PLAIN.from_money(D(-900))) is None
 
 
 def test_the_margin_that_is_lost_is_that_at_the_exact_price() -> None:
     # 10 x 91.1392405... / 80 = 11.39240506; 10 x 108.6419753... / 80 = 13.58024691
-    assert PLAIN.to_money(PLAIN.margin(10_000, PLAIN.money(D(-900)))) == D("11.39240506")
-    assert PLAIN.to_money(PLAIN.margin(-10_000, PLAIN.money(D(1100)))) == D("13.58024691")
+    assert PLAIN.to_money(PLAIN.margin(10_000, PLAIN.from_money(D(-900)))) == D("11.39240506")
+    assert PLAIN.to_money(PLAIN.margin(-10_000, PLAIN.from_money(D(1100)))) == D("13.58024691")
     assert PLAIN.margin(10_000, 5) == 0
     assert PLAIN.margin(-10_000, -5) == 0
 
@@ -171,4 +171,4 @@ def test_the_margin_that_is_lost_is_that_at_the_exact_price() -> None:
 def test_maintenance_is_half_of_the_smallest_margin(leverage: str, expected: Fraction) -> None:
     ratio = maintenance_ratio(D(leverage))
 
-    assert Fraction(ratio.over, ratio.under) == expected
+    assert Fraction(ratio.numerator, ratio.denominator) == expected

@@ -15,7 +15,7 @@ def _broken(request: Request) -> Numbers | None:
         return None
     reduces = request.expected * order.change < 0
     is_small = order.reduce_only or abs(order.change) <= abs(request.expected)
-    if request.terms and request.terms.has_waited and reduces and is_small:
+    if request.terms and request.terms.was_deferred and reduces and is_small:
         return None
     return {"trigger": trigger, "price": price}
 

@@ -14,7 +14,7 @@ from nautilus_trader.model import (
 )
 
 from tbv8.risk.events import EXACT, Order
-from tbv8.trading.matching import Account, Planned, Step, Working, excess, plan
+from tbv8.trading.matching import Planned, Step, StepAccount, WorkingOrder, excess, plan
 from tbv8.trading.units import ENGINE_DECIMALS, NEVER, Units
 
 KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
@@ -24,19 +24,19 @@ KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
 }
 
 
-class RestingOrders:
-    """The orders of one symbol that work at the venue, in the integers of `units`.
+class SimulatedMarket:
+    """One symbol at the simulated venue: its orders, position and last price, in its `units`.
 
     Attributes:
-        position: What is held.
+        position: The position, below 0 if short.
         last: The close of the last step; None before the first.
-        closed_ns: When that step closed, once all that waited for it has counted.
-        working: By id; children of a bracket wait in it for their parent.
-        highest_below: A step whose low is at or below it may set off an order; -1 where none can.
-        lowest_above: The same of a step's high; NEVER where none can.
-        ends_ns: When the first order's time ends; NEVER where none has an end.
-        low_alarm: A step whose low is at or below it may change the account without any order.
-        high_alarm: The same of a step's high.
+        closed_ns: The time of that close, once all requests deferred to it are done.
+        working: The orders by id, also a bracket's children that wait for their parent.
+        highest_below: A step with a low at or below it may fill an order; -1 if none can.
+        lowest_above: A step with a high at or above it may fill an order; NEVER if none can.
+        ends_ns: The earliest expiry; NEVER without one.
+        low_alarm: A step with a low at or below it may liquidate or halt the account.
+        high_alarm: A step with a high at or above it may liquidate or halt the account.
     """
 
     def __init__(self, symbol: str, instrument: CryptoPerpetual, units: Units) -> None:
@@ -44,7 +44,7 @@ class RestingOrders:
         self.position = 0
         self.last: int | None = None
         self.closed_ns = -1
-        self.working: dict[str, Working] = {}
+        self.working: dict[str, WorkingOrder] = {}
         self.highest_below, self.lowest_above, self.ends_ns = -1, NEVER, NEVER
         self.low_alarm, self.high_alarm = -1, NEVER
         self._planned: list[Planned] = []
@@ -54,9 +54,9 @@ class RestingOrders:
         self._size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
 
     def quote(self, price: int, time_ns: int) -> QuoteTick:
-        """Return the quote that moves the engine's market to a price, one price wide."""
-        at, size = Price.from_raw(price * self._raw, self._decimals), self._size
-        return QuoteTick(self._instrument_id, at, at, size, size, time_ns, time_ns)
+        """Return the quote that moves the engine's market to a price: bid and ask are equal."""
+        tick, size = Price.from_raw(price * self._raw, self._decimals), self._size
+        return QuoteTick(self._instrument_id, tick, tick, size, size, time_ns, time_ns)
 
     @property
     def value(self) -> int:
@@ -64,22 +64,22 @@ class RestingOrders:
         return self.position * self.last * self.units.scale if self.last is not None else 0
 
     def set_alarm(self, room: int) -> None:
-        """Set the alarm of a position as far from the last close as it may lose."""
+        """Set the alarm at the loss per unit that the account can bear from the last close."""
         assert self.last is not None  # a position has a price
         if self.position > 0:
             self.low_alarm = self.last - room
         else:
             self.high_alarm = self.last + room
 
-    # Orders come, change and go.
+    # Orders.
 
     def add(self, order: Any, risk_order: Order, *, sequence: int, ends_ns: int) -> None:
-        """Take an order of NautilusTrader that is sent to the venue as the rules let it."""
+        """Add an order of NautilusTrader, with the size that the risk rules admitted."""
         linked = ()
         if order.contingency_type in (ContingencyType.OCO, ContingencyType.OUO):
-            linked = tuple(each.value for each in order.linked_order_ids or ())
+            linked = tuple(sibling.value for sibling in order.linked_order_ids or ())
         name = order.client_order_id.value
-        self.working[name] = Working(
+        self.working[name] = WorkingOrder(
             id=name,
             buy=order.is_buy,
             kind=KINDS[order.order_type],
@@ -97,7 +97,7 @@ class RestingOrders:
         self.set_band()
 
     def meet_close(self, name: str) -> None:
-        """Let an order that begins or was changed at a close take there, if that reaches it."""
+        """Mark a new or changed order as filling at the last close, if that reaches its price."""
         order = self.working.get(name)
         if order is None or self.last is None or order.parent is not None:
             return
@@ -111,9 +111,9 @@ class RestingOrders:
         self.set_band()
 
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
-        """Book an execution; what waited for the order begins.
+        """Book an execution; children of a filled order begin.
 
-        Returns what is left of its siblings, if it has any.
+        Returns the remaining size of each sibling, by id.
         """
         self.position += size if buy else -size
         order = self.working.get(name)
@@ -126,24 +126,24 @@ class RestingOrders:
                 child.parent = None
         shrunk = {}
         for sibling in order.linked if order else ():
-            other = self.working.get(sibling)
-            if order is not None and other is not None:
-                other.left = 0 if order.one_cancels_other else max(other.left - size, 0)
-                shrunk[sibling] = other.left
+            linked = self.working.get(sibling)
+            if order is not None and linked is not None:
+                linked.left = 0 if order.one_cancels_other else max(linked.left - size, 0)
+                shrunk[sibling] = linked.left
         self.set_band()
         return shrunk
 
     def end(self, name: str) -> None:
-        """Forget an order that works no more."""
+        """Remove an order that has ended."""
         if self.working.pop(name, None) is not None:
             self.set_band()
 
     def update(self, order: Any) -> None:
-        """Take over the prices and the quantity of an order that was changed."""
+        """Copy prices and quantity from a changed order."""
         resting = self.working.get(order.client_order_id.value)
         if resting is None:
             return
-        resting.left = self.units.size(order.leaves_qty)
+        resting.left = self.units.from_size(order.leaves_qty)
         resting.price = _units(self.units, getattr(order, "price", None))
         resting.trigger = _units(self.units, getattr(order, "trigger_price", None))
         self.set_band()
@@ -153,8 +153,8 @@ class RestingOrders:
         order = self.working.get(name)
         return order is not None and order.triggered
 
-    def without_use(self) -> list[str]:
-        """Return the reduce-only orders that have nothing left to reduce."""
+    def without_effect(self) -> list[str]:
+        """Return the ids of reduce-only orders with nothing left to reduce."""
         return [
             order.id
             for order in self.working.values()
@@ -162,15 +162,15 @@ class RestingOrders:
         ]
 
     def excess(self) -> list[str]:
-        """Return the orders that could take the position beyond its limit, last sent first."""
+        """Return the ids of orders that could break max_position, the last sent first."""
         return excess(self.working.values(), self.position, self.units.max_position)
 
     def children_of(self, name: str) -> list[str]:
-        """Return the orders that wait for one."""
+        """Return the ids of the orders that wait for an order."""
         return [order.id for order in self.working.values() if order.parent == name]
 
     def set_band(self) -> None:
-        """Set the prices between which nothing happens to the orders."""
+        """Set the band of prices in which no order fills or triggers."""
         below, above, ends_ns = -1, NEVER, NEVER
         for order in self.working.values():
             if order.ends_ns:
@@ -183,15 +183,15 @@ class RestingOrders:
                     above = min(above, price)
         self.highest_below, self.lowest_above, self.ends_ns = below, above, ends_ns
 
-    # A step.
+    # Steps.
 
     def first_end(self, low: int, high: int, time_ns: int) -> int:
         """Return the earliest expiry that a step reaches; the step's close if there is none.
 
         Args:
             low: The step's lowest price.
-            high: Its highest.
-            time_ns: Its close.
+            high: The step's highest price.
+            time_ns: The time of the step's close.
         """
         if self.ends_ns >= time_ns:
             return time_ns
@@ -203,33 +203,34 @@ class RestingOrders:
         )
         return min(ends, default=time_ns)
 
-    def make_plan(self, step: Step, account: Account) -> list[Planned]:
-        """Plan a step; what is asked until it is closed is answered by the plan."""
+    def make_plan(self, step: Step, account: StepAccount) -> list[Planned]:
+        """Plan a step; `take_fill` returns its fills until the step is closed."""
         self._planned, self._next = plan(self.working.values(), account, step, self.units), 0
         return self._planned
 
-    def take(self, name: str, *, at_once: bool) -> Planned | None:
-        """Return the plan's fill of an order, if it is its turn; None for "not now".
+    def take_fill(self, name: str, *, early: bool) -> Planned | None:
+        """Return the next planned fill if it is of this order; else None.
 
         Args:
             name: The order's id.
-            at_once: Whether the engine asks once only, so that a later turn will do.
+            early: True to return a later fill too: the engine requests a new order's fill only
+                once.
         """
-        for at in range(self._next, len(self._planned)):
-            entry = self._planned[at]
+        for index in range(self._next, len(self._planned)):
+            entry = self._planned[index]
             if entry.kind != "fill":
                 continue
             if entry.order_id == name:
-                self._planned.insert(self._next, self._planned.pop(at))
+                self._planned.insert(self._next, self._planned.pop(index))
                 self._next += 1
                 return entry
-            if not at_once:
+            if not early:
                 return None
         return None
 
     def close_step(self, close: int) -> list[Planned]:
-        """End the plan, and note the close; return fills that the engine did not ask for."""
-        left = [entry for entry in self._planned[self._next :] if entry.kind == "fill"]
+        """End the plan and set the last price; return the fills that the engine did not request."""
+        unfilled = [entry for entry in self._planned[self._next :] if entry.kind == "fill"]
         for entry in self._planned:
             order = self.working.get(entry.order_id)
             if order is not None and entry.kind == "trigger":
@@ -240,8 +241,8 @@ class RestingOrders:
             self._planned, self._next = [], 0
             self.set_band()
         self.last = close
-        return left
+        return unfilled
 
 
 def _units(units: Units, price: Any) -> int:
-    return 0 if price is None else units.price(price)
+    return 0 if price is None else units.from_price(price)
