@@ -10,7 +10,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Log, Payment
 from tbv8.venues.live_calls import Calls, RetryPolicy
-from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
+from tbv8.venues.rates import Rate, fetch_confirmed, known_part, rates_table, settle_or_refuse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,7 +110,7 @@ class LiveRates:
 
     def _look_twice(self, native: str, span: Span) -> list[Rate]:
         listing = self._calls.listing(native)
-        return look_twice(
+        return fetch_confirmed(
             span,
             lambda wider: self._calls.fetch(self._live.payments_request(listing, wider)),
             partial(self._settle, native),

@@ -90,7 +90,7 @@ def fill(
             yield _fetched(known_span, bars)
 
 
-def look_twice(
+def fetch_confirmed(
     look: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
 ) -> dict[int, Bar]:
     """Return the bars of a page by their opens; if one is missing or impossible, it looks twice.
@@ -221,7 +221,7 @@ class LiveBars:
         def look() -> list[Bar]:
             return self._calls.fetch(self._live.minutes_request(listing, part))
 
-        return look_twice(look, part, venue=self._name, native=listing.native)
+        return fetch_confirmed(look, part, venue=self._name, native=listing.native)
 
     def _check_kept(self, part: Span, kept_minutes: int) -> None:
         kept_from_ms = self._calls.clock_ms() - kept_minutes * MINUTE_MS

@@ -18,9 +18,9 @@ from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
 from tbv8.venues.rates import (
     Rate,
+    fetch_confirmed,
     known_part,
     lacks_payments,
-    look_twice,
     rates_table,
     settle_or_refuse,
     widened,
@@ -129,7 +129,7 @@ class BinanceRates:
         )
 
     def _look_twice(self, native: str, span: Span, closing: threading.Event) -> list[Rate]:
-        return look_twice(
+        return fetch_confirmed(
             span,
             lambda wider: self._rest.fetch_payments(native, wider, closing),
             partial(self._settle, native),

@@ -29,7 +29,7 @@ from tbv8.venues.base import (
 )
 from tbv8.venues.ccxt.exchange import Exchange
 from tbv8.venues.live_calls import RetryPolicy
-from tbv8.venues.live_history import fill, look_twice, to_table
+from tbv8.venues.live_history import fetch_confirmed, fill, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,7 +100,7 @@ class CcxtBars:
     def _look_twice(self, native: str, part: Span) -> dict[int, Bar]:
         self._check_kept(native, part)
         look = partial(self._look, native, part)
-        return look_twice(look, part, venue=self._name, native=native)
+        return fetch_confirmed(look, part, venue=self._name, native=native)
 
     def _look(self, native: str, part: Span) -> Iterator[Bar]:
         """Yield the bars of a page; each request begins after the last bar of the one before."""
