@@ -72,7 +72,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         venue: The venue whose rules applied.
-        statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...
+        statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...;
+            `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
@@ -246,8 +247,9 @@ def load_trials(experiment_id: str, *, project: Path | str = ".") -> pl.DataFram
 
     The columns are start and end (the span), part ("" of the search, `is:0` in and `oos:0` out of
     sample of the first window of the walk-forward), number, `params.<name>` for each axis, status,
-    sharpe and the other metrics, trades, fills, key, digest, stats (JSON) and equity: a list of
-    USD, one a day.
+    sharpe, sortino, calmar, return, profit_factor, max_drawdown, trades, fills, key, digest, stats
+    and equity: a list of USD, one a day. `stats` is JSON: `Result.statistics` without buy and hold
+    and without the lists `denials` and `halts`; `denied` and `halted` count these by rule in both.
 
     Raises:
         ConfigError: There is no such experiment.

@@ -59,6 +59,11 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
         return int(self.text[:-1]) * _UNITS[self.text[-1]]
 
     @property
+    def nests_in_a_day(self) -> bool:
+        """True if every UTC day is made of whole bars."""
+        return self.fixed_ms is not None and DAY_MS % self.fixed_ms == 0
+
+    @property
     def dataset(self) -> str:
         """The table of its bars; `1M` is `bars_1mo`, since SQLite ignores case."""
         return "bars_1mo" if self.text == "1M" else f"bars_{self.text}"
@@ -163,6 +168,10 @@ class Span(msgspec.Struct, frozen=True, order=True):
     def days(self) -> Iterator[int]:
         """Yield the midnight of each UTC day that it touches, in order; none if it is empty."""
         return iter(range(self.start_ms // DAY_MS * DAY_MS, self.end_ms, DAY_MS) if self else ())
+
+    def whole_days(self) -> range:
+        """Return the UTC days that lie in it as a whole, as numbers since the epoch."""
+        return range(-(-self.start_ms // DAY_MS), self.end_ms // DAY_MS)
 
     def __str__(self) -> str:
         return f"{iso(self.start_ms)} .. {iso(self.end_ms)}"

@@ -1,4 +1,4 @@
-"""The output of `doit --version` and `doit help`: tbv8's text in place of pydoit's.
+"""The output of `doit --version` and `doit help`, and the reading of `name=value` and "".
 
 pydoit has no plugin for these. It imports its task loader at each start, before it answers either
 and before it looks for commands, so this module replaces them.
@@ -7,7 +7,7 @@ and before it looks for commands, so this module replaces them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from typing import Any
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_help import Help
 from doit.cmdparse import CmdOption
-from doit.doit_cmd import DoitMain
+from doit.doit_cmd import DoitMain, reset_vars, set_var
+from doit.exceptions import InvalidDodoFile
 from doit.plugin import PluginDict
+from doit.task import Task
 
 _START = (
     ("list", "list every task with a description"),
@@ -43,7 +45,19 @@ _SHOWN = ("list", "plan", "info", "help", "run")
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit ships no types
-    """pydoit's own loader of dodo.py."""
+    """pydoit's loader of dodo.py. It refuses a folder, from which pydoit would load no tasks."""
+
+    def setup(self, opt_values: Mapping[str, Any]) -> None:
+        """Load the tasks' file."""
+        file: str = opt_values["dodoFile"]
+        if Path(file).is_dir():  # "" is the current folder
+            raise InvalidDodoFile(f"-f: {file!r} is a folder: write the path of a dodo.py")
+        super().setup(opt_values)
+
+    def load_tasks(self, cmd: Any, pos_args: Sequence[str]) -> list[Task]:
+        """Return the tasks; pydoit raises an IndexError for an empty argument."""
+        tasks: list[Task] = super().load_tasks(cmd, [word for word in pos_args if word])
+        return tasks
 
 
 def print_version() -> None:
@@ -67,6 +81,22 @@ def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
     print("\nSee the README and docs/ for more.")
 
 
+def take_variables(_main: DoitMain, arguments: Sequence[str]) -> list[str]:
+    """Set each `name=value` of a command line as a variable, and return the other arguments.
+
+    An empty argument is one of the others: pydoit's own function raises an IndexError for it.
+    """
+    reset_vars()
+    others = []
+    for argument in arguments:
+        name, sign, value = argument.partition("=")
+        if sign and not name.startswith("-"):
+            set_var(name, value)
+        else:
+            others.append(argument)
+    return others
+
+
 def option_lines(option: Any) -> list[str]:
     """Return the help of a task's option, without its key in pydoit's own config files."""
     return [re.sub(r"\s*\(config: [^)]*\)", "", line) for line in _help_doc(option)]
@@ -75,6 +105,7 @@ def option_lines(option: Any) -> list[str]:
 _help_doc = CmdOption.help_doc
 CmdOption.help_doc = option_lines
 DoitMain.print_version = staticmethod(print_version)
+DoitMain.process_args = take_variables
 Help.print_usage = print_usage
 
 # Commands, backend and reporters come from pyproject.toml alone: pydoit would search each installed

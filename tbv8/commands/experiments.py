@@ -15,19 +15,10 @@ from tbv8.config.records import Experiment, Project
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.result import backtest_state
 from tbv8.store.database import open_reader
+from tbv8.store.trials import METRICS
 from tbv8.tasks.states import trials_state
 
-_SORTS = (
-    "number",
-    "trades",
-    "fills",
-    "return",
-    "sharpe",
-    "sortino",
-    "calmar",
-    "profit_factor",
-    "max_drawdown",
-)
+_SORTS = ("number", *METRICS, "trades", "fills")
 
 
 class Trials(ReadOnlyCommand):
@@ -144,12 +135,12 @@ class Promote(ReadOnlyCommand):
             "name": "number",
             "long": "number",
             "type": str,
-            "default": "",
+            "default": None,
             "help": "the trial's number in `doit trials`",
         },
     )
 
-    def _execute(self, as_: str, number: str, pos_args: Sequence[str]) -> int:
+    def _execute(self, as_: str, number: str | None, pos_args: Sequence[str]) -> int:
         from tbv8.experiments.promotion import promote
 
         project: Project = self.loader.namespace["PROJECT"]
@@ -158,7 +149,7 @@ class Promote(ReadOnlyCommand):
             raise InvalidCommand("--as: missing: write the id of the new strategy")
         if as_ in project.strategies or as_ in project.experiments:
             raise InvalidCommand(f"--as: {as_!r} exists already: write another id")
-        trial = whole_number("--number", number, minimum=0) if number else None
+        trial = None if number is None else whole_number("--number", number, minimum=0)
         with open_reader(project.db_path) as query:
             lines = promote(query, experiment, as_, project=project, number=trial)
         print("\n".join(lines))

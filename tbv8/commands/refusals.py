@@ -297,7 +297,7 @@ def _unknown_task(name: str, tasks: Iterable[str], commands: Collection[str]) ->
             )
         near = f"{group}:{near}"
     else:
-        near = nearest(name, [*names, *(command for command in commands if command[0] == name[0])])
+        near = nearest(name, [*names, *(command for command in commands if command[0] == name[:1])])
     if near in commands:
         return InvalidCommand(f"unknown task {name!r}, did you mean the command `doit {near}`?")
     hint = f", did you mean {near!r}?" if near else ":"

@@ -10,7 +10,7 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.live.stopping import await_reply, stop_line
+from tbv8.live.stopping import await_reply, count_commands, start_line, stop_line
 
 
 class _Switch(ReadOnlyCommand):
@@ -56,8 +56,10 @@ class Stop(_Switch):
         project, name = self._choose(pos_args)
         path = project.stop_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
+        before = count_commands(project.db_path, name)
         path.write_text("close\n" if close else "\n", encoding="utf-8")
-        print(stop_line(name, await_reply(project.db_path, name, action="stop", close=close)))
+        reply = await_reply(project.db_path, name, action="stop", close=close, after=before)
+        print(stop_line(name, reply, close=close))
         return 0
 
 
@@ -74,8 +76,7 @@ class Start(_Switch):
         try:
             project.stop_file(name).unlink()
         except FileNotFoundError:
-            print(f"{name}: was not stopped")
+            print(f"{name}: is not stopped")
             return 0
-        reply = await_reply(project.db_path, name, action="start")
-        print(f"{name}: may open positions again ({reply.text})")
+        print(start_line(name, await_reply(project.db_path, name, action="start")))
         return 0

@@ -108,7 +108,7 @@ def _read(
         if name not in strategies:
             raise InvalidCommand(unknown("strategy", name, strategies))
         cure = (
-            f"`doit paper:{name}` writes it each hour and at its end"
+            f"`doit paper:{name}` writes it every few minutes and at its end"
             if paper
             else f"run `doit backtest:{name}`"
         )

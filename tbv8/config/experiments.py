@@ -6,6 +6,7 @@ An experiment varies one strategy: its params, its risk, its backtest options, i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -114,6 +115,9 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
     strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
     search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
     _check_numbers(document, raw, root=project.root)
+    monte_carlo = _monte_carlo(document, raw.monte_carlo)
+    if monte_carlo and monte_carlo.markets:
+        _check_steps(document, strategy, search.axes)
     return Experiment(
         experiment_id=name,
         path=document.path,
@@ -121,7 +125,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         search=search,
         objective=objective,
         walk_forward=_walk_forward(document, raw.walk_forward, search, objective),
-        monte_carlo=_monte_carlo(document, raw.monte_carlo),
+        monte_carlo=monte_carlo,
         blocks=raw.overfitting.blocks,
         workers=raw.run.workers,
         on=raw.run.on,
@@ -151,6 +155,19 @@ def _monte_carlo(document: Document, raw: MonteCarloSection | None) -> MonteCarl
         losses=raw.losses,
         markets=raw.markets,
     )
+
+
+def _check_steps(document: Document, strategy: Strategy, axes: Sequence[Axis]) -> None:
+    """Refuse markets if bars that match orders do not nest in a day: markets are made of days."""
+    lengths = [axis for axis in axes if axis.key in ("timeframe", "detail")]
+    for point in itertools.product(*(axis.values for axis in lengths)):
+        step = vary(strategy, lengths, point).step
+        if not step.nests_in_a_day:
+            document.refuse(
+                ("monte_carlo", "markets"),
+                f"orders are matched by {step} bars, which are no part of a day: write detail: 1m "
+                "in the strategy's backtest, or 0 here",
+            )
 
 
 def _trial_limit_ms(document: Document, text: str | None) -> int | None:

@@ -1088,8 +1088,11 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         cure = f"write a relative path, such as ../research/{path.name}"
         document.refuse(key, f"{file!r} is not relative to the project's folder: {cure}")
     if not (root / path).is_file():
+        place = os.path.normpath((root / path).absolute())
         document.refuse(
-            key, f"no file {path.as_posix()!r}: write its path relative to the project's folder"
+            key,
+            f"no file {path.as_posix()!r} (looked for {place}): write its path relative to the "
+            "project's folder",
         )
     return path.as_posix(), class_name
 

@@ -254,16 +254,22 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         line = next((self.lines[name] for name in above if name in self.lines), None)
         return ConfigError(problem, path=self.path, line=line, key=key)
 
-    def window_error(self) -> ConfigError | None:
-        """Return the error of windows that do not fit into the span of the strategy."""
+    def span_error(self) -> ConfigError | None:
+        """Return the error of a span that is too short for a window or a market of whole days."""
         walk, span = self.walk_forward, self.strategy.run_span
-        if walk is None or walk.first_test_ms(span) < span.end_ms // DAY_MS * DAY_MS:
-            return None
-        return self.error(
-            "walk_forward",
-            f"warm_up and train leave nothing of {span} to test: write shorter ones, or widen its "
-            "start_date and end_date",
-        )
+        if walk and walk.first_test_ms(span) >= span.end_ms // DAY_MS * DAY_MS:
+            return self.error(
+                "walk_forward",
+                f"warm_up and train leave nothing of {span} to test: write shorter ones, or widen "
+                "its start_date and end_date",
+            )
+        if self.monte_carlo and self.monte_carlo.markets and not span.whole_days():
+            return self.error(
+                "monte_carlo.markets",
+                f"{span} has no whole UTC day to make a market of: widen its start_date and "
+                "end_date, or write 0 here",
+            )
+        return None
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

@@ -201,6 +201,8 @@ def count_points(search: Search) -> int:
                 f"the space has {search.size:,} points, not {search.trials:,}: write fewer trials, "
                 "or use method: grid to try all of them"
             )
+        if search.conditions and search.size <= MOST_POINTS:
+            _check_trials(search, search.trials)
         return search.trials
     count = search.size
     if search.conditions:
@@ -212,13 +214,30 @@ def count_points(search: Search) -> int:
     return count
 
 
+def _check_trials(search: Search, trials: int) -> None:
+    """Raise a ValueError if the conditions leave fewer points than `trials`."""
+    left = sum(1 for _ in itertools.islice(_fitting(search), trials))
+    if not left:
+        raise ValueError("`where` excludes every point of the space: loosen it")
+    if left < trials:
+        raise ValueError(
+            f"`where` leaves {left:,} of {search.size:,} points, not {trials:,}: write fewer "
+            "trials, or loosen it"
+        )
+
+
+def _fitting(search: Search) -> Iterator[tuple[int, ...]]:
+    """Yield all points that satisfy the conditions, in the order of the axes."""
+    ranges = (range(len(axis.values)) for axis in search.axes)
+    return filter(conditions(search), itertools.product(*ranges))
+
+
 def _indices(search: Search) -> Iterator[tuple[int, ...]]:
     """Yield points as indices into the axes' values."""
-    holds = conditions(search)
     if search.method == "grid":
-        ranges = (range(len(axis.values)) for axis in search.axes)
-        yield from filter(holds, itertools.product(*ranges))
+        yield from _fitting(search)
         return
+    holds = conditions(search)
     draw = _random(search) if search.method == "random" else _halton(search)
     trials, misses = search.trials or 0, 0
     drawn: set[tuple[int, ...]] = set()

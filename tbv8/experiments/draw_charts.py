@@ -9,7 +9,7 @@ import numpy as np
 
 from tbv8.experiments.montecarlo import SHARES, Paths
 from tbv8.experiments.result import METHODS, Drawn, Findings
-from tbv8.experiments.space_charts import Part, watermark_of
+from tbv8.experiments.space_charts import Part, capital, watermark_of
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
 from tbv8.page.html import Child, Html, element, table
@@ -18,12 +18,7 @@ from tbv8.trading.nautilus import Floats
 
 _BINS = 30
 _MARGIN = {"l": 62, "r": 12, "t": 28, "b": 48}  # with a title below the axis
-_TITLES = {
-    "days": "Its days in other orders",
-    "trades": "Its round trips drawn again",
-    "order": "Its round trips in other orders",
-    "markets": "Markets made of its days",
-}
+_TITLES = {name: capital(text) for name, text in METHODS.items()}
 
 
 def drawn_part(findings: Findings, drawn: Drawn) -> Part:
@@ -31,9 +26,11 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
     content: list[Child] = [
         element(
             "p",
-            "All of it is drawn from what happened in the span. It shows what the same days and "
-            "round trips might have brought, not what others would. Below the 5 % value is one "
-            "path in 20, above the 95 % value another; worst is of all paths.",
+            f"Alternatives of trial {_number(findings)}, drawn from the days and round trips of "
+            "the span; they cannot show anything that did not happen in it. 5% of paths are below "
+            "the value under 5%, and 5% above the one under 95%. The last columns are shares of "
+            "all paths: those that end with a loss of so much of the starting balance or more, and "
+            "those whose largest drawdown reaches it.",
             class_="note",
         ),
         _overview(drawn),
@@ -42,17 +39,22 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
         content += [element("h3", _TITLES[name]), *_method(findings, drawn, name, paths)]
     if drawn.failed and not drawn.markets:
         content.append(element("p", f"All {drawn.failed:,} markets failed.", class_="note"))
-    return "monte-carlo", "What it might have brought", content
+    return "monte-carlo", "Monte Carlo", content
+
+
+def _number(findings: Findings) -> int:
+    assert findings.chosen
+    return findings.chosen.number
 
 
 def _overview(drawn: Drawn) -> Html:
     """Return the table of all methods: returns, drawdowns, and the chances of losses."""
     limits = [f"{loss:.0%}" for loss in drawn.losses]
     heads = [
-        *("", "paths", "return: worst", "5 %", "median", "95 %"),
-        *("drawdown: median", "95 %", "worst", "loses money"),
-        *(f"loses {limit}" for limit in limits),
-        *(f"falls {limit}" for limit in limits),
+        *("", "paths", "return: worst", "5%", "median", "95%"),
+        *("drawdown: median", "95%", "worst", "any loss"),
+        *(f"loss ≥ {limit}" for limit in limits),
+        *(f"drawdown ≥ {limit}" for limit in limits),
     ]
     rows: list[Sequence[Child]] = []
     for name, _, paths in drawn.methods:
@@ -90,21 +92,21 @@ def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
     if name == "days":
         chance = drawn.days.p_value if drawn.days else None
         return (
-            f"The daily returns in {blocks}. Days that are like these but bring nothing on average "
-            f"bring as much by chance in {number(chance, '.1%')} of the paths."
+            f"As many days as there were, drawn with replacement in {blocks}. If such days gained "
+            f"nothing on average, {number(chance, '.1%')} of paths would gain as much by chance."
         )
     if name == "trades":
         return (
-            "As many round trips as there were, each drawn from all of them. A round trip gains so "
-            "many USD wherever it stands: sizes do not grow with the balance."
+            "As many round trips as there were, each drawn from all of them. Each gains the USD "
+            "that it gained in the trial: sizes do not grow with the balance."
         )
     if name == "order":
-        return "Each round trip once: the end is the same, the way there is not."
-    failed = f" On {counted(drawn.failed, 'market')} it failed." if drawn.failed else ""
+        return "Each round trip once, in another order: the drawdown changes, the return does not."
+    failed = f" It failed on {counted(drawn.failed, 'market')}." if drawn.failed else ""
     return (
-        f"The whole trial, with every rule, on prices chained of the real days in {blocks}. On the "
-        f"real market it gained more than on {number(drawn.beaten, '.0%')} of these. They do not "
-        f"count as tries.{failed}"
+        f"The whole trial, with every rule, on prices made of the real days in {blocks}. Its "
+        f"return on the real market is higher than on {number(drawn.beaten, '.0%')} of these. They "
+        f"do not count as tries.{failed}"
     )
 
 
@@ -133,8 +135,8 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
         layout["margin"] = _MARGIN
     return Chart(
         id=f"{name}-fan-chart",
-        label=f"{_TITLES[name]}: return by {unit}, in percent; the lines have 5, 25, 50, 75 and 95 "
-        "of a hundred paths below them",
+        label=f"{_TITLES[name]}: return by {unit}, in percent; 5, 25, 50, 75 and 95 % of paths are "
+        "below the lines",
         columns={
             "t": times,
             **{
@@ -180,7 +182,7 @@ def _histogram(name: str, quantity: str, values: Floats, real_value: float | Non
         )
     return Chart(
         id=f"{name}-{'returns' if quantity == 'return' else 'falls'}-chart",
-        label=f"{_TITLES[name]}: how many paths had which {quantity}, in percent",
+        label=f"{_TITLES[name]}: number of paths by {quantity}, in percent",
         columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
         traces=[
             {

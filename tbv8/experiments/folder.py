@@ -17,7 +17,7 @@ from tbv8.experiments.keys import subject_of
 from tbv8.experiments.montecarlo import Paths
 from tbv8.experiments.overfitting import Overfitting
 from tbv8.experiments.page import experiment_page
-from tbv8.experiments.result import Drawn, Findings, read_findings, result_lines
+from tbv8.experiments.result import METRIC_NAMES, Drawn, Findings, read_findings, result_lines
 from tbv8.experiments.stitching import Stitched
 from tbv8.experiments.survey import Survey
 from tbv8.manifest import Input
@@ -28,8 +28,6 @@ from tbv8.results.folder import write_json, write_result
 from tbv8.results.statistics import rounded
 from tbv8.store.database import Query
 from tbv8.store.trials import METRICS
-
-_HEADLINE = (*METRICS, "trades", "fills")
 
 
 def write_folder(
@@ -109,9 +107,9 @@ def summary_json(findings: Findings) -> dict[str, Any]:
 
 def _choice_text(findings: Findings) -> str:
     objective = findings.experiment.objective
-    best = "highest" if objective.maximize else "lowest"
+    best, metric = "highest" if objective.maximize else "lowest", METRIC_NAMES[objective.metric]
     return (
-        f"the {best} {objective.metric} of {len(findings.rows):,} trials with at least "
+        f"the {best} {metric} of {len(findings.rows):,} trials with at least "
         f"{counted(objective.min_trades, 'round trip')}"
     )
 
@@ -175,13 +173,15 @@ def _write_trials(path: Path, findings: Findings) -> None:
     names = [axis.name for axis in findings.experiment.search.axes]
     _write(
         path,
-        ["number", *names, "status", *_HEADLINE, "digest", "error"],
+        ["number", *names, "status", *METRICS, "trades", "fills", "digest", "error"],
         (
             [
                 row.number,
                 *(plain(row.params[name]) for name in names),
                 row.trial.status,
-                *(getattr(row.trial, name) for name in _HEADLINE),
+                *map(row.trial.metric, METRICS),
+                row.trial.trades,
+                row.trial.fills,
                 row.trial.digest.hex(),
                 row.line,
             ]

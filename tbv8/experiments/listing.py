@@ -38,9 +38,6 @@ from tbv8.store.trials import (
 )
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
 
-SORTS = ("number", "trades", "fills", "return", *METRICS)
-"""The values that a list can be sorted by; `return` is the total return."""
-
 _BACKTEST = "backtest"
 _REASONS = 2  # for which a result is stale, shown
 _ASCENDING = ("number", "max_drawdown")
@@ -54,7 +51,7 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     sharpe: float | None
     deflated_sharpe: float | None
-    total_return: float | None
+    total_return: float | None = msgspec.field(name="return")
     max_drawdown: float | None
     profit_factor: float | None
     trades: int
@@ -87,8 +84,7 @@ def list_trials(
     count, present, failed = count_listed(query, name)
     if not count:
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
-    column = "total_return" if sort == "return" else sort
-    best = read_best(query, name, sort=column, ascending=sort in _ASCENDING, most=top)
+    best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
     trials = read_trials(query, [row.key for row in best])
     span = experiment.strategy.span
     tries, ratios = read_tries(
@@ -142,10 +138,12 @@ def trial_lines(listed: TrialList) -> list[str]:
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
         f"{listed.experiment_id}: {listed.trials:,} trials{missing}{failed}; "
-        f"{listed.tries:,} tries on this series in all; "
+        f"{listed.tries:,} tries of this strategy on this series in all; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
-    intro = [head, *_cautions(listed), "Numbers count from 0; DSR is the deflated Sharpe ratio."]
+    promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"
+    legend = f"{promotion} writes trial N as a strategy. DSR is the deflated Sharpe ratio."
+    intro = [head, *_cautions(listed), legend]
     names = list(listed.shown[0].params) if listed.shown else []
     heads = ["number", *names, "Sharpe", "DSR", "return", "drawdown", "profit factor", "trades"]
     rows = [
@@ -175,7 +173,7 @@ def _cautions(listed: TrialList) -> list[str]:
         overfitting=listed.overfitting,
         out_of_sample=listed.out_of_sample_return,
     )
-    return [f"! number {first.number}: {text}"] if text else []
+    return [f"! trial {first.number}: {text}"] if text else []
 
 
 def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -201,7 +199,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
-    total_return: float | None
+    total_return: float | None = msgspec.field(name="return")
     sharpe: float | None
     deflated_sharpe: float | None
     overfitting: float | None
@@ -364,9 +362,12 @@ def trials_table(query: Query, experiment_id: str) -> pa.Table:
         "key": pa.array([row.key.hex() for row in listed]),
     }
     rows = [trials[row.key] for row in listed]
-    for name in ("status", "start_ms", "end_ms", *METRICS, "trades", "fills"):
-        values = [getattr(row, name) for row in rows]
-        columns[name] = pa.array(values, pa.float64() if name in METRICS else None)
+    for name in ("status", "start_ms", "end_ms"):
+        columns[name] = pa.array([getattr(row, name) for row in rows])
+    for name in METRICS:
+        columns[name] = pa.array([row.metric(name) for row in rows], pa.float64())
+    for name in ("trades", "fills"):
+        columns[name] = pa.array([getattr(row, name) for row in rows])
     columns["digest"] = pa.array([row.digest.hex() for row in rows])
     columns["stats"] = pa.array([details[row.key].stats.decode() for row in listed])
     columns["equity"] = pa.array(

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from tbv8.config.records import Strategy
-from tbv8.experiments.blocks import RechainedMarket, nests_in_a_day, whole_days
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.draws import draw_days
 from tbv8.experiments.trial import Tables
 from tbv8.market import DAY_MS, Span, Timeframe
@@ -46,7 +46,7 @@ def draw_market(span: Span, market: RechainedMarket) -> Days:
         span: The span that a run reads, with at least one whole day.
         market: The market.
     """
-    real = whole_days(span)
+    real = span.whole_days()
     places = np.arange(span.start_ms // DAY_MS, -(-span.end_ms // DAY_MS), dtype=np.int64)
     drawn = draw_days(
         len(real),
@@ -73,14 +73,14 @@ def rechain(
     chained_tables: dict[tuple[str, Timeframe], pa.Table] = {}
     for symbol in strategy.symbols:
         steps = tables[symbol, strategy.step]
-        scales = _scales(steps, days, first=whole_days(strategy.bars_span).start)
+        scales = _scales(steps, days, first=strategy.bars_span.whole_days().start)
         decimals = price_decimals(steps, Decimal(1))
         chained = _chain(steps, days, scales, decimals)
         chained_tables[symbol, strategy.step] = chained
         for timeframe in strategy.timeframes:
             if timeframe == strategy.step:
                 continue
-            if nests_in_a_day(timeframe):
+            if timeframe.nests_in_a_day:
                 bars = _chain(tables[symbol, timeframe], days, scales, decimals)
             else:
                 from tbv8.aggregate import aggregate  # polars

@@ -24,7 +24,7 @@ _DECIMALS = 12  # for comparing a loss with a limit: as floats, 1 - 0.9 is not 0
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """The values below which 5, 25, 50, 75 and 95 % of paths stay."""
+    """The values that 5, 25, 50, 75 and 95 % of paths are below."""
 
     p5: float
     p25: float
@@ -56,6 +56,11 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     losses: tuple[float, ...]
     falls: tuple[float, ...]
+
+    @property
+    def tail(self) -> float:
+        """The share of paths below `p5`, which is that of paths above `p95`; 0 for few paths."""
+        return _rank(len(self.rows), 5) / len(self.rows)
 
     @property
     def worst_return(self) -> float:
@@ -208,5 +213,10 @@ def _spread(points: int) -> Ints:
 
 
 def _rank(count: int, share: int) -> int:
-    """Return the index of the sorted value that `share` percent of the values are below."""
-    return min(count - 1, count * share // 100)
+    """Return the index of the sorted value that `share` percent of the values are below.
+
+    As many values are below that of 5 % as above that of 95 %.
+    """
+    if share <= 50:
+        return count * share // 100
+    return count - 1 - _rank(count, 100 - share)

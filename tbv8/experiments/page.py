@@ -9,17 +9,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tbv8.config.document import plain
-from tbv8.config.space import to_text
 from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
 from tbv8.experiments.overfitting import Overfitting, deflated_sharpe
-from tbv8.experiments.result import Findings, SearchTrial, efficiency_text, gains_text, sharpe_text
-from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
+from tbv8.experiments.result import (
+    METRIC_NAMES,
+    Findings,
+    SearchTrial,
+    best_text,
+    counted_tries,
+    efficiency_text,
+    gains_text,
+    sharpe_text,
+)
+from tbv8.experiments.space_charts import Part, capital, ordered, path_part, space_part
 from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
-from tbv8.page.words import counted, number, part_of
+from tbv8.page.words import counted, number
 
 _TOP = 20
 _MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks
@@ -62,7 +70,7 @@ def _header(findings: Findings) -> Html:
     days = f"{iso_day(span.start_ms)} to {iso_day(span.end_ms)}"
     chosen = findings.chosen
     text = (
-        f"Best of {counted(len(findings.rows), 'trial')}: {_point(findings, chosen)}"
+        capital(best_text(findings, chosen))
         if chosen
         else f"None of {counted(len(findings.rows), 'trial')} has a result with enough round trips"
     )
@@ -72,7 +80,7 @@ def _header(findings: Findings) -> Html:
         element("p", text),
         element(
             "p",
-            f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} over "
+            f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} search over "
             f"{', '.join(axis.name for axis in experiment.search.axes)}"
             + (
                 f" where {' and '.join(experiment.search.written)}"
@@ -84,29 +92,25 @@ def _header(findings: Findings) -> Html:
     )
 
 
-def _point(findings: Findings, row: SearchTrial) -> str:
-    return to_text(findings.experiment.search.axes, tuple(row.params.values()))
-
-
 def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
     luck, chosen, walk = findings.luck, findings.chosen, findings.walk
     failed = counted(len(findings.failed), "trial")
     if chosen is None:
         yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
         return
-    tries = f"of {luck.tries:,} tries" if luck else ""
+    tries = f" after {counted_tries(luck)}" if luck else ""
     deflated = luck.deflated if luck else None
     yield (
-        "Sharpe ratio of the best",
+        "Sharpe ratio of the best trial",
         number(chosen.trial.sharpe, ".2f"),
-        f"{number(deflated, '.0%')} that it is more than luck {tries}",
+        f"deflated Sharpe ratio {number(deflated, '.0%')}{tries}",
     )
-    yield "Return of the best", number(chosen.trial.total_return, "+.2%"), _trips(chosen)
+    yield "Return of the best trial", number(chosen.trial.total_return, "+.2%"), _trips(chosen)
     overfitting = luck.overfitting if luck else None
     yield (
         "Probability of overfitting",
         number(overfitting.probability if overfitting else None, ".0%"),
-        "that the best of one half is below the median of the other",
+        "how often the best trial on half of the days is no better than the median on the others",
     )
     if walk:
         yield (
@@ -128,27 +132,32 @@ def _trips(row: SearchTrial) -> str:
 def _luck(findings: Findings) -> Part:
     luck = findings.luck
     if luck is None:
-        text = "The span is too short for daily returns: nothing can be said of luck."
+        text = "The account was lost, so that there are no daily returns to measure luck by."
         return "luck", "How much of it is luck", element("p", text, class_="dim")
     rows: list[Sequence[Child]] = [
         [
-            "Sharpe ratio of the best, a year",
+            "Annual Sharpe ratio of the best trial",
             number(findings.chosen and findings.chosen.trial.sharpe, ".2f"),
         ],
-        ["probability that it is above 0, were it the only try", number(luck.probabilistic, ".1%")],
         [
-            f"the same against the best of {luck.tries:,} without skill (deflated)",
+            "Probability that the true ratio is above 0, if this were the only try",
+            number(luck.probabilistic, ".1%"),
+        ],
+        [
+            "Probability that the true ratio is above the one that luck alone gives the best of "
+            f"{counted_tries(luck)} (the deflated Sharpe ratio)",
             number(luck.deflated, ".1%"),
         ],
         [
-            f"the same for {luck.effective:,.1f} independent ones, as correlated as these are",
+            f"The same for {luck.effective:,.1f} tries: as many unrelated tries would be as lucky "
+            f"as these {counted_tries(luck)}, which resemble each other",
             number(luck.deflated_effective, ".1%"),
         ],
     ]
     overfitting = luck.overfitting
     note = (
-        "Tries are all variants of this strategy that the database knows to have had a result on "
-        "this series, whichever experiment ran them. Bailey and López de Prado, The Deflated "
+        "A try is a variant of this strategy with a result on this series in the database, from "
+        "any experiment. Sources: Bailey and López de Prado, The Deflated "
         "Sharpe Ratio, 2014; Bailey, Borwein, López de Prado and Zhu, The Probability of Backtest "
         "Overfitting, 2017."
     )
@@ -161,19 +170,20 @@ def _luck(findings: Findings) -> Part:
         content.append(element("p", text, class_="dim"))
     else:
         content += [
-            element("h3", "Where the best of one half of the days ranked in the other half"),
+            element("h3", "Rank of the best trial of one half of the days in the other half"),
             color_keys(
                 [
-                    ("--down", "no better than the median of the other half"),
-                    ("--up", "better than the median"),
+                    ("--down", "no better than the median trial there"),
+                    ("--up", "better than the median trial"),
                 ]
             ),
             draw(_ranks(overfitting)),
             element(
                 "p",
-                f"{overfitting.splits:,} ways to halve {findings.experiment.blocks} blocks: "
-                f"in {overfitting.probability:.0%} the best of one half was no better than the "
-                f"median of the other, in {overfitting.loss:.0%} it lost there.",
+                f"The days are cut into {findings.experiment.blocks} blocks, and these into two "
+                f"halves in {overfitting.splits:,} ways. In {overfitting.probability:.0%} of them "
+                "the best trial of one half was no better than the median trial of the other (the "
+                f"probability of overfitting); in {overfitting.loss:.0%} it lost money there.",
                 class_="note",
             ),
         ]
@@ -189,7 +199,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
     ]
     return Chart(
         id="ranks-chart",
-        label="How often the best of one half had which rank in the other",
+        label="Share of the splits by the rank of one half's best trial in the other half",
         columns={
             "x": [(ranks.first + ranks.last) / 2 for ranks in overfitting.ranks],
             "y": [ranks.splits / overfitting.splits * 100 for ranks in overfitting.ranks],
@@ -215,7 +225,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
             "xaxis": value_axis(
                 zeroline=False,
                 range=[0.5, trials + 0.5],
-                title={"text": f"rank in the other half, {trials:,} is the best"},
+                title={"text": f"rank in the other half, from 1 (worst) to {trials:,} (best)"},
                 **({"dtick": 1} if trials <= _MOST_TICKS else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),
@@ -254,14 +264,15 @@ def _best(findings: Findings) -> Part:
             ]
         )
     heads = [
-        *("number", *names, "Sharpe", "deflated", "return", "drawdown", "profit factor"),
-        *("trades", "write it as a strategy"),
+        *("trial", *names, "Sharpe", "deflated", "return", "drawdown", "profit factor"),
+        *("trades", "command that writes it as a strategy"),
     ]
-    shown = part_of(len(rows), len(scored), "best")
+    shown = "All" if len(rows) == len(scored) else f"The best {len(rows):,} of"
+    least = counted(experiment.objective.min_trades, "round trip")
     note = (
-        f"{shown} of the trials that may be chosen, by {experiment.objective.metric}. "
-        "Numbers count from 0. Deflated is the probability that the true Sharpe ratio is above "
-        "that of the best without skill."
+        f"{shown} {counted(len(scored), 'trial')} with a result and at least {least}, by "
+        f"{METRIC_NAMES[experiment.objective.metric]}. Deflated is the probability that the true "
+        "Sharpe ratio is above the one that luck alone gives the best of all tries."
     )
     return (
         "best",
@@ -286,7 +297,7 @@ def _failed(findings: Findings) -> Part:
         for text, params in sorted(grouped.items(), key=lambda pair: -len(pair[1]))[:_TOP]
     ]
     count = counted(len(findings.failed), "trial")
-    note = f"{count} of {len(findings.rows):,} have no result. A failed point is part of a search."
+    note = f"{count} of {len(findings.rows):,} ended without a result. The others are complete."
     return (
         "failed",
         "Trials that failed",

@@ -12,8 +12,8 @@ from tbv8.experiments.result import (
     caution,
     headline,
     measure_luck,
-    numbers_text,
     read_rows,
+    trials_text,
 )
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import choose_trial
@@ -49,8 +49,7 @@ def promote(
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
     comments = [
-        f"From experiment {name}, trial {row.number} ({numbers_text(0, len(rows) - 1)}): "
-        f"{to_text(experiment.search.axes, point)}.",
+        f"From experiment {name}, trial {row.number}: {to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
     ]
     summary = read_summary_json(results_folder(project.results_path, name)) or {}
@@ -87,6 +86,6 @@ def _row(rows: list[SearchTrial], experiment: Experiment, number: int | None) ->
             )
     if number >= len(rows):
         raise DataError(
-            f"--number: there is no trial {number}: there are {numbers_text(0, len(rows) - 1)}"
+            f"--number: there is no trial {number}, only {trials_text(0, len(rows) - 1)}"
         )
     return rows[number]

@@ -36,13 +36,22 @@ from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.page.words import NONE, counted, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
-from tbv8.store.trials import METRICS, Trial, read_details, read_trials, read_tries
+from tbv8.store.trials import Trial, read_details, read_trials, read_tries
 from tbv8.trading.nautilus import Floats, Ints
 
 _MOST_CORRELATED = 500
 _LEAST_DEFLATED = 0.95
 _MOST_OVERFITTED = 0.5
-_HEADLINE = (*METRICS, "trades", "fills")
+
+METRIC_NAMES = {
+    "sharpe": "Sharpe ratio",
+    "sortino": "Sortino ratio",
+    "calmar": "Calmar ratio",
+    "return": "return",
+    "profit_factor": "profit factor",
+    "max_drawdown": "max drawdown",
+}
+"""The name of each metric in lines and pages."""
 
 
 class SearchTrial(msgspec.Struct, frozen=True, kw_only=True):
@@ -329,22 +338,17 @@ def result_lines(findings: Findings) -> list[str]:
         f"{subject_of(experiment.strategy)}"
         f"{' (simulated)' if experiment.strategy.simulated else ''}"
     ]
-    if origins := _origins(findings):
-        lines.append(f"  {origins}")
+    lines += [f"  {text}" for text in _further_trials(findings)]
     if failed:
         died = sum(row.trial.status == "died" for row in failed)
-        more = f", of {died:,} the process died" if died else ""
+        more = f" (in {died:,} the process died)" if died else ""
         lines.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].line}")
     if findings.chosen is None:
         lines.append(
             "  ! no trial has a result with enough round trips: lower objective.min_trades"
         )
         return lines
-    point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
-    lines.append(
-        f"  best of {len(findings.rows):,} ({numbers_text(0, len(findings.rows) - 1)}): "
-        f"number {findings.chosen.number}, {point}"
-    )
+    lines.append(f"  {best_text(findings, findings.chosen)}")
     lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
     if text := _caution(findings, findings.chosen):
         lines.append(f"  ! {text}")
@@ -353,33 +357,45 @@ def result_lines(findings: Findings) -> list[str]:
     if findings.walk:
         walk = findings.walk
         lines.append(
-            f"  walk-forward: {gains_text(walk)}, out of sample "
+            f"  walk-forward: {gains_text(walk)}; out of sample "
             f"{walk.performance.total_return:+.2%}, {sharpe_text(walk)}, {efficiency_text(walk)}"
         )
     return lines
 
 
-def numbers_text(first: int, last: int) -> str:
-    """Return the range of the numbers of some trials: `numbers 0 to 11`, `number 3`."""
-    return f"number {first:,}" if first == last else f"numbers {first:,} to {last:,}"
+def best_text(findings: Findings, chosen: SearchTrial) -> str:
+    """Return the number and the values of the chosen trial."""
+    point = to_text(findings.experiment.search.axes, tuple(chosen.params.values()))
+    return f"best of {trials_text(0, len(findings.rows) - 1)}: trial {chosen.number}, {point}"
 
 
-def _origins(findings: Findings) -> str:
-    """Return the number of trials of each part of an experiment; empty for a search alone."""
-    count, parts = len(findings.rows), []
+def trials_text(first: int, last: int) -> str:
+    """Return the range of the numbers of some trials: `trials 0 to 11`, `trial 3`."""
+    return f"trial {first:,}" if first == last else f"trials {first:,} to {last:,}"
+
+
+def _further_trials(findings: Findings) -> Iterator[str]:
+    """Yield a line about the trials of the walk-forward, and one about the Monte Carlo's."""
     if walk := findings.walk:
+        windows, trials = len(walk.windows), len(findings.rows)
         tested = sum(window.tested is not None for window in walk.windows)
-        windows = counted(len(walk.windows), "window")
-        parts.append(f"{len(walk.windows) * count + tested:,} for {windows} of the walk-forward")
+        yield (
+            f"{windows * trials + tested:,} more for the walk-forward: {trials:,} in sample for "
+            f"each of {counted(windows, 'window')}, {tested:,} out of sample"
+        )
     if drawn := findings.drawn:
-        parts.append(f"{1 + len(drawn.numbers) + drawn.failed:,} for the Monte Carlo")
-    return ", ".join([f"{counted(count, 'trial')} for the search", *parts]) if parts else ""
+        markets = len(drawn.numbers) + drawn.failed
+        on_markets = f": {counted(markets, 'market')}, and 1" if markets else ","
+        yield (
+            f"{1 + markets:,} more for the Monte Carlo{on_markets} to list the best trial's round "
+            "trips"
+        )
 
 
 def gains_text(walk: Stitched) -> str:
-    """Return the number of windows, and of those with a gain."""
+    """Return the number of windows with a gain, and of all."""
     gained = sum(window.gain > 0 for window in walk.windows)
-    return f"{counted(len(walk.windows), 'window')}, {gained or 'none'} of them with a gain"
+    return f"{gained or 'none'} of {counted(len(walk.windows), 'window')} gained"
 
 
 def sharpe_text(walk: Stitched) -> str:
@@ -406,7 +422,7 @@ def efficiency_text(walk: Stitched) -> str:
     elif walk.efficiency <= 0:
         why = "the Sharpe ratio out of sample is not above 0"
     else:
-        of = "" if count == len(walk.windows) else f", of {count} of the windows"
+        of = "" if count == len(walk.windows) else f", of {count} of {len(walk.windows)} windows"
         return f"efficiency {walk.efficiency:.2f} (mean Sharpe ratio in sample {trained:.2f}{of})"
     return f"efficiency {NONE} ({why})"
 
@@ -424,11 +440,11 @@ def caution(
         reasons.append(f"it loses {-total_return:.2%}")
     if deflated is not None and deflated < _LEAST_DEFLATED:
         reasons.append(
-            f"deflated Sharpe ratio {deflated:.0%}: below {_LEAST_DEFLATED:.0%} it is likely luck"
+            f"deflated Sharpe ratio {deflated:.0%}, below {_LEAST_DEFLATED:.0%}: it may be luck"
         )
     if overfitting is not None and overfitting > _MOST_OVERFITTED:
         reasons.append(
-            f"probability of overfitting {overfitting:.0%}: above {_MOST_OVERFITTED:.0%} the best "
+            f"probability of overfitting {overfitting:.0%}, above {_MOST_OVERFITTED:.0%}: the best "
             "trial does worse than most on other days"
         )
     if out_of_sample is not None and out_of_sample < 0:
@@ -447,10 +463,10 @@ def _caution(findings: Findings, chosen: SearchTrial) -> str:
 
 
 METHODS = {
-    "days": "its days in other orders",
-    "trades": "its round trips drawn again",
-    "order": "its round trips in other orders",
-    "markets": "markets made of its days",
+    "days": "its days resampled",
+    "trades": "its round trips resampled",
+    "order": "its round trips shuffled",
+    "markets": "markets made of resampled days",
 }
 """A description of each method of Monte Carlo, for lines and pages."""
 
@@ -463,8 +479,8 @@ def _drawn_lines(drawn: Drawn) -> Iterator[str]:
         if name != "order":  # in any order the end is the same
             words = [return_text(paths, unit), *words, losses_text(drawn.losses, paths)]
         if name == "markets" and drawn.failed:
-            words.append(f"{drawn.failed:,} failed")
-        yield f"{METHODS[name]} ({counted(len(paths.rows), unit)}): {'; '.join(words)}"
+            words.append(f"{counted(drawn.failed, 'market')} failed")
+        yield f"{METHODS[name]}, {counted(len(paths.rows), unit)}: {'; '.join(words)}"
     if drawn.failed and not drawn.markets:
         yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
 
@@ -472,20 +488,18 @@ def _drawn_lines(drawn: Drawn) -> Iterator[str]:
 def return_text(paths: Paths, unit: str) -> str:
     """Return the range of returns without the lowest and the highest 5 %, and the lowest one."""
     change = paths.total_return
-    if change.p5 == paths.worst_return:  # of so few paths there are no percents
-        return f"return {change.p5:+.2%} to {change.p95:+.2%}"
-    return (
-        f"return {change.p5:+.2%} to {change.p95:+.2%} in 18 of 20 {unit}s, at worst "
-        f"{paths.worst_return:+.2%}"
-    )
+    text = f"return {change.p5:+.2%} to {change.p95:+.2%}"
+    if not paths.tail:
+        return text
+    return f"{text} in {1 - 2 * paths.tail:.0%} of {unit}s, at worst {paths.worst_return:+.2%}"
 
 
 def drawdown_text(paths: Paths, unit: str) -> str:
     """Return the drawdown that 95 % of paths do not exceed, and the largest one."""
     most, worst = paths.max_drawdown.p95, paths.worst_drawdown
-    if most == worst:
+    if not paths.tail:
         return f"drawdown at most {worst:.2%}"
-    return f"drawdown at most {most:.2%} in 19 of 20 {unit}s, at worst {worst:.2%}"
+    return f"drawdown at most {most:.2%} in {1 - paths.tail:.0%} of {unit}s, at worst {worst:.2%}"
 
 
 def losses_text(losses: Sequence[float], paths: Paths) -> str:
@@ -494,7 +508,8 @@ def losses_text(losses: Sequence[float], paths: Paths) -> str:
         return "none loses money"
     words = [f"{paths.loss:.1%} lose money"]
     for loss, share in zip(losses, paths.losses, strict=True):
-        words.append(f"{share:.1%} lose {loss:.0%} or more" if share else f"none loses {loss:.0%}")
+        limit = f"{loss:.0%} or more"
+        words.append(f"{share:.1%} lose {limit}" if share else f"none loses {limit}")
         if not share:
             break
     return ", ".join(words)
@@ -506,7 +521,7 @@ def headline(trial: Trial, luck: Luck | None) -> str:
     if trial.sharpe is None or luck is None:
         return f"{gain}, no Sharpe ratio, {counted(trial.trades, 'round trip')}"
     return (
-        f"{gain}, Sharpe {trial.sharpe:.2f}, {chances(luck)}, {counted(trial.trades, 'round trip')}"
+        f"{gain}, Sharpe {trial.sharpe:.2f}, {counted(trial.trades, 'round trip')}; {chances(luck)}"
     )
 
 
@@ -515,6 +530,11 @@ def chances(luck: Luck) -> str:
     deflated = number(luck.deflated, ".0%")
     overfitting = number(luck.probability, ".0%")
     return (
-        f"deflated Sharpe ratio (DSR) {deflated} of {luck.tries:,} tries, probability of "
+        f"deflated Sharpe ratio (DSR) {deflated} after {counted_tries(luck)}, probability of "
         f"overfitting (PBO) {overfitting}"
     )
+
+
+def counted_tries(luck: Luck) -> str:
+    """Return `1 try`, `12 tries`."""
+    return "1 try" if luck.tries == 1 else f"{luck.tries:,} tries"

@@ -28,7 +28,7 @@ from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
 from tbv8.experiments.pool import Died, OnOutcome, Pool, shared_tables
-from tbv8.experiments.result import daily_of, deflate, numbers_text, to_equity
+from tbv8.experiments.result import METRIC_NAMES, daily_of, deflate, to_equity, trials_text
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Outcome, TrialData
@@ -291,7 +291,7 @@ class _Runner:
             while True:
                 planned = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                numbers = numbers_text(planned[0].number, planned[-1].number)
+                numbers = trials_text(planned[0].number, planned[-1].number)
                 self.run_missing(planned, "trials", suffix=f", {numbers}")
                 with open_reader(self._db_path) as query:
                     trials = read_trials(query, [each.key for each in planned])
@@ -351,14 +351,14 @@ class _Runner:
         parts = []
         if self._best is not None:
             objective = self._survey.experiment.objective
-            value, point, returns = self._best
+            metric, (value, point, returns) = METRIC_NAMES[objective.metric], self._best
             deflated = deflate(returns, self._ratios, max(self._tries, len(self._ratios)))
             parts.append(
-                f"best {objective.metric} {value if objective.maximize else -value:.4g} "
+                f"best {metric} {value if objective.maximize else -value:.4g} "
                 f"(deflated Sharpe ratio {number(deflated, '.0%')}, {point})"
             )
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self._pool.peak:
-            parts.append(f"{self._pool.peak // 10**6:,} MB a worker")
+            parts.append(f"{self._pool.peak // 10**6:,} MB per worker")
         return ", ".join(parts)

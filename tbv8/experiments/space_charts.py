@@ -11,11 +11,11 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.space import Axis
-from tbv8.experiments.result import Findings, SearchTrial
+from tbv8.experiments.result import METRIC_NAMES, Findings, SearchTrial
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
 from tbv8.page.html import Child, color_keys, element
-from tbv8.page.words import number
+from tbv8.page.words import counted, number
 
 type Part = tuple[str, str, Child]
 
@@ -59,7 +59,7 @@ class _Panel(msgspec.Struct, frozen=True):
 def space_part(findings: Findings) -> Part:
     """Return a map for each pair of axes."""
     panels = list(itertools.islice(_panels(findings), _MOST_PAIRS * 3))
-    title = f"The space by {findings.experiment.objective.metric}"
+    title = f"{capital(_metric_name(findings))} of each point"
     choices = [
         element(
             "label",
@@ -70,7 +70,9 @@ def space_part(findings: Findings) -> Part:
     ]
     content: list[Child] = [
         element(
-            "p", "A peak among low neighbours is luck more often than a plateau.", class_="note"
+            "p",
+            "A single peak among low neighbours is more likely luck than a plateau is.",
+            class_="note",
         ),
         color_keys([("--axis", "no result, or too few round trips")]),
     ]
@@ -147,7 +149,7 @@ def _heatmap(findings: Findings, across: Axis, up: Axis, *, mode: str, id_: str)
     assert chosen
     return Chart(
         id=id_,
-        label=f"{findings.experiment.objective.metric} over {across.name} and {up.name}",
+        label=f"{_metric_name(findings)} over {across.name} and {up.name}",
         columns={
             "x": _labels(across),
             "y": _labels(up),
@@ -245,7 +247,7 @@ def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
     assert chosen
     return Chart(
         id=id_,
-        label=f"{findings.experiment.objective.metric} over {across.name} and {up.name}",
+        label=f"{_metric_name(findings)} over {across.name} and {up.name}",
         columns={
             "x": [plain(row.params[across.name]) for row, _ in scored],
             "y": [plain(row.params[up.name]) for row, _ in scored],
@@ -290,7 +292,7 @@ def _dots(findings: Findings, axis: Axis | None) -> Chart:
     xs = [plain(row.params[axis.name]) if axis else row.number for row, _ in scored]
     return Chart(
         id="space-one-chart",
-        label=f"{findings.experiment.objective.metric} over {name}",
+        label=f"{_metric_name(findings)} over {name}",
         columns={"x": xs, "y": [round(value, 6) for _, value in scored]},
         traces=[
             {
@@ -325,10 +327,10 @@ def path_part(findings: Findings) -> Part:
             numbers.append(row.number)
     best.append(best[-1])
     numbers.append(len(findings.rows))
-    metric = findings.experiment.objective.metric
+    metric = _metric_name(findings)
     chart = Chart(
         id="path-chart",
-        label=f"The best {metric} so far, by the number of the trial",
+        label=f"The best {metric} so far, by trial",
         columns={"x": numbers, "y": [round(value, 6) for value in best]},
         traces=[
             {
@@ -337,7 +339,7 @@ def path_part(findings: Findings) -> Part:
                 "x": "@x",
                 "y": "@y",
                 "line": {"color": "--accent", "shape": "hv", "width": 2},
-                "hovertemplate": "number %{x}: %{y:.4g}<extra></extra>",
+                "hovertemplate": "trial %{x}: %{y:.4g}<extra></extra>",
             }
         ],
         layout={
@@ -349,10 +351,28 @@ def path_part(findings: Findings) -> Part:
         height=220,
         mark=watermark_of(findings),
     )
-    content: list[Child] = [draw(chart)]
+    content: list[Child] = [element("h3", f"The best {metric} so far, by trial"), draw(chart)]
     if len(findings.experiment.search.axes) > 1:
-        content += [element("h3", f"The best {_MOST_LINES}"), draw(_parallel(findings))]
-    return "path", "How it was found", content
+        count = min(len(ordered(findings)), _MOST_LINES)
+        note = (
+            "A line is a trial, the thick one the best. Each axis goes from the first to the last "
+            "value in the YAML."
+        )
+        content += [
+            element("h3", f"The values of the best {counted(count, 'trial')}"),
+            element("p", note, class_="note"),
+            draw(_parallel(findings)),
+        ]
+    return "path", "How the best trial was found", content
+
+
+def _metric_name(findings: Findings) -> str:
+    return METRIC_NAMES[findings.experiment.objective.metric]
+
+
+def capital(text: str) -> str:
+    """Return text with a capital first letter."""
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def _parallel(findings: Findings) -> Chart:
@@ -380,7 +400,7 @@ def _parallel(findings: Findings) -> Chart:
                     "width": 1 if at else 3,
                     "shape": "spline",
                 },
-                "hovertemplate": f"%{{x}} %{{text}}, number {row.number}: {shown}<extra></extra>",
+                "hovertemplate": f"%{{x}} %{{text}}, trial {row.number}: {shown}<extra></extra>",
             }
         )
     return Chart(

@@ -17,7 +17,7 @@ import msgspec
 from tbv8.config.records import Experiment, Strategy
 from tbv8.config.source import digest_file
 from tbv8.config.space import Point, as_mapping, points
-from tbv8.experiments.blocks import RechainedMarket, nests_in_a_day, whole_days
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.keys import Keys, Window, side_subject, subject_of
 from tbv8.experiments.walkforward import Fold, choose_trial, folds, neighbours
 from tbv8.freshness.result import PACKAGE, code_files, package_versions, source_digests
@@ -66,8 +66,8 @@ class Survey:
         query: The database; its fingerprints of bars are read here, and not again.
 
     Raises:
-        ConfigError: The conditions leave fewer points than there are trials, the span is too short
-            for a window, or no market can be made of its days.
+        ConfigError: The conditions leave fewer points than there are trials, or the span is too
+            short for a window or for a market made of its days.
     """
 
     def __init__(self, experiment: Experiment, query: Query) -> None:
@@ -77,9 +77,8 @@ class Survey:
         self._keys = Keys(query, experiment.strategy, search.axes)
         walk = experiment.walk_forward
         self.folds: list[Fold] = folds(experiment.strategy.run_span, walk) if walk else []
-        if error := experiment.window_error():
+        if error := experiment.span_error():
             raise error
-        self._check_markets()
         for point in self._keys.shapes():
             self._keys.base(point, self._keys.window)
         self.search = self._part("", self._keys.window)
@@ -91,23 +90,6 @@ class Survey:
             for point in self._keys.shapes():
                 self._keys.base(point, self._window(fold, test=True))
         self._neighbours = neighbours(search, self.points, walk.plateau) if walk else []
-
-    def _check_markets(self) -> None:
-        monte_carlo = self.experiment.monte_carlo
-        if monte_carlo is None or not monte_carlo.markets:
-            return
-        strategy = self.experiment.strategy
-        problem = ""
-        for shape in self.shapes():
-            if not nests_in_a_day(shape.step):
-                problem = (
-                    f"orders are matched by {shape.step} bars, which are no part of a day: write "
-                    "detail: 1m in the strategy's backtest, or 0 here"
-                )
-        if not whole_days(strategy.run_span):
-            problem = f"{strategy.run_span} has no whole day: widen its start_date and end_date"
-        if problem:
-            raise self.experiment.error("monte_carlo.markets", problem)
 
     def _window(self, fold: Fold, *, test: bool) -> Window:
         walk = self.experiment.walk_forward

@@ -24,7 +24,7 @@ from tbv8.market import DAY_MS, Timeframe
 from tbv8.results.accounting import Books, is_at_close, to_books
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
-from tbv8.store.trials import TrialStatus
+from tbv8.store.trials import TrialStatus, metric_columns
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import Charged
 from tbv8.trading.nautilus import Ints
@@ -34,16 +34,8 @@ from tbv8.trading.records import Run
 type Tables = Mapping[tuple[str, Timeframe], pa.Table]
 """Tables of bars by symbol and timeframe."""
 
-_COUNTED = ("denials", "halts")
-_SAME_FOR_ALL = ("buy_and_hold", "venue")  # the same for all
-_METRICS = {
-    "sharpe": "sharpe",
-    "sortino": "sortino",
-    "calmar": "calmar",
-    "total_return": "return",
-    "profit_factor": "profit_factor",
-    "max_drawdown": "max_drawdown",
-}
+_LEFT_OUT = ("denials", "halts")  # lists of events; `denied` and `halted` count them by rule
+_SAME_FOR_ALL = ("buy_and_hold", "venue")
 
 
 class TrialData(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +50,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         status: `ok`, or `failed` if the strategy raised or its config refused the values.
-        stats: The numbers of summary.json's primary as JSON, with the counts of lists of events;
-            for a failed trial only its line, under `error`.
+        stats: The numbers of summary.json's primary as JSON, without the lists of events; for a
+            failed trial only its line, under `error`.
         equity: int64 of 10^-8 USD, little-endian: the points that `run_trial` was called with, by
             default each day's as in `daily`.
         files: Digests of the files that the strategy opened, by path.
@@ -81,8 +73,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         if self.status != "ok":
             return {}
         stats = json.loads(self.stats)
-        columns = {name: stats[key] for name, key in _METRICS.items()}
-        return {**columns, "trades": stats["trades"], "fills": stats["fills"]}
+        return {**metric_columns(stats), "trades": stats["trades"], "fills": stats["fills"]}
 
 
 def daily(books: Books) -> Ints:
@@ -125,8 +116,7 @@ def run_trial(
     except Tbv8Error as e:
         return Outcome(status="failed", stats=_encode({"error": str(e)}))
     stats: dict[str, Any] = to_json(summary)["primary"]
-    stats = {key: value for key, value in stats.items() if key not in _SAME_FOR_ALL}
-    stats |= {key: len(stats[key]) for key in _COUNTED}
+    stats = {key: value for key, value in stats.items() if key not in (*_SAME_FOR_ALL, *_LEFT_OUT)}
     prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
     stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
     return Outcome(status="ok", stats=_encode(stats), equity=points(books).tobytes(), files=files)

@@ -20,22 +20,27 @@ _BANDS = 60
 def walk_part(findings: Findings, walk: Stitched) -> Part:
     """Return the windows one after another, and the values that each chose."""
     note = (
-        "Each window's values are the best of the time before it, and it is run on with the "
-        "position that these values would hold; changing position from window to window is paid "
-        "for. Efficiency is the Sharpe ratio out of sample over that in sample: a dash where one "
-        f"of them is not above 0, or is of fewer than {FEWEST_DAYS} days. The efficiency of all "
-        "windows together is the Sharpe ratio of all days out of sample"
-        f"{_in_brackets(walk.performance.sharpe)} over the mean in sample"
-        f"{_in_brackets(walk.trained_sharpe)}: every window counts, however short."
+        "Each window trades the values that were best in the days before it (in sample). It begins "
+        "with the position that these values would have; the cost of changing to that position is "
+        "counted."
+    )
+    ratios = (
+        "Efficiency is the Sharpe ratio out of sample divided by the one in sample; a dash: either "
+        f"is not above 0 or has fewer than {FEWEST_DAYS} days. For all windows together, the "
+        f" Sharpe ratio of all days out of sample{_in_brackets(walk.performance.sharpe)} is "
+        "divided by the mean of the windows' Sharpe ratios in sample"
+        f"{_in_brackets(walk.trained_sharpe)}."
     )
     content: list[Child] = [
         element("p", note, class_="note"),
+        element("h3", "Equity of all windows, one after another, USD"),
         draw(_stitched(findings, walk)),
+        element("h3", "Values that each window trades, on a scale from the first to the last"),
         draw(_steps(findings, walk)),
     ]
     if pairs := _pairs(walk):
         content += [
-            element("h3", "Sharpe ratio of each window, in sample and out of it"),
+            element("h3", "Sharpe ratio of each window, in and out of sample"),
             draw(_in_and_out(pairs)),
         ]
     names = [axis.name for axis in findings.experiment.search.axes]
@@ -52,8 +57,14 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
         ]
         for window in walk.windows
     ]
-    heads = ["window", *names, "Sharpe in", "out", "gain USD", "switch USD", "trades", "efficiency"]
-    content.append(table(heads, rows, sortable=True, id_="windows-table"))
+    heads = [
+        *("window, out of sample", *names, "Sharpe in sample", "Sharpe out of sample"),
+        *("gain, USD", "cost of changing position, USD", "round trips", "efficiency"),
+    ]
+    content += [
+        element("p", ratios, class_="note"),
+        table(heads, rows, sortable=True, id_="windows-table"),
+    ]
     return "walk", "Walk-forward", content
 
 
@@ -116,12 +127,14 @@ def _steps(findings: Findings, walk: Stitched) -> Chart:
         )
     return Chart(
         id="steps-chart",
-        label="The values that each window chose, from the first to the last of each axis",
+        label="The values that each window trades, from the first to the last of each axis",
         columns=columns,
         traces=traces,
         layout={
             "showlegend": True,
-            "yaxis": value_axis(tickvals=[0, 1], ticktext=["first", "last"], zeroline=False),
+            "yaxis": value_axis(
+                tickvals=[0, 1], ticktext=["first", "last"], zeroline=False, range=[-0.08, 1.08]
+            ),
         },
         span=(times[0], times[-1]),
         height=200,
@@ -143,7 +156,7 @@ def _pairs(walk: Stitched) -> list[tuple[float, float, str]]:
 def _in_and_out(pairs: Sequence[tuple[float, float, str]]) -> Chart:
     return Chart(
         id="in-out-chart",
-        label="Sharpe ratio in sample against that out of it, a point a window",
+        label="Sharpe ratio of each window in sample and out of sample",
         columns={
             "x": [x for x, _, _ in pairs],
             "y": [y for _, y, _ in pairs],

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from tbv8.config.source import digest_file
 from tbv8.errors import DataError
 from tbv8.live.minutes import to_table
 from tbv8.live.notes import rate_events
 from tbv8.live.plan import Plan
 from tbv8.live.reading import read_stored_minutes, read_symbols, to_minutes
 from tbv8.live.setting import BUSY_S, HostEnvironment
-from tbv8.manifest import FILES_PART, read_manifest
+from tbv8.manifest import read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.trading.nautilus import price_decimals
@@ -61,28 +60,14 @@ def begin_session(
     )
 
 
-def check_inputs(session: StoredSession, plan: Plan) -> None:
-    """Refuse to continue a session whose inputs have changed.
-
-    Raises:
-        DataError: A part of its key has changed.
-    """
-    if changed := changed_inputs(session, plan):
-        name = plan.strategy.strategy_id
-        raise DataError(
-            f"{name}: its session began at {iso(session.began_ms)} with another "
-            f"{' and '.join(changed)}: bring that back, or begin another session with "
-            f"`doit paper:{name} --new`; the old one stays readable"
-        )
-
-
-def changed_inputs(session: StoredSession, plan: Plan) -> list[str]:
-    """Return the parts of a session's key, and the files that it opened, that have changed."""
-    now = msgspec.to_builtins(plan.inputs)
-    changed = [name for name in now if session.inputs.get(name) != now[name]]
-    files = session.inputs.get(FILES_PART, {}).get("value", {})
-    root = plan.strategy.root
-    return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]
+def began_text(plan: Plan, session: StoredSession) -> str:
+    """Return where a new session trades, since when, and when its strategy first acts."""
+    timeframe = plan.strategy.timeframe
+    first = iso(timeframe.ceil(session.counted_ms + 1))
+    return (
+        f"paper session {session.session_id} at {plan.venue}, counted from "
+        f"{iso(session.counted_ms)}; the first counted {timeframe} bar closes at {first}"
+    )
 
 
 def keep_results(plan: Plan, session: StoredSession) -> Path | None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -97,11 +97,14 @@ class RecorderProcess:
     Args:
         db_path: The database.
         root: The project's folder, from which it is started.
+        venues: The venues that it records: one recorder serves all sessions of a database.
         log: Prints a line for the user.
     """
 
-    def __init__(self, db_path: Path, root: Path, log: Callable[[str], None]) -> None:
-        self._db_path, self._root, self._log = db_path, root, log
+    def __init__(
+        self, db_path: Path, root: Path, venues: Sequence[str], log: Callable[[str], None]
+    ) -> None:
+        self._db_path, self._root, self._venues, self._log = db_path, root, venues, log
         self._log_path = db_path.with_name(f"{db_path.name}.recorder.log")
         self._process: subprocess.Popen[bytes] | None = None
         self._is_announced = False
@@ -120,7 +123,10 @@ class RecorderProcess:
                     self._is_announced = (
                         True  # of sessions that start at once, one has the recorder
                     )
-                    self._log(f"a recorder was started, it writes to {self._log_path}")
+                    self._log(
+                        "a recorder was started, for every enabled venue "
+                        f"({', '.join(self._venues)}); its log is {self._log_path}"
+                    )
                 return
             self._process = None
             if not recorder_runs(self._db_path):

@@ -171,6 +171,7 @@ class Driver:
             "payment": events.payments,
             "denial": events.denials,
             "halt": events.halts,
+            "end": events.ended,
         }
         return [
             Event(kind, number, _event_ms(record), at_ms, msgspec.json.encode(record).decode())
@@ -185,7 +186,8 @@ class Driver:
     def state(self) -> dict[str, Any]:
         """Return the account after the last minute, with numbers as text.
 
-        `commands` is the number of executed commands, `cancelled` that of orders at the last stop.
+        `working` is the number of orders that are not filled yet, `commands` that of executed
+        commands, `cancelled` that of orders at the last stop.
         """
         book = self._session.book
         events = self._session.events()
@@ -195,6 +197,7 @@ class Driver:
             "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
             "halted_until_ms": book.halted.until_ms if book.halted else None,
             "barred": book.barred,
+            "working": len(book.working),
             "orders": len(events.submitted),
             "fills": len(events.fills),
             "denials": len(events.denials),

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
-from tbv8.live.beginning import begin_session, check_inputs, keep_results
+from tbv8.live.beginning import began_text, begin_session, keep_results
 from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
@@ -31,6 +31,7 @@ from tbv8.live.driver import (
     JournaledSession,
     read_journaled,
 )
+from tbv8.live.inputs import check_inputs
 from tbv8.live.notes import corrected_notes, rate_events
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.reading import read_symbols, to_minutes
@@ -117,10 +118,7 @@ class _SessionHost:
             if session is None:
                 return False
             self._session = session
-            since = iso(session.counted_ms)
-            self._environment.send(
-                "began", text=f"session {session.session_id} counts from {since}"
-            )
+            self._environment.send("began", text=began_text(plan, session))
         else:
             check_inputs(stored, plan)
             self._session = stored
@@ -169,7 +167,7 @@ class _SessionHost:
         self._environment.send(
             "replayed",
             text=text if count else "",
-            done_ms=self._driver.done_ms,
+            done_ms=self._driver.done_ms if count else None,
             state=state,
         )
         if self._last_command.do == "stop":

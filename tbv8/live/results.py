@@ -1,7 +1,7 @@
 """The present results of a session, by a replay of its journal: the same files as a backtest's.
 
-`tbv8.live.watch` starts `python -m tbv8.live.results` each hour and at the end, so that the
-session's own process stays small. Each replay is compared with the journal.
+`tbv8.live.watch` starts `python -m tbv8.live.results` every few minutes and at the end, so that
+the session's own process stays small. Each replay is compared with the journal.
 """
 
 from __future__ import annotations
@@ -22,20 +22,21 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError, DiffersError, Tbv8Error
-from tbv8.live.beginning import changed_inputs
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
+from tbv8.live.inputs import changed_inputs
 from tbv8.live.minutes import join_minutes
 from tbv8.live.plan import Plan, ProcessReport, within
 from tbv8.live.pricing import Priced
 from tbv8.manifest import Input, make_input, read_manifest
-from tbv8.market import iso, iso_day
+from tbv8.market import MINUTE_MS, iso, iso_day
+from tbv8.page.words import counted as counted_words
 from tbv8.results.accounting import to_books
 from tbv8.results.folder import first_difference, write_result
 from tbv8.results.marks import Marks, counted, last_closes, to_marks
 from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise
 from tbv8.results.write import write_files
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import Event, read_session
+from tbv8.store.sessions import Event, read_session, session_runs
 from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.opened import noting_opened
@@ -64,8 +65,8 @@ def write_results(plans: Plans) -> Summary | str:
         StrategyError: The strategy raised.
     """
     journaled = _read(plans)
-    if "primary" not in journaled:
-        return "no minute has closed yet"
+    if missing := _missing(plans, journaled["primary"]):
+        return missing
     replayed = {
         role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
     }
@@ -96,16 +97,16 @@ def check_replay(plans: Plans) -> str:
         if not changed:
             raise
         raise DataError(
-            f"{plans['primary'].strategy.strategy_id}: its session began at "
-            f"{iso(sessions['primary'].began_ms)} with another {' and '.join(changed)}: bring that "
-            f"back to replay it; now {e}"
+            f"{plans['primary'].strategy.strategy_id}: {' and '.join(changed)} changed since its "
+            f"session began at {iso(sessions['primary'].began_ms)}: restore that to replay it; now "
+            f"{e}"
         ) from e
 
 
 def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     name, folder = plans["primary"].strategy.strategy_id, plans["primary"].folder
-    if "primary" not in journaled:
-        return f"{name}: no minute has closed yet"
+    if missing := _missing(plans, journaled["primary"]):
+        return f"{name}: nothing to replay: {missing}"
     replayed = {
         role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
     }
@@ -193,8 +194,26 @@ def state_at(
     )
 
 
+def _missing(plans: Plans, journaled: JournaledSession) -> str:
+    """Return why a session has no bars yet; empty if it has any."""
+    if _has_bars(journaled):
+        return ""
+    plan, session = plans["primary"], journaled.session
+    if journaled.minutes:
+        first, count = iso(session.first_ms), len(journaled.minutes)
+        return f"no trade has come yet, in {counted_words(count, 'minute')} since {first}"
+    name, closes = plan.strategy.strategy_id, iso(session.first_ms + MINUTE_MS)
+    runs = session_runs(plan.db_path, name)
+    cure = "" if runs else f"; no session runs, `doit paper:{name}` continues it"
+    return f"no minute was used yet, the first one closes at {closes}{cure}"
+
+
+def _has_bars(journaled: JournaledSession) -> bool:
+    return any(bar for minute in journaled.minutes for bar in minute.bars.values())
+
+
 def _read(plans: Plans) -> dict[str, JournaledSession]:
-    """Return the journal's sessions with bars; the shadow's ends with the primary's."""
+    """Return the journal's primary, and its shadow if that has bars, up to the primary's end."""
     primary = plans["primary"]
     sessions = {}
     with open_reader(primary.db_path) as query:
@@ -216,7 +235,7 @@ def _read(plans: Plans) -> dict[str, JournaledSession]:
             len(session_journal.priced),
             len(session_journal.reached),
         )
-        if not any(bar for minute in sessions[role].minutes for bar in minute.bars.values()):
+        if role != "primary" and not _has_bars(sessions[role]):
             del sessions[role]
     return sessions
 
@@ -226,7 +245,8 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summ
     strategy = primary.strategy
     main = counted(strategy, primary.bars.shown[strategy.symbol, strategy.timeframe])
     if not main.num_rows:
-        return f"no {strategy.timeframe} bar has closed yet"
+        closes = iso(strategy.timeframe.ceil(strategy.span.start_ms + 1))
+        return f"no {strategy.timeframe} bar has closed yet, the first one closes at {closes}"
     marks = to_marks(strategy, primary.bars)
     accounts = {"primary": to_books(primary.run, marks)}
     if shadow is not None:

@@ -11,12 +11,33 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tbv8.live.lines import event_lines
 from tbv8.live.plan import ProcessReport
 from tbv8.market import iso
+from tbv8.page.words import counted
 from tbv8.text import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+_HEADS = (
+    "state",
+    "last minute",
+    "ago",
+    "position",
+    "working",
+    "equity",
+    "day's loss",
+    "fills",
+    "denied",
+)
+
+
+_EFFECTS = {
+    "stopped": "opens nothing until `doit start {name}`",
+    "started": "may open positions again",
+}
 
 
 class SessionView(msgspec.Struct, kw_only=True):
@@ -73,7 +94,8 @@ class SessionsView:
         elif report.kind not in ("alive", "failed", "differs") and (
             report.text or report.kind != "replayed"  # nothing was, in a session that begins
         ):
-            self.log(f"{prefix}{report.kind}{': ' if report.text else ''}{report.text}")
+            text = report.text or _EFFECTS.get(report.kind, "").format(name=self._name)
+            self.log(f"{prefix}{report.kind}{': ' if text else ''}{text}")
 
     @contextmanager
     def shown(self) -> Iterator[None]:
@@ -102,7 +124,7 @@ class SessionsView:
 
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 3))
         table.add_column(self._name)
-        for head in ("state", "last minute", "ago", "position", "equity", "day's loss", "fills"):
+        for head in _HEADS:
             table.add_column(head, justify="left" if head == "state" else "right", no_wrap=True)
         for role, shown in self._sessions.items():
             table.add_row(role, shown.problem or "running", *_cells(shown.minute))
@@ -110,16 +132,18 @@ class SessionsView:
 
 
 def _cells(report: ProcessReport | None) -> list[str]:
-    if report is None or report.done_ms is None:
+    if report is None:
         return []
-    state = report.state
+    state, done_ms = report.state, report.done_ms
     return [
-        iso(report.done_ms),
-        f"{max(0.0, time.time() - report.done_ms / 1000):.0f} s",
+        "none yet" if done_ms is None else iso(done_ms),
+        "" if done_ms is None else f"{max(0.0, time.time() - done_ms / 1000):.0f} s",
         _positions_text(state),
+        f"{state['working']:,}",
         f"{float(state['equity']):,.2f}",
         f"{float(state['day_loss']):,.2f}",
         f"{state['fills']:,}",
+        f"{state['denials']:,}",
     ]
 
 
@@ -131,32 +155,11 @@ def _positions_text(state: Mapping[str, Any]) -> str:
 def minute_line(report: ProcessReport) -> str:
     """Return the line of a minute."""
     state = report.state
+    working = f", {counted(state['working'], 'working order')}" if state["working"] else ""
     barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
     warm_up = ", warm-up, not counted" if report.is_warm_up else ""
     return (
-        f"{iso(report.done_ms or 0)} position {_positions_text(state)}, "
+        f"{iso(report.done_ms or 0)} position {_positions_text(state)}{working}, "
         f"equity {float(state['equity']):,.2f}, day's loss {float(state['day_loss']):,.2f}, "
         f"read {(report.lag_ms or 0) / 1000:.1f} s after its close{barred}{warm_up}"
     )
-
-
-def event_lines(report: ProcessReport) -> Iterator[str]:
-    """Yield a line for each fill, payment, denial and halt of a minute."""
-    for kind, body in report.events:
-        values: dict[str, Any] = msgspec.json.decode(body)
-        at = iso(values["ts_ms"])
-        if kind == "fill":
-            yield f"{at} {fill_text(values)}, fee {float(values['fee']):,.2f} USD"
-        elif kind == "payment":
-            amount = float(values["amount"])
-            paid = f"{'paid' if amount > 0 else 'got'} {abs(amount):,.2f} USD"
-            yield f"{at} {paid}, {values['kind']} of {values['symbol']}"
-        elif kind == "denial":
-            yield f"{at} denied by {values['rule']}: {values['order']} {values['symbol']}"
-        elif kind == "halt":
-            yield f"{at} HALT by {values['rule']} until {iso(values['until_ms'])}"
-
-
-def fill_text(fill: Mapping[str, Any]) -> str:
-    """Return `buy 0.1 BTC/USDT at 100000`, of the body of a fill's event."""
-    return f"{fill['side']} {fill['quantity']} {fill['symbol']} at {fill['price']}"

@@ -17,16 +17,22 @@ from msgspec.structs import replace
 
 from tbv8.errors import DataError
 from tbv8.live.children import HostProcess, RecorderProcess, ResultsProcess
+from tbv8.live.inputs import check_inputs
 from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.view import SessionsView, SessionView
 from tbv8.manifest import PAGE
-from tbv8.store.sessions import session_lock
+from tbv8.market import iso
+from tbv8.page.words import length
+from tbv8.store.database import open_reader
+from tbv8.store.sessions import read_session, session_lock
 
 _POLL_S = 0.1
 _LOCK_S = 0.3  # `doit status` takes the lock for a moment to test it
 _HUNG_S = 0.6  # after the stop file appeared; it must take effect within a second
-_RESULTS_S = 3600.0
+_RESULTS_S = 300.0, 3600.0  # the shortest and the longest interval of writing results
+_RESULTS_SHARE = 0.01  # of the time that may go into writing them
+_SHADOW_S = 2.0  # an error of the primary within this time has the same cause
 _RESTART_S = 0.5, 60.0  # the first and the longest pause before a killed process is started again
 
 
@@ -36,9 +42,10 @@ class WatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         root: The project's folder.
         for_s: The number of seconds after which it ends by itself; None for no limit.
-        results_s: The interval of writing results, in seconds.
+        results_s: The shortest interval of writing results, in seconds.
         host_module: The module that runs a session; tests have their own.
         keeps_recorder: True to start a recorder if none runs.
+        recorded: The venues that such a recorder records.
         on_report: Called with each report and its role.
         notifier: Sends messages; None for none.
         metrics_port: The port of the metrics; None for no metrics, 0 for any free port.
@@ -46,9 +53,10 @@ class WatchOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     root: Path
     for_s: float | None = None
-    results_s: float = _RESULTS_S
+    results_s: float = _RESULTS_S[0]
     host_module: str = "tbv8.live.host"
     keeps_recorder: bool = True
+    recorded: tuple[str, ...] = ()
     on_report: Callable[[str, ProcessReport], None] | None = None
     notifier: Notifier | None = None
     metrics_port: int | None = None
@@ -62,11 +70,13 @@ def watch(plans: Mapping[str, Plan], options: WatchOptions) -> None:
         options: The options.
 
     Raises:
-        DataError: A session of the strategy runs already, or the primary's ended with an error.
+        DataError: A session of the strategy runs already, it cannot continue, or the primary's
+            ended with an error.
     """
     primary = plans["primary"]
     name = primary.strategy.strategy_id
     with session_lock(primary.db_path, name, wait_s=_LOCK_S), _stop_on_signals() as stop:
+        _check_session(primary)
         primary.folder.parent.mkdir(parents=True, exist_ok=True)
         watcher = _Watcher(plans, options, stop)
         try:
@@ -82,6 +92,16 @@ def watch(plans: Mapping[str, Plan], options: WatchOptions) -> None:
                 options.notifier.end()
 
 
+def _check_session(plan: Plan) -> None:
+    """Refuse to start processes for a session that cannot continue."""
+    if plan.is_new:
+        return
+    with open_reader(plan.db_path) as query:
+        session = read_session(query, plan.strategy.strategy_id, plan.role)
+    if session is not None:
+        check_inputs(session, plan)
+
+
 class _SessionProcess:
     """One session: its process and the state of it."""
 
@@ -89,7 +109,9 @@ class _SessionProcess:
         self.plan, self._module = plan, module
         self.host: HostProcess | None = None
         self.failed = ""
+        self.failed_s: float | None = None  # since when, until the error is printed
         self.is_running = False  # the replay is finished
+        self.was_running = False
         self.is_stopped = False
         self.stop_seen_s: float | None = None  # since when the stop file has had no effect
         self._start_s, self._wait_s = 0.0, _RESTART_S[0]
@@ -107,15 +129,15 @@ class _SessionProcess:
         self.host, self.is_running, self.stop_seen_s = None, False, None
         self._start_s = 0.0
 
-    def poll(self) -> str | None:
-        """Check if the process has ended; return a text if it is started again."""
-        if self.host is None or (code := self.host.poll()) is None:
-            return None
+    def poll(self) -> int | None:
+        """Return the exit code of the process, once its last reports can be read."""
+        return None if self.host is None else self.host.poll()
+
+    def note_end(self, code: int) -> str | None:
+        """Note that the process has ended; return a text if it is started again."""
         if self.is_running:
             self._wait_s = _RESTART_S[0]
         self.host, self.is_running = None, False
-        # a new session has begun already: the next start continues it
-        self.plan = replace(self.plan, is_new=False)
         if self.failed:
             return None
         if code > 0:
@@ -139,9 +161,12 @@ class _Watcher:
         primary = plans["primary"]
         self.sessions = {role: SessionView() for role in plans}
         self._view = SessionsView(primary.strategy.strategy_id, self.sessions)
-        self._recorder = RecorderProcess(primary.db_path, options.root, self._view.log)
+        self._recorder = RecorderProcess(
+            primary.db_path, options.root, options.recorded, self._view.log
+        )
         self._writer: ResultsProcess | None = None
-        self._waiting = ("", "")
+        self._write_s = self._writer_s = 0.0  # when the results are written, or were last
+        self._waiting = self._results = ("", "")
 
     def run(self) -> None:
         """Run until a request to end, or the end of `for_s`.
@@ -150,7 +175,8 @@ class _Watcher:
             DataError: The primary's session ended with an error.
         """
         began_s = time.monotonic()
-        write_s = began_s + self._options.results_s
+        self._write_s = began_s + self._options.results_s
+        self._show_start()
         for_s = self._options.for_s
         while not self._stop.requested:
             if for_s is not None and time.monotonic() - began_s >= for_s:
@@ -159,15 +185,17 @@ class _Watcher:
                 self._recorder.ensure_running()
             for role, process in self._processes.items():
                 process.ensure_running()
+                code = process.poll()
                 self._read_reports(role, process)
                 self._enforce_stop(role, process)
-                if (text := process.poll()) is not None:
+                if code is not None and (text := process.note_end(code)) is not None:
                     self._publish(role, ProcessReport(kind="killed", text=text))
             failed = self._processes["primary"].failed
             if failed:
                 raise DataError(failed)
-            if time.monotonic() >= write_s and self._writer is None:
-                write_s = time.monotonic() + self._options.results_s
+            self._show_failed_shadow()
+            if time.monotonic() >= self._write_s and self._writer is None:
+                self._writer_s = time.monotonic()
                 self._writer = ResultsProcess(self._current())
             self._poll_writer()
             self._view.draw()
@@ -198,6 +226,15 @@ class _Watcher:
 
     def write_last(self) -> None:
         """Write the results as of the end, and print their lines."""
+        primary = self._processes["primary"]
+        if not primary.was_running:
+            name = primary.plan.strategy.strategy_id
+            option = " --new" if primary.plan.is_new else ""
+            self._view.log(
+                f"ended before its session was ready, nothing was traded: `doit paper:{name}"
+                f"{option}` starts it again"
+            )
+            return
         report = ResultsProcess(self._current()).wait()
         self._report_results(report)
         if report.kind == "written":
@@ -211,22 +248,46 @@ class _Watcher:
     def _poll_writer(self) -> None:
         if self._writer is not None and (report := self._writer.poll()) is not None:
             self._writer = None
+            took_s, shortest_s = time.monotonic() - self._writer_s, self._options.results_s
+            pause_s = min(max(shortest_s, took_s / _RESULTS_SHARE), max(shortest_s, _RESULTS_S[1]))
+            self._write_s = self._writer_s + pause_s
             self._report_results(report)
 
     def _report_results(self, report: ProcessReport) -> None:
+        """Publish what became of the results; the same twice is printed once."""
         if report.kind == "written":
             folder = self._plans["primary"].folder
-            report = replace(report, text=f"present results in {folder}")
-        self._publish("primary", report)
+            report = replace(report, text=f"the results so far are in {folder}")
+        result = (report.kind, report.text)
+        self._publish("primary", report, is_shown=result != self._results)
+        self._results = result
         if report.kind in ("differs", "failed"):
             self._view.log(f"RESULTS: {report.text}")
+
+    def _show_start(self) -> None:
+        """Print when the results are written, and where."""
+        pause_ms = round(self._options.results_s * 1000)
+        first = iso(time.time_ns() // 1_000_000_000 * 1000 + pause_ms)
+        self._view.log(
+            f"results are written to {self._plans['primary'].folder}: first at {first}, then about "
+            f"every {length(pause_ms)}, and at the end (Ctrl-C)"
+        )
+
+    def _show_failed_shadow(self) -> None:
+        """Print the error of a shadow, unless the primary has ended by the same."""
+        for role, process in self._processes.items():
+            if process.failed_s is not None and time.monotonic() > process.failed_s + _SHADOW_S:
+                process.failed_s = None
+                self._view.log(f"{role}: {process.failed}: the primary goes on without it")
 
     def _read_reports(self, role: str, process: _SessionProcess) -> None:
         host = process.host
         while host is not None and not host.reports.empty():
             report = host.reports.get()
-            if report.kind == "replayed":
-                process.is_running = True
+            if report.kind == "began":  # the next start continues it
+                process.plan = replace(process.plan, is_new=False)
+            elif report.kind == "replayed":
+                process.is_running = process.was_running = True
                 if role == "primary":
                     process.plan.differs_path.unlink(missing_ok=True)
             elif report.kind in ("stopped", "started"):
@@ -235,8 +296,7 @@ class _Watcher:
                     process.stop_seen_s = None
             elif report.kind in ("failed", "differs"):
                 process.failed = report.text
-                if role != "primary":
-                    self._view.log(f"{role}: {report.text}")
+                process.failed_s = time.monotonic() if role != "primary" else None
             self._publish(role, report)
 
     def _enforce_stop(self, role: str, process: _SessionProcess) -> None:
@@ -253,12 +313,12 @@ class _Watcher:
             process.end_hung()
             self._view.log(f"{role}: it hangs in the strategy, and was killed to stop it")
 
-    def _publish(self, role: str, report: ProcessReport) -> None:
+    def _publish(self, role: str, report: ProcessReport, *, is_shown: bool = True) -> None:
         """Show a report, and pass it on to the notifier and to `on_report`."""
         if report.kind == "differs":
             self._plans["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
         text = (report.kind, report.text)
-        if report.kind != "waiting" or text != self._waiting:
+        if is_shown and (report.kind != "waiting" or text != self._waiting):
             self._view.show(role, report)
         self._waiting = text if report.kind in ("waiting", "alive") else ("", "")
         self.sessions[role].update(report)

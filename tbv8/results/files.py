@@ -20,7 +20,7 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
 from tbv8.trading.records import ChartLines, Fill, MarketDecimals
 
-FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name != "trigger")
+FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name not in ("trigger", "tags"))
 POSITION_COLUMNS = Position.__struct_fields__
 _ROWS = 50_000  # of equity.csv, as text in memory at once
 

@@ -112,6 +112,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
     Money is in USD. `lost_margin` is the margin lost in liquidations, apart from prices and fees.
     `stops_reached` counts stops whose trigger the price had reached when their entry was filled.
+    `denied` and `halted` count denied orders and halts by rule. `denials` and `halts` list them, of
+    denials the first thousand.
     """
 
     venue: str
@@ -132,6 +134,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     beyond_volume: BeyondVolume
     stops_reached: int = 0
     denied: dict[str, int]
+    halted: dict[str, int] = {}
     denials: tuple[Event, ...]
     halts: tuple[Event, ...]
 
@@ -506,6 +509,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         stops_reached=stops_reached(run.fills),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
+        halted=dict(sorted(Counter(halt.rule for halt in run.halts).items())),
         denials=tuple(map(_event, run.denials[:_LISTED])),
         halts=tuple(map(_event, run.halts)),
     )

@@ -5,9 +5,10 @@ must not open the file by ADBC at the same time (see `tbv8.store.bars`). Every c
 when it returns (`synchronous = FULL`).
 
 `session_bars` has a row per minute and symbol, without prices if the venue has none.
-`session_events` has the session's actions (`order`, `change`, `fill`, `payment`, `denial`, `halt`),
-the user's commands (`command`), the venue's funding (`rate`) and observations (`corrected`, `gap`,
-for each fill `priced`, and `reached`); each kind is numbered from 0.
+`session_events` has the session's actions (`order`, `change`, `fill`, `payment`, `denial`, `halt`,
+for an order that ended unfilled `end`), the user's commands (`command`), the venue's funding
+(`rate`) and observations (`corrected`, `gap`, for each fill `priced`, and `reached`); each kind is
+numbered from 0.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tbv8.store.ticks import BusyError
 BUSY_TIMEOUT_S = 1
 """The time that one attempt to commit waits for another writer; the session tries again."""
 
-OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt")
+OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt", "end")
 """The kinds of events that a replay must reproduce."""
 
 CORRECTED = "corrected"

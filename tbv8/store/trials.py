@@ -27,7 +27,18 @@ from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, Query, open_reade
 type TrialStatus = Literal["ok", "failed", "died"]
 
 BY_TRADE, MARKET_PART = "trades", "mc:"
-METRICS = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
+_COLUMNS = {
+    "sharpe": "sharpe",
+    "sortino": "sortino",
+    "calmar": "calmar",
+    "return": "total_return",
+    "profit_factor": "profit_factor",
+    "max_drawdown": "max_drawdown",
+}
+"""The column of `trials`, and the field of a Trial, with each metric."""
+
+METRICS = tuple(_COLUMNS)
+"""The metrics of a trial by their names in the YAML and in summary.json."""
 
 _TRIAL = (
     "key, subject, variant, start_ms, end_ms, status, sharpe, sortino, calmar, total_return,"
@@ -70,8 +81,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
 
     def metric(self, name: str) -> float | None:
-        """Return a metric by its name in the YAML; `return` is the total return."""
-        value: float | None = getattr(self, "total_return" if name == "return" else name)
+        """Return one of `METRICS`."""
+        value: float | None = getattr(self, _COLUMNS[name])
         return value
 
 
@@ -161,6 +172,11 @@ class TrialStore:
             )
 
 
+def metric_columns(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a Trial for the metrics among its statistics."""
+    return {column: stats[name] for name, column in _COLUMNS.items()}
+
+
 @contextmanager
 def open_trials(db_path: Path) -> Iterator[TrialStore]:
     """Open the database to write trials.
@@ -225,11 +241,12 @@ def read_best(
 ) -> list[ListedTrial]:
     """Return the first trials of a search in the order of a column; those without a value last.
 
-    `sort` is `number` or a column of `trials`.
+    `sort` is `number`, `trades`, `fills` or one of `METRICS`.
     """
     if sort not in (*METRICS, "number", "trades", "fills"):
         raise ValueError(sort)
-    order = "" if sort == "number" else f"status != 'ok', {sort} IS NULL, {sort}"
+    column = _COLUMNS.get(sort, sort)
+    order = "" if sort == "number" else f"status != 'ok', {column} IS NULL, {column}"
     order += "" if ascending or not order else " DESC"
     rows = query(
         "SELECT number, key, params FROM experiment_trials JOIN trials USING (key)"

@@ -247,7 +247,7 @@ def run_paper(
     if metrics_port and not metrics_port.isdecimal():
         raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
-    enabled_venues(project.venues.values())  # what the recorder would refuse, again and again
+    recorded = enabled_venues(project.venues.values())  # refuses what no recorder can record
     if strategy.funding != "fixed":
         for plan in plans.values():
             if plan.strategy.funding == "fixed":
@@ -268,7 +268,13 @@ def run_paper(
         title = f"tbv8 {strategy.strategy_id}"
         notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
-    options = WatchOptions(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    options = WatchOptions(
+        root=project.root,
+        for_s=for_s,
+        recorded=tuple(venue.name for venue in recorded),
+        metrics_port=port,
+        notifier=notifier,
+    )
     watch(plans, options)
 
 

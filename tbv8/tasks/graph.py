@@ -244,7 +244,7 @@ def experiments(project: Project) -> Iterator[Task]:
         if problem.kind == "experiment":
             yield {"name": problem.name, **_broken_task(problem)}
     for experiment in project.experiments.values():
-        if error := experiment.window_error():
+        if error := experiment.span_error():
             name = experiment.experiment_id
             yield {"name": name, **_broken_task(Problem(kind="experiment", name=name, error=error))}
         else:

@@ -128,19 +128,9 @@ def collect(
         denials=tuple(book.denials),
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),
-        tags=_tags(orders, engine_orders),
+        tags={fill.order_id: fill.tags for fill in orders.fills if fill.tags},
         chart_lines=lines,
     )
-
-
-def _tags(orders: Orders, engine_orders: Sequence[Any]) -> dict[str, str]:
-    """Return the tags of filled orders by order_id, those of halts and stops among them."""
-    filled = {fill.order_id for fill in orders.fills}
-    tags = {orders.numbers[name]: forced.tag for name, forced in orders.forced.items()}
-    tags |= {
-        orders.numbers[id_of(order)]: ", ".join(order.tags) for order in engine_orders if order.tags
-    }
-    return {number: text for number, text in tags.items() if number in filled}
 
 
 def _is_refused(order: Any) -> bool:

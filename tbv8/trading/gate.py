@@ -15,7 +15,7 @@ import msgspec
 from nautilus_trader.model import InstrumentId
 
 from tbv8.risk.events import EXACT, Breach, Order
-from tbv8.trading.orders import Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import SubmittedOrder
 from tbv8.trading.simulated_market import KINDS, SimulatedMarket
 from tbv8.trading.terms import (
@@ -118,8 +118,7 @@ class Gate:
         for order in orders:
             risk_order = self._admit(order, orders, admitted)
             if isinstance(risk_order, Breach):
-                for denied in orders:
-                    self.orders.deny(denied, risk_order)
+                self.orders.deny(orders, order, risk_order)
                 return []
             admitted[id_of(order)] = risk_order
         copies = [self._book(order, admitted[id_of(order)]) for order in orders]
@@ -167,14 +166,6 @@ class Gate:
     def _book(self, order: Any, risk_order: Order) -> Any:
         """Book an order that is sent to the venue; return the copy for the engine."""
         market, name = self.orders.markets[order.instrument_id], id_of(order)
-        self.orders.submitted[name] = SubmittedOrder(
-            ts_ms=self.orders.step_ns // _NS,
-            symbol=market.symbol,
-            side=side(order.is_buy),
-            type=order.order_type.name.lower(),
-            quantity=order.quantity.as_decimal(),
-            prices=risk_order.prices,
-        )
         if risk_order.reduce_only and order.time_in_force in AT_ONCE:
             position = abs(self.orders.book.expected(market.symbol))
             change = min(abs(risk_order.change), position).copy_sign(risk_order.change)
@@ -184,6 +175,17 @@ class Gate:
             order, risk_order, size_decimals=market.units.size_decimals, ends_ns=ends_ns
         )
         sequence = self.orders.add(name, risk_order)
+        self.orders.submitted[name] = SubmittedOrder(
+            ts_ms=self.orders.step_ns // _NS,
+            order_id=self.orders.numbers[name],
+            symbol=market.symbol,
+            side=side(order.is_buy),
+            type=order.order_type.name.lower(),
+            quantity=order.quantity.as_decimal(),
+            prices=risk_order.prices,
+            tags=", ".join(order.tags or ()),
+            waits=risk_order.parent is not None,
+        )
         if order.order_type in KINDS:
             market.add(order, risk_order, sequence=sequence, ends_ns=ends_ns)
             market.meet_close(name)
@@ -266,6 +268,6 @@ class Gate:
         if is_unsent or (order is not None and not order.is_closed):
             self.orders.note_change(name, Decimal(0))
             if is_unsent:
-                self.orders.drop(name)
+                self.orders.drop(name, BY_STRATEGY)
             else:
                 send()

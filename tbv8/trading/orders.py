@@ -6,7 +6,7 @@ The gate adds orders, the engine's reports change them, answers.py and audit.py 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -26,9 +26,12 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.book import Book
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.records import Events, Fill, RestingLimit, SubmittedOrder
+from tbv8.trading.records import EndedOrder, Events, Fill, RestingLimit, SubmittedOrder
 from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of, side
+
+BY_STRATEGY = "by the strategy"
+"""Why an order was cancelled that nobody but the strategy cancelled."""
 
 _NS = 1_000_000
 
@@ -53,6 +56,7 @@ class Orders:
         forced: tbv8's closing orders, by id.
         numbers: The order_id in the results, by id.
         fills: All fills.
+        ended: Orders that ended before they were filled.
         unsent_children: Copies of children that wait for their parent, by id.
         dropped: Ids of children whose parent was never filled.
         changes: The author of each change that the engine has yet to report, by the order's id.
@@ -69,10 +73,12 @@ class Orders:
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}
         self.fills: list[Fill] = []
+        self.ended: list[EndedOrder] = []
         self.unsent_children: dict[str, Any] = {}
         self.dropped: set[str] = set()
         self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
+        self._causes: dict[str, str] = {}  # why an order is being cancelled, by id
 
     def join(self, loaded: Strategy) -> None:
         """Set the strategy; its class derives from that of `gated`."""
@@ -100,6 +106,7 @@ class Orders:
             payments=book.payments,
             denials=book.denials,
             halts=book.halts,
+            ended=self.ended,
         )
 
     def resting_limits(self) -> list[RestingLimit]:
@@ -149,13 +156,18 @@ class Orders:
                 are market orders.
             tag: The tag of the closing orders.
         """
-        for instrument_id in self.markets:
-            Strategy.cancel_all_orders(self.loaded, instrument_id)
+        self.cancel_all(tag)
         first = prices or {}
         for market in sorted(self.markets.values(), key=lambda m: m.symbol not in first):
             if market.position:
                 kind, price = first.get(market.symbol, ("market", None))
                 self._force(market, kind, price, tag)
+
+    def cancel_all(self, cause: str) -> None:
+        """Cancel every order; `cause` is `halt` or `stop`."""
+        self._causes |= dict.fromkeys(self.book.working, f"by the {cause}")
+        for instrument_id in self.markets:
+            Strategy.cancel_all_orders(self.loaded, instrument_id)
 
     def _force(self, market: SimulatedMarket, kind: str, price: int | None, tag: str) -> None:
         units, size = market.units, abs(market.position)
@@ -173,24 +185,46 @@ class Orders:
 
     # How orders end.
 
-    def forget(self, market: SimulatedMarket, name: str) -> None:
-        """Remove an order that has ended."""
-        self.book.working.pop(name, None)
+    def forget(
+        self,
+        market: SimulatedMarket,
+        name: str,
+        why: str,
+        how: Literal["cancelled", "expired", "rejected"] = "cancelled",
+    ) -> None:
+        """Remove an order that has ended, and list its end."""
         market.end(name)
+        risk_order, sent = self.book.working.pop(name, None), self.submitted.get(name)
+        if risk_order is None or sent is None:
+            return
+        self.ended.append(
+            EndedOrder(
+                ts_ms=self.step_ns // _NS,
+                order_id=sent.order_id,
+                symbol=sent.symbol,
+                side=sent.side,
+                type=sent.type,
+                quantity=abs(risk_order.change),
+                prices=risk_order.prices,
+                tags=sent.tags,
+                how=how,
+                why=self._causes.pop(name, why),
+            )
+        )
 
-    def end(self, market: SimulatedMarket, name: str) -> None:
+    def end(self, market: SimulatedMarket, name: str, why: str) -> None:
         """Cancel an order."""
         if name in self.unsent_children:
-            self.drop(name)
+            self.drop(name, why)
             return
-        self.forget(market, name)
+        self.forget(market, name, why)
         Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, why: str) -> None:
         """Cancel a child that waits for its parent, which the engine has not got yet."""
         order, now_ns = self.unsent_children.pop(name), self.clock_ns()
         self.dropped.add(name)
-        self.forget(self.markets[order.instrument_id], name)
+        self.forget(self.markets[order.instrument_id], name, why)
         self._undelivered.append(
             OrderCanceled(
                 order.trader_id,
@@ -204,9 +238,21 @@ class Orders:
             )
         )
 
-    def deny(self, order: Any, breach: Breach) -> None:
-        """Deny a submitted order."""
-        self.list_denial(order, breach)
+    def deny(self, orders: Sequence[Any], culprit: Any, breach: Breach) -> None:
+        """Deny the orders of one request, and list that once: the strategy decided once.
+
+        Args:
+            orders: Of the request; several are a list such as a bracket.
+            culprit: The one of them that breaks a rule.
+            breach: The rule.
+        """
+        kind = "bracket" if any(order.parent_order_id for order in orders) else "list"
+        note = f" ({kind} of {len(orders)} orders)" if len(orders) > 1 else ""
+        self.list_denial(culprit, breach, note=note)
+        for order in orders:
+            self._deny(order, breach)
+
+    def _deny(self, order: Any, breach: Breach) -> None:
         now_ns = self.clock_ns()
         event = OrderDenied(
             order.trader_id,
@@ -223,8 +269,10 @@ class Orders:
         if id_of(order) not in self.submitted:
             self._undelivered.append(event)
 
-    def list_denial(self, order: Any, breach: Breach, size: Decimal | None = None) -> None:
-        """List the denial of an order, or of `size` of it."""
+    def list_denial(
+        self, order: Any, breach: Breach, size: Decimal | None = None, *, note: str = ""
+    ) -> None:
+        """List the denial of an order, or of `size` of it; `note` follows its words."""
         halt = self.book.halted
         kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
         self.book.denials.append(
@@ -232,7 +280,7 @@ class Orders:
                 ts_ms=self.step_ns // _NS,
                 symbol=self.markets[order.instrument_id].symbol,
                 rule=breach.rule,
-                order=f"{side(order.is_buy)} {kind} {quantity}",
+                order=f"{side(order.is_buy)} {kind} {quantity}{note}",
                 until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
                 numbers=breach.numbers,
             )

@@ -17,15 +17,38 @@ type Side = Literal["buy", "sell"]
 class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order that the strategy submitted, with its requested quantity.
 
-    `prices` are its limit and trigger, in this order, as far as it has them.
+    `prices` are its limit and trigger, in this order, as far as it has them. `waits`: it begins
+    when its parent is filled, as the exits of a bracket do.
     """
 
     ts_ms: int
+    order_id: str
     symbol: str
     side: Side
     type: str
     quantity: Decimal
     prices: tuple[Decimal, ...] = ()
+    tags: str = ""
+    waits: bool = False
+
+
+class EndedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that ended before it was filled; `quantity` is the unfilled rest.
+
+    `prices` are its limit and trigger, in this order, as far as it has them; `why` is the cause in
+    words.
+    """
+
+    ts_ms: int
+    order_id: str
+    symbol: str
+    side: Side
+    type: str
+    quantity: Decimal
+    prices: tuple[Decimal, ...]
+    tags: str
+    how: Literal["cancelled", "expired", "rejected"]
+    why: str
 
 
 class RestingLimit(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +66,8 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
 
     `ts_ms` is the close of its step, the quantity is in base units, the fee in USD, `position` the
     symbol's position after it. `trigger` is the trigger of a stop, or the close at which a market
-    order was sent: rounding and slippage are measured from it.
+    order was sent: rounding and slippage are measured from it. `tags` are those of the order;
+    `halt` or `stop` for tbv8's closing orders.
     """
 
     ts_ms: int
@@ -57,6 +81,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     liquidity: Literal["maker", "taker"]
     position: Decimal
     trigger: Decimal | None = None
+    tags: str = ""
 
     @property
     def change(self) -> Decimal:
@@ -123,3 +148,4 @@ class Events(msgspec.Struct, frozen=True, kw_only=True):
     payments: Sequence[Payment]
     denials: Sequence[Denial]
     halts: Sequence[Halt]
+    ended: Sequence[EndedOrder]

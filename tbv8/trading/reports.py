@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from nautilus_trader.model import ClientOrderId, OrderSide, OrderType, OrderUpdated, Quantity
+from nautilus_trader.model import (
+    ClientOrderId,
+    OrderDenied,
+    OrderExpired,
+    OrderRejected,
+    OrderSide,
+    OrderType,
+    OrderUpdated,
+    Quantity,
+)
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
 from tbv8.trading.answers import Answers
-from tbv8.trading.orders import Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import Fill
 from tbv8.trading.simulated_market import SimulatedMarket
-from tbv8.trading.terms import as_changed, id_of, side
+from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
 
 _NS = 1_000_000
+_USELESS = "the position that it would reduce is gone"
 
 
 class Reports:
@@ -48,7 +58,7 @@ class Reports:
         market, name = self.markets[event.instrument_id], id_of(event)
         units, buy = market.units, event.order_side == OrderSide.BUY
         price, size = units.from_price(event.last_px), units.from_size(event.last_qty)
-        forced = self.orders.forced.get(name)
+        forced, sent = self.orders.forced.get(name), self.orders.submitted.get(name)
         trigger = self._trigger(event, market)
         linked = market.fill(name, size, buy=buy)
         if name not in market.working:
@@ -69,12 +79,13 @@ class Reports:
                 liquidity="maker" if self.answers.maker else "taker",
                 position=self.book.positions[market.symbol],
                 trigger=trigger,
+                tags=forced.tag if forced else sent.tags if sent else "",
             )
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
         for useless in market.without_effect():
-            self.orders.end(market, useless)
+            self.orders.end(market, useless, _USELESS)
         self._end_excess(market)
 
     def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
@@ -102,7 +113,7 @@ class Reports:
     def _shrink(self, market: SimulatedMarket, name: str, left: int) -> None:
         """Make a sibling of a filled order smaller, or end it."""
         if not left:
-            self.orders.end(market, name)
+            self.orders.end(market, name, "an order linked with it was filled")
         elif name not in self.orders.unsent_children:
             order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
             size, booked = market.units.to_size(left), self.book.working[name]
@@ -128,13 +139,13 @@ class Reports:
             )
             order = self.orders.loaded.cache.order(ClientOrderId(name))
             self.orders.list_denial(order, breach)
-            self.orders.end(market, name)
+            self.orders.end(market, name, f"by {breach.rule}")
 
     def _on_accepted(self, event: Any) -> None:
         self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], id_of(event)
         if name in market.without_effect():
-            self.orders.end(market, name)
+            self.orders.end(market, name, _USELESS)
 
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
@@ -158,6 +169,16 @@ class Reports:
         if market is None:
             return
         children = market.children_of(name)
-        self.orders.forget(market, name)
+        self.orders.forget(market, name, *self._end_of(event))
         for child in children:
-            self.orders.drop(child)
+            self.orders.drop(child, "its parent ended")
+
+    def _end_of(self, event: Any) -> tuple[str, Literal["cancelled", "expired", "rejected"]]:
+        """Return why and how an order ended, of the engine's report."""
+        if isinstance(event, OrderExpired):
+            return "its time is over", "expired"
+        if isinstance(event, OrderRejected | OrderDenied):
+            return str(event.reason).partition(":")[0], "rejected"
+        order = self.orders.loaded.cache.order(event.client_order_id)
+        is_at_once = order is not None and order.time_in_force in AT_ONCE
+        return "it could not fill at once" if is_at_once else BY_STRATEGY, "cancelled"

@@ -11,8 +11,6 @@ from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Self
 
-from nautilus_trader.trading import Strategy
-
 from tbv8.config import files, records
 from tbv8.market import Series
 from tbv8.risk.book import Book
@@ -215,8 +213,7 @@ class Session:
             if close:
                 self._orders.close_all(tag="stop")
             else:
-                for market in self._markets:
-                    Strategy.cancel_all_orders(self._loaded, market.instrument.id)
+                self._orders.cancel_all("stop")
             self._runner.settle(self._orders.step_ns)
             self._simulation.set_alarms()
 

@@ -296,6 +296,7 @@ class Simulation:
         self.carried = Carried(
             ts_ms=ts_ms, positions=dict(self.book.positions), prices=dict(self.book.prices)
         )
-        for events in (self.book.payments, self.book.denials, self.book.halts, self.orders.fills):
+        book, orders = self.book, self.orders
+        for events in (book.payments, book.denials, book.halts, orders.fills, orders.ended):
             events.clear()
         self._set_due()

@@ -169,6 +169,12 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
         ("search:", "monte_carlo: {losses: [0.1, 0.1]}\nsearch:", "3: monte_carlo.losses[1]: 0.1 is not above the one before it: "
          "write them from small to large"),
         ("search:", "monte_carlo: {markets: -1}\nsearch:", "3: monte_carlo.markets: expected 0 to 100,000, got -1"),
+        ("fast: [10, 20]", "detail: [1m, none]\n    timeframe: [5m, 1w]\nmonte_carlo: {markets: 2}", "7: monte_carlo.markets: "
+         "orders are matched by 1w bars, which are no part of a day: write detail: 1m in the strategy's backtest, or 0 here"),
+        ("search:", "search:\n  method: random\n  trials: 2\n  where: [fast < 20]", "5: search.trials: `where` leaves 1 of 2 points, not 2: "
+         "write fewer trials, or loosen it"),
+        ("search:", "search:\n  method: halton\n  trials: 2\n  where: [fast < 10]", "5: search.trials: `where` excludes every point of "
+         "the space: loosen it"),
         ("search:", "run: {trial_limit: never}\nsearch:", "3: run.trial_limit: 'never' is not a duration: write 90s, 10m, 8h or 2d"),
         ("experiment_id: sweep", "experiment_id: sweeep", "1: experiment_id: 'sweeep' must be the file's name, 'sweep'"),
     ],

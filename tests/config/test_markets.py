@@ -486,14 +486,16 @@ def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_par
     [
         pytest.param(
             "research/other.py:Own",
-            "no file 'research/other.py': write its path relative to the project's folder",
+            "no file 'research/other.py' (looked for {root}/research/other.py): write its path "
+            "relative to the project's folder",
             id="no file",
         ),
         pytest.param("own.py", "'own.py' is not path/to/file.py:Class", id="no class"),
         pytest.param("own.txt:Own", "'own.txt:Own' is not path/to/file.py:Class", id="no Python"),
         pytest.param(
             "../own.py:Own",
-            "no file '../own.py': write its path relative to the project's folder",
+            "no file '../own.py' (looked for {parent}/own.py): write its path relative to the "
+            "project's folder",
             id="no file beside the project",
         ),
         pytest.param(
@@ -513,6 +515,7 @@ def test_a_file_that_does_not_fit_is_refused(files: Files, written: str, problem
     (files.root / "own.py").write_text(OWN)
     files.edit(PAIR, "pairs.Pairs", written)
 
+    problem = problem.format(root=files.root, parent=files.root.parent)
     assert files.refusal().startswith(f"config/strategies/pair.yaml:8: strategy: {problem}")
 
 

@@ -210,8 +210,12 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert trial["number"] == best["number"]
     numbers = {name: trial["stats"][name] for name in summary["primary"] if name in trial["stats"]}
     ours = {name: summary["primary"][name] for name in numbers}
-    ours |= {name: len(ours[name]) for name in ("denials", "halts")}
     assert ours == numbers
+    assert trial["stats"].keys() - summary["primary"] == {"at_end", "carried", "end_prices"}
+    assert summary["primary"].keys() - trial["stats"] == {
+        *("buy_and_hold", "venue"),
+        *("denials", "halts"),  # lists; trials have the numbers by rule, `denied` and `halted`
+    }
     assert len(numbers) > 30
     compared = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
@@ -319,7 +323,7 @@ def test_the_trials_are_a_frame_for_a_notebook(swept: Project) -> None:
     assert search["number"].to_list() == list(range(TRIALS))
     assert search["start"][0] == datetime(2024, 1, 1, tzinfo=UTC)
     assert search["status"].to_list().count("ok") == 8  # of 12: fast=60 is above each slow
-    best = search.sort("total_return", descending=True, nulls_last=True).row(0, named=True)
-    assert best["equity"][-1] == pytest.approx(10_000 * (1 + best["total_return"]), abs=0.01)
+    best = search.sort("return", descending=True, nulls_last=True).row(0, named=True)
+    assert best["equity"][-1] == pytest.approx(10_000 * (1 + best["return"]), abs=0.01)
     with pytest.raises(ConfigError, match=r"config/experiments: unknown experiment 'sweeps', did "):
         load_trials("sweeps", project=swept.root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -71,21 +72,20 @@ def test_a_session_from_its_start_to_its_replay(
         assert session(project)["state"] == "running"
 
         # and when
-        wait_until(
-            lambda: (
-                project.doit("stop", "live", "--close").stdout
-                == "live: stopped: holds no position, no order to cancel; "
-                "the process goes on, Ctrl-C ends it\n"
-            )
+        confirmed = (  # the first line may be "not confirmed yet"
+            r"live: (stopped|was stopped at \S+ already): holds no position"
+            r"(, no order to cancel)?; "
+            r"the process goes on, Ctrl-C ends it\n"
         )
+        wait_until(lambda: re.fullmatch(confirmed, project.doit("stop", "live", "--close").stdout))
 
         # then
         assert session(project)["state"] == "stopped"
         assert (
-            "may open positions again (confirmed by the session)"
+            "live: may open positions again, confirmed by the session\n"
             in project.doit("start", "live").stdout
         )
-        assert project.doit("start", "live").stdout == "live: was not stopped\n"
+        assert project.doit("start", "live").stdout == "live: is not stopped\n"
 
         # and when
         child.send_signal(signal.SIGINT)
@@ -93,19 +93,23 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         assert (child.returncode, err) == (0, ""), out
-        assert "a recorder was started" in out
+        assert "a recorder was started, for every enabled venue (hyperliquid)" in out
         assert not is_alive(recorder)
         commands = project.sql("SELECT body FROM session_events WHERE kind = 'command'")
         assert [json.loads(str(body))["do"] for (body,) in commands] == ["stop", "start"]
         assert session(project)["state"] == "not running"
-        assert "live: no minute has closed yet" in project.doit("replay:live").stdout
+        replayed = project.doit("replay:live").stdout
+        assert (
+            "live: nothing to replay: no minute was used yet, the first one closes at" in replayed
+        )
+        assert "; no session runs, `doit paper:live` continues it" in replayed
 
         # and when
         project.edit("config/strategies/live.yaml", "slow: 3", "slow: 4")
         refused = project.doit("paper:live", "--for", "20s", code=1)
 
         # then
-        assert "with another config: bring that back" in refused.stderr
+        assert "its session cannot continue: config changed since it began at" in refused.stderr
         project.edit("config/venues/hyperliquid.yaml", ", funding]", "]")
         end = project.doit("paper:live", "--new", "--for", "3s")
         assert end.stderr == ""
@@ -257,4 +261,7 @@ def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
     wrong = project.doit("start", "btc_usdt_perp_v2", code=3).stderr
     assert "did you mean 'btc_usdt_perp_v1'" in wrong
     said = project.doit("stop", "btc_usdt_perp_v1").stdout
-    assert said == ("btc_usdt_perp_v1: stopped (no session runs: takes effect at the next start)\n")
+    assert said == (
+        "btc_usdt_perp_v1: no session runs; its next start opens nothing until `doit start "
+        "btc_usdt_perp_v1`\n"
+    )

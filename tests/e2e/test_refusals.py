@@ -57,6 +57,22 @@ def test_a_wrong_word_on_the_command_line_is_refused(
     assert refused(project, *words, code=3) == Line(line)
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        pytest.param(("",), "unknown task '': `doit list` shows all tasks", id="task"),
+        pytest.param(("trials", "", "--top", "3"), "unknown experiment ''...", id="name"),
+        pytest.param(
+            ("trades", "btc_usdt_perp_v1", "--last", ""), "--last: expected ... got ''", id="option"
+        ),
+        pytest.param(("-f", ""), "-f: '' is a folder: write the path of a dodo.py", id="file"),
+        pytest.param(("=",), "command line: unknown variable ''; known: ...", id="variable"),
+    ],
+)
+def test_an_empty_word_is_refused(finished: Project, words: tuple[str, ...], line: str) -> None:
+    assert refused(finished, *words, code=3) == Line(f"ERROR: {line}")
+
+
 TAKE_TASKS = ["", "plan", "why", "list", "info", "help"]
 
 

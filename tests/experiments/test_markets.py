@@ -14,7 +14,7 @@ import pytest
 
 from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
-from tbv8.experiments.blocks import RechainedMarket, nests_in_a_day, whole_days
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.jobs import Job, run_job
 from tbv8.experiments.keys import to_trial
 from tbv8.experiments.markets import Days, draw_market, rechain
@@ -190,8 +190,9 @@ def test_bars_of_all_timeframes_are_of_one_market() -> None:
     assert moved != minutes
     for timeframe in (FIVE_MINUTES, week, odd):
         assert made["BTC/USDT", timeframe] == aggregate(moved, timeframe)
-    assert nests_in_a_day(FIVE_MINUTES)
-    assert not any(map(nests_in_a_day, (week, odd, parse_timeframe("1M"), parse_timeframe("3d"))))
+    assert FIVE_MINUTES.nests_in_a_day
+    longer = (week, odd, parse_timeframe("1M"), parse_timeframe("3d"))
+    assert not any(timeframe.nests_in_a_day for timeframe in longer)
     closes = moved["close"].to_numpy()
     # the same bytes on every machine
     assert hashlib.sha256(closes.tobytes()).hexdigest()[:16] == "5eadfa48e6dec925"
@@ -203,7 +204,7 @@ def test_a_day_that_lies_partly_in_the_span_is_none_to_draw_from() -> None:
 
     drawn = draw_market(span, market)
 
-    assert list(whole_days(span)) == [FIRST + 1, FIRST + 2]
+    assert list(span.whole_days()) == [FIRST + 1, FIRST + 2]
     assert drawn.places.tolist() == [FIRST, FIRST + 1, FIRST + 2, FIRST + 3]
     sources = {
         day

@@ -217,21 +217,22 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     with open_reader(database.path) as query:
         listed = list_trials(query, asked, Path("none"), top=9, sort="sharpe")
 
-    assert said[1] == "  4 trials for the search, 1 for the Monte Carlo"
+    assert said[1] == "  1 more for the Monte Carlo, to list the best trial's round trips"
+    assert said[3].startswith("  best of trials 0 to 3: trial ")
     assert said[2] == "  ! 1 trial failed: x.py:1: on purpose"
     (best,) = [line for line in said if "Sharpe " in line and "return" in line]
     assert "deflated Sharpe ratio (DSR) " in best
-    assert " of 3 tries, probability of overfitting (PBO) " in best
+    assert " after 3 tries, probability of overfitting (PBO) " in best
     assert [one.status for one in listed.shown] == ["ok", "ok", "ok", "failed"]
     assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
     text = trial_lines(listed)
     assert text[0] == (
-        "first: 4 trials, 1 failed; 3 tries on this series in all; probability of overfitting "
-        "(PBO) –"
+        "first: 4 trials, 1 failed; 3 tries of this strategy on this series in all; probability "
+        "of overfitting (PBO) –"
     )
-    assert text[1].startswith("! number ")
+    assert text[1].startswith("! trial ")
     assert "deflated Sharpe ratio " in text[1]
-    assert ": below 95% it is likely luck" in text[1]
+    assert ", below 95%: it may be luck" in text[1]
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
 
@@ -242,7 +243,7 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     database.run(asked, [[0.01] * 99 + [0.011], [0.0] * 99 + [0.001]])
     before = database.findings(replace(asked, monte_carlo=None))
 
-    # two round trips, of -10 % and of nothing: drawn again both are the first in a quarter
+    # two round trips, of -10 % and of nothing: resampled, both are the first in a quarter
     database.draw(asked, [1000, 900, 900], [0.2, -0.2, math.nan, -0.4, 9.0])
 
     found = database.findings(asked)
@@ -260,31 +261,57 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
     head, origins, *said = result_lines(found)
     assert head.startswith("first: 2 trials of ")
-    assert origins == "  2 trials for the search, 6 for the Monte Carlo"
-    assert said[2] == "  ! deflated Sharpe ratio 90%: below 95% it is likely luck"
-    assert said[3].startswith("  its days in other orders (40 paths): return +17")
-    assert said[3].endswith("; drawdown at most 0.00%; none loses money")
-    assert said[5] == "  its round trips in other orders (40 paths): drawdown at most 10.00%"
+    assert origins == (
+        "  6 more for the Monte Carlo: 5 markets, and 1 to list the best trial's round trips"
+    )
+    assert said[2] == "  ! deflated Sharpe ratio 90%, below 95%: it may be luck"
+    assert said[3].startswith("  its days resampled, 40 paths: return +17")
+    assert said[3].endswith(
+        "; drawdown at most 0.00% in 95% of paths, at worst 0.00%; none loses money"
+    )
+    assert said[5] == (
+        "  its round trips shuffled, 40 paths: drawdown at most 10.00% in 95% of paths, at worst "
+        "10.00%"
+    )
     assert said[6] == (
-        "  markets made of its days (4 markets): return -40.00% to +900.00%; drawdown at most "
-        "900.00%; 50.0% lose money, 50.0% lose 10% or more, 25.0% lose 30% or more; 1 failed"
+        "  markets made of resampled days, 4 markets: return -40.00% to +900.00%; drawdown at most "
+        "900.00%; 50.0% lose money, 50.0% lose 10% or more, 25.0% lose 30% or more; 1 market failed"
     )
 
 
-def test_lines_of_many_paths_say_how_many_of_20_stay_within_and_the_worst() -> None:
+def test_lines_of_paths_have_the_share_that_stays_within_and_the_worst() -> None:
     # of 100 paths the returns are -50 % to +49 %, the drawdowns 0 to 99 %
     rows = np.array([[(at - 50) / 100, at / 100, math.nan] for at in range(100)])
     paths = to_paths(rows, np.ones((100, 2)), np.arange(2), losses=(0.1, 0.6, 0.7))
 
     assert return_text(paths, "path") == (
-        "return -45.00% to +45.00% in 18 of 20 paths, at worst -50.00%"
+        "return -45.00% to +44.00% in 90% of paths, at worst -50.00%"
     )
     assert drawdown_text(paths, "path") == (
-        "drawdown at most 95.00% in 19 of 20 paths, at worst 99.00%"
+        "drawdown at most 94.00% in 95% of paths, at worst 99.00%"
     )
     assert losses_text((0.1, 0.6, 0.7), paths) == (
-        "50.0% lose money, 41.0% lose 10% or more, none loses 60%"
+        "50.0% lose money, 41.0% lose 10% or more, none loses 60% or more"
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "shares"),
+    [(20, ["90%", "95%"]), (39, ["95%", "97%"]), (1000, ["90%", "95%"])],
+)
+def test_the_share_in_a_line_is_that_of_the_paths_within_its_limits(
+    count: int, shares: list[str]
+) -> None:
+    values = np.arange(count) / 1000  # all differ
+    rows = np.column_stack([values, values, values])
+    paths = to_paths(rows, np.ones((count, 2)), np.arange(2), losses=())
+
+    within = (values >= paths.total_return.p5) & (values <= paths.total_return.p95)
+    below = values <= paths.max_drawdown.p95
+    texts = (return_text(paths, "path"), drawdown_text(paths, "path"))
+
+    assert [f"{kept.mean():.0%}" for kept in (within, below)] == shares
+    assert [text.partition(" in ")[2].partition(" ")[0] for text in texts] == shares
 
 
 def test_without_a_trial_that_may_be_chosen_the_lines_say_so(database: Database) -> None:
@@ -313,11 +340,11 @@ def test_trials_of_an_experiment_that_never_ran_are_refused(database: Database) 
 CAUTIONS: dict[str, Any] = {
     "nothing": ({}, ""),
     "a loss": ({"total_return": -0.012}, "it loses 1.20%"),
-    "luck": ({"deflated": 0.13}, "deflated Sharpe ratio 13%: below 95% it is likely luck"),
+    "luck": ({"deflated": 0.13}, "deflated Sharpe ratio 13%, below 95%: it may be luck"),
     "at the limits": ({"deflated": 0.95, "overfitting": 0.5}, ""),
     "overfitting and a loss later": (
         {"overfitting": 0.62, "out_of_sample": -0.1018},
-        "probability of overfitting 62%: above 50% the best trial does worse than most on other "
+        "probability of overfitting 62%, above 50%: the best trial does worse than most on other "
         "days; out of sample -10.18%",
     ),
 }
@@ -338,7 +365,7 @@ EFFICIENCIES: dict[str, Any] = {
     "a window without": (
         [2.0, None],
         1.0,
-        "0.50 (mean Sharpe ratio in sample 2.00, of 1 of the windows)",
+        "0.50 (mean Sharpe ratio in sample 2.00, of 1 of 2 windows)",
     ),
     "a loss later": ([2.0], -1.0, f"– ({NO_PROFIT})"),
     "a loss before": (
@@ -383,7 +410,7 @@ def test_the_efficiency_is_of_all_days_out_of_sample(case: str) -> None:
     )
 
     assert efficiency_text(walk) == f"efficiency {expected}"
-    assert gains_text(walk) == f"{counted(len(trained), 'window')}, none of them with a gain"
+    assert gains_text(walk) == f"none of {counted(len(trained), 'window')} gained"
     if tested is None:
         assert sharpe_text(walk) == "no Sharpe ratio (9 days, at least 30 needed)"
 

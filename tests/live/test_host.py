@@ -206,8 +206,10 @@ def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
         world.run(changed, minutes=30)
     world.run(msgspec.structs.replace(changed, is_new=True), minutes=30)
 
-    assert "began at 2026-09-21T" in str(e.value)
-    assert "with another config: bring that back, or begin another session" in str(e.value)
+    assert "its session cannot continue: config changed since it began at 2026-09-21T" in str(
+        e.value
+    )
+    assert "restore that, or begin another session with `doit paper:" in str(e.value)
     found = rows(world.db_path, "SELECT session_id, ended_ms IS NULL FROM sessions ORDER BY 1")
     assert found == [(1, 0), (2, 1)]
     kept = rows(world.db_path, "SELECT DISTINCT session_id FROM session_bars")
@@ -389,12 +391,29 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
 
     # then
     state = world.journaled(plan).session.state
-    assert stop_line("live", SessionReply("", state, is_confirmed=True)) == (
+    assert stop_line("live", SessionReply("done", state)) == (
         "live: stopped: holds 0.5 BTC long, 2 working orders cancelled; `doit stop live --close` "
         "closes it; the process goes on, Ctrl-C ends it"
     )
-    assert stop_line("live", SessionReply("no session runs", state)) == (
-        "live: stopped (no session runs), holds 0.5 BTC long; `doit stop live --close` closes it"
+    no_session = SessionReply("no session", state)
+    assert stop_line("live", no_session) == (
+        "live: no session runs; its next start opens nothing until `doit start live`: holds 0.5 "
+        "BTC long; `doit stop live --close` closes it"
+    )
+    assert stop_line("live", no_session, close=True) == (
+        "live: no session runs; its next start opens nothing until `doit start live`: holds 0.5 "
+        "BTC long, which that start closes"
+    )
+
+    # and when it is stopped once more
+    again = read_reply(world.db_path, "test_v1", action="stop", close=False, after=1)
+
+    # then no order is cancelled for a second time
+    assert again is not None
+    at = iso(world.journaled(plan).commands[0].at_ms)
+    assert stop_line("live", again) == (
+        f"live: was stopped at {at} already: holds 0.5 BTC long; `doit stop live --close` closes "
+        "it; the process goes on, Ctrl-C ends it"
     )
 
     # and when
@@ -409,7 +428,7 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
     assert [(fill["side"], fill["quantity"]) for fill in reply.fills] == [("sell", "0.500")]
     price = reply.fills[0]["price"]
     assert stop_line("live", reply) == (
-        f"live: stopped: sold 0.500 BTC/USDT at {price}, holds no position, no order to "
+        f"live: stopped: sold 0.5 BTC/USDT at {price}, holds no position, no order to "
         "cancel; the process goes on, Ctrl-C ends it"
     )
 

@@ -86,8 +86,8 @@ def test_a_replay_with_another_config_names_that_as_the_cause(plan: Plan) -> Non
         check_replay({"primary": changed})
 
     cause, now = str(e.value).split("; now ")
-    assert cause.startswith("test_v1: its session began at ")
-    assert cause.endswith("with another config: bring that back to replay it")
+    assert cause.startswith("test_v1: config changed since its session began at ")
+    assert cause.endswith("Z: restore that to replay it")
     assert ": fill 1 at " in now
 
 

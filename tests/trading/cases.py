@@ -1569,7 +1569,7 @@ LIMITS = [
         [FLAT],
         [(0, "m", "buy", 1, 100)],
         1,
-        [(0, "max_position", id) for id in ("e", "sl", "tp")],
+        [(0, "max_position", "e")],
         states={"e": "denied", "sl": "denied", "tp": "denied"},
         market={"max_position": 3},
     ),
@@ -1838,7 +1838,7 @@ MORE = [
         "a list that breaks a limit together does not go",
         [(0, [limit("l1", "buy", 2, 98), limit("l2", "buy", 2, 97)])],
         [(100, 100, 96, 99)],
-        denied=[(0, "max_position", "l1"), (0, "max_position", "l2")],
+        denied=[(0, "max_position", "l2")],
         states={"l1": "denied", "l2": "denied"},
         market={"max_position": 3},
     ),
@@ -2195,7 +2195,7 @@ WAITED = [
         "a stop of a list that waited and would turn what the list buys is denied",
         [("timer 1", [market("m", "buy", 1), stop("s", "sell", 2, 99)])],
         [(100, 100, 97, 98)],
-        denied=[(1, "stop_in_market", "m"), (1, "stop_in_market", "s")],
+        denied=[(1, "stop_in_market", "s")],
         states={"m": "denied", "s": "denied"},
     ),
     Case(
@@ -2310,7 +2310,7 @@ CHILDREN = [
         "a child's price lies on the tick",
         [(0, bracket(market("e", "buy", 1), sl=95, tp=110.3))],
         [FLAT],
-        denied=[(0, "tick_size", id) for id in ("e", "sl", "tp")],
+        denied=[(0, "tick_size", "tp")],
         states={"e": "denied", "sl": "denied", "tp": "denied"},
     ),
 ]
@@ -2349,7 +2349,7 @@ TIMES = [
         [("timer 1", bracket(limit("e", "buy", 1, 98, **GTD), sl=96, tp=110))],
         [FLAT],
         until={"e": 0.75},
-        denied=[(1, "expire_time", id) for id in ("e", "sl", "tp")],
+        denied=[(1, "expire_time", "e")],
     ),
 ]
 
@@ -2607,7 +2607,7 @@ READINGS = [
         "reading: the first order of a list that breaks a rule names the rule of all",
         [(0, [limit("l1", "buy", 0.15, 98), limit("l2", "buy", 1, 97.3)])],
         [(100, 100, 96, 99)],
-        denied=[(0, "lot_size", "l1"), (0, "lot_size", "l2")],
+        denied=[(0, "lot_size", "l1")],
         states={"l1": "denied", "l2": "denied"},
     ),
     Case(
@@ -2745,7 +2745,7 @@ READINGS = [
             )
         ],
         [FLAT],
-        denied=[(0, "time_in_force", "e"), (0, "time_in_force", "t")],
+        denied=[(0, "time_in_force", "t")],
     ),
     Case(
         # l has 95 still when the second change counts

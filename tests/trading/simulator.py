@@ -993,14 +993,14 @@ class Session:
             held = -self.expected_position(live) * live.sign
             if rule_of_risk and len(request.orders) == 1 and held > 0:
                 if live.left > held:
-                    self.deny(live.order.id, rule_of_risk, whole=False)
+                    self.deny(live.order.id, rule_of_risk)
                 live.left = min(live.left, held)
                 live.reduce_only = True
             elif rule or rule_of_risk:
                 for let_through in lives:
                     self.account.orders.remove(let_through)
-                for denied in request.orders:
-                    self.deny(denied.id, rule or rule_of_risk or "")
+                self.deny(order.id, rule or rule_of_risk or "")
+                self.books.states |= {denied.id: "denied" for denied in request.orders}
                 return None
             lives.append(live)
             self.account.orders.append(live)
@@ -1027,17 +1027,16 @@ class Session:
             expire_ms,
         )
 
-    def deny(self, id: str, rule: str, *, whole: bool = True) -> None:
+    def deny(self, id: str, rule: str) -> None:
+        """List a denial; one for all orders of a request."""
         self.books.denials.append((self.time_ms, rule, id))
-        if whole:
-            self.books.states[id] = "denied"
 
     def deny_without_price(self, orders: Sequence[Order]) -> None:
         """Deny what would open a position before its symbol's first close."""
         first = self.enlive(orders[0])
         rule = self.form_broken(first) or ("reduce_only" if first.reduce_only else "max_leverage")
-        for order in orders:
-            self.deny(order.id, rule)
+        self.deny(orders[0].id, rule)
+        self.books.states |= {order.id: "denied" for order in orders}
 
     def form_broken(self, live: Live) -> str | None:
         """What is not simulated, tick_size and lot_size.
@@ -1194,7 +1193,7 @@ class Session:
         if rule is None and live.state != "held":
             rule = self.risk_broken(changed)
         if rule:
-            self.deny(live.order.id, rule, whole=False)
+            self.deny(live.order.id, rule)
             return None
         if live.state == "held":
             self.change(live, request)

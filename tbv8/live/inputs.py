@@ -1,0 +1,36 @@
+"""The key of a session against the present config and code: a session keeps to its own."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tbv8.config.source import digest_file
+from tbv8.errors import DataError
+from tbv8.live.plan import Plan
+from tbv8.manifest import FILES_PART
+from tbv8.market import iso
+from tbv8.store.sessions import StoredSession
+
+
+def check_inputs(session: StoredSession, plan: Plan) -> None:
+    """Refuse to continue a session whose inputs have changed.
+
+    Raises:
+        DataError: A part of its key has changed.
+    """
+    if changed := changed_inputs(session, plan):
+        name = plan.strategy.strategy_id
+        raise DataError(
+            f"{name}: its session cannot continue: {' and '.join(changed)} changed since it began "
+            f"at {iso(session.began_ms)}: restore that, or begin another session with `doit "
+            f"paper:{name} --new`; the rows of the old one stay"
+        )
+
+
+def changed_inputs(session: StoredSession, plan: Plan) -> list[str]:
+    """Return the parts of a session's key, and the files that it opened, that have changed."""
+    now = msgspec.to_builtins(plan.inputs)
+    changed = [name for name in now if session.inputs.get(name) != now[name]]
+    files = session.inputs.get(FILES_PART, {}).get("value", {})
+    root = plan.strategy.root
+    return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]
