@@ -359,7 +359,7 @@ def recheck(
 
 
 def draw_hours(
-    store: BarStore, lasting_spans: Mapping[Series, Span], *, count: int, seed: int
+    store: BarStore, available_spans: Mapping[Series, Span], *, count: int, seed: int
 ) -> dict[Series, list[Span]]:
     """Return random hours of the known spans of some series, after their listing, by time.
 
@@ -367,15 +367,15 @@ def draw_hours(
 
     Args:
         store: The database.
-        lasting_spans: The span of history that the venue of each series still has.
+        available_spans: The span of history that the venue of each series still has.
         count: The number of hours, of all series together.
         seed: The seed of the random numbers.
     """
     days = [
         (series, part)
-        for series, lasting_span in lasting_spans.items()
-        for day in read_days(store.query, series, HISTORY, lasting_span)
-        if day.source != NOT_LISTED and (part := day.span.intersection(lasting_span))
+        for series, available_span in available_spans.items()
+        for day in read_days(store.query, series, HISTORY, available_span)
+        if day.source != NOT_LISTED and (part := day.span.intersection(available_span))
     ]
     ends = list(accumulate(len(_hours(span)) for _, span in days))
     total = ends[-1] if ends else 0

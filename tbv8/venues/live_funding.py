@@ -81,7 +81,7 @@ class LiveRates:
         """
         clock_ms = self._calls.clock_ms()
         for part in self._parts(gaps):
-            rates = self._look_twice(native, part)
+            rates = self._fetch_confirmed(native, part)
             known_span = known_part(part, rates, clock_ms=clock_ms)
             start_ms = known_span.start_ms
             while start_ms < known_span.end_ms:
@@ -95,7 +95,7 @@ class LiveRates:
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
-        return rates_table(self._look_twice(native, span), span)
+        return rates_table(self._fetch_confirmed(native, span), span)
 
     def _parts(self, gaps: Sequence[Span]) -> list[Span]:
         """Split gaps into parts that one request may span."""
@@ -108,7 +108,7 @@ class LiveRates:
             for start_ms in range(gap.start_ms, gap.end_ms, step_ms)
         ]
 
-    def _look_twice(self, native: str, span: Span) -> list[Rate]:
+    def _fetch_confirmed(self, native: str, span: Span) -> list[Rate]:
         listing = self._calls.listing(native)
         return fetch_confirmed(
             span,

@@ -201,7 +201,7 @@ class LiveBars:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
         listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
-        look = partial(self._look_twice, listing)
+        look = partial(self._fetch_confirmed, listing)
         yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
@@ -211,10 +211,12 @@ class LiveBars:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
         listing = self._calls.listing(native)
-        parts = [self._look_twice(listing, part) for part in pages([span], self._live.page_minutes)]
+        parts = [
+            self._fetch_confirmed(listing, part) for part in pages([span], self._live.page_minutes)
+        ]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
 
-    def _look_twice(self, listing: Listing, part: Span) -> dict[int, Bar]:
+    def _fetch_confirmed(self, listing: Listing, part: Span) -> dict[int, Bar]:
         if self._live.kept_minutes is not None:
             self._check_kept(part, self._live.kept_minutes)
 
