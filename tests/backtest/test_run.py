@@ -136,6 +136,7 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
             "worst_day": {"date": "2024-01-01", "return": 0.06},
         },
         "denied": {},
+        "halted": {},
         "denials": [],
         "halts": [],
     }
