@@ -185,7 +185,7 @@ class _SessionHost:
         if requested is None or requested.do != "stop" or not minutes:
             return journaled
         event = self._command(requested, done_ms)
-        self._journal.bar_minutes(session.session_id, STOPPED, event)
+        self._journal.block_minutes(session.session_id, STOPPED, event)
         self._environment.send("stopped")
         return read_journaled(query, session)
 
