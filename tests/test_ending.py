@@ -128,3 +128,11 @@ def test_the_process_that_watches_ends_with_the_one_that_it_watches() -> None:
     child.kill()
 
     child.communicate(timeout=SOON_S)  # until nobody has its stderr open any more
+
+
+def test_signals_are_handled_from_the_first_module_that_pydoit_imports() -> None:
+    code = "import signal, tbv8.commands.about; print(signal.getsignal(signal.SIGINT).__name__)"
+
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert child.stdout == "on_signal\n"

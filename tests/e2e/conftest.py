@@ -110,10 +110,8 @@ class Project:
         }
 
     def _rows(self, table: str) -> str:
-        digest = hashlib.sha256()
-        for row in self.sql(f'SELECT * FROM "{table}" ORDER BY venue, symbol, ts_ms'):
-            digest.update(repr(row).encode())
-        return digest.hexdigest()
+        rows = self.sql(f'SELECT * FROM "{table}" ORDER BY venue, symbol, ts_ms')
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 @pytest.fixture
@@ -139,6 +137,12 @@ def finished(shared: Shared, migrated_db: Path) -> Project:
         made.doit(*ONE_WEEK, "aggregate", "backtest")
 
     return Project(shared("finished", make) / "clone")
+
+
+@pytest.fixture(scope="session")
+def finished_state(finished: Project) -> dict[str, object]:
+    """Return the state of the finished project, which any way to it must end in."""
+    return finished.state()
 
 
 @pytest.fixture(scope="session")
