@@ -112,7 +112,7 @@ class OpenedFiles:
 
     def _refuse(self, action: str) -> None:
         self._refused.append(
-            f"{action}, and a result must know all that it was made from: read files of the "
+            f"{action}, but all inputs of a result must be known: read files of the "
             "project's folder with open(), csv, json or numpy"
         )
 

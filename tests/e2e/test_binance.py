@@ -355,7 +355,7 @@ def test_what_gets_better_is_mended_and_said(binance: Project, url: str) -> None
     assert rows(binance) == truth("2024-02-12", "2024-02-17")
     assert end.stderr == ""
     said = end.stdout.splitlines()
-    assert f"   {NAME}: {url} asks to be left alone (HTTP 429) for 4 s" in said
+    assert f"   {NAME}: {url} limits requests (HTTP 429), continuing in 4 s" in said
     assert (
         f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM has another sha256, twice; "
         "taken from REST"
