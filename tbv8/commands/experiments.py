@@ -28,9 +28,10 @@ class Trials(ReadOnlyCommand):
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "higher than the best one expected by luck, given all variants of this strategy that were "
-        "ever tried on this series. PBO is the probability of backtest overfitting, from the "
-        "experiment's last result. Trials without a result come last, with the reason."
+        "above the one that luck alone gives the best of all tries: of all variants of this "
+        "strategy that experiments have run on this series. PBO is the probability of backtest "
+        "overfitting, from the experiment's last result. Trials without a result come "
+        "last, with the reason."
     )
     cmd_options = (
         JSON,
@@ -76,10 +77,10 @@ class Compare(ReadOnlyCommand):
     doc_usage = "NAME NAME ..."
     doc_description = (
         "A name is a strategy's or an experiment's; of an experiment the chosen trial is shown. "
-        "Tries is the number of variants of that strategy that were ever tried on its series; DSR "
-        "is deflated by all of them, also for a single backtest. PBO, out of sample and efficiency "
-        "are of the experiment's last result; efficiency is the Sharpe ratio out of sample over "
-        "the mean of those in sample."
+        "Tries is the number of variants of that strategy that experiments have run on its series; "
+        "DSR is deflated by all of them, also for a single backtest. PBO, out of sample and "
+        "efficiency are of the experiment's last result; efficiency is the Sharpe ratio out of "
+        "sample over the mean of those in sample."
     )
     cmd_options = (JSON,)
 

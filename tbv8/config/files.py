@@ -530,12 +530,12 @@ class WalkForwardSection(Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class MonteCarloSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Simulated alternatives of the chosen trial."""
+    """Alternatives of the best trial, drawn at random."""
 
     paths: Annotated[
         int,
         key(
-            "The number of bootstrapped paths, of days and of round trips.",
+            "The number of paths: its days resampled, its round trips resampled and shuffled.",
             minimum=1,
             maximum=100_000,
         ),
@@ -555,7 +555,8 @@ class MonteCarloSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only
     markets: Annotated[
         int,
         key(
-            "The number of markets, made of the real one's days, to run it on; each is a trial.",
+            "The number of markets, made of the real one's days, to run the best trial on. Each "
+            "takes as long as a trial; the other keys here cost almost nothing.",
             minimum=0,
             maximum=100_000,
         ),
@@ -604,7 +605,7 @@ class ExperimentFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         None
     )
     monte_carlo: Annotated[
-        MonteCarloSection | None, key("What the chosen trial might have brought.")
+        MonteCarloSection | None, key("Alternatives of the best trial, drawn at random.")
     ] = None
     overfitting: Annotated[OverfittingSection, key("The cross-validation of the search.")] = (
         OverfittingSection()

@@ -9,11 +9,11 @@ import numpy as np
 
 from tbv8.experiments.montecarlo import SHARES, Paths
 from tbv8.experiments.result import METHODS, Drawn, Findings
-from tbv8.experiments.space_charts import Part, capital, watermark_of
+from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
 from tbv8.page.html import Child, Html, element, table
-from tbv8.page.words import counted, number
+from tbv8.page.words import capital, counted, number
 from tbv8.trading.nautilus import Floats
 
 _BINS = 30
@@ -53,8 +53,8 @@ def _overview(drawn: Drawn) -> Html:
     heads = [
         *("", "paths", "return: worst", "5%", "median", "95%"),
         *("drawdown: median", "95%", "worst", "any loss"),
-        *(f"loss ≥ {limit}" for limit in limits),
-        *(f"drawdown ≥ {limit}" for limit in limits),
+        *(f"loss ≥\N{NO-BREAK SPACE}{limit}" for limit in limits),
+        *(f"drawdown ≥\N{NO-BREAK SPACE}{limit}" for limit in limits),
     ]
     rows: list[Sequence[Child]] = []
     for name, _, paths in drawn.methods:
@@ -93,7 +93,7 @@ def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
         chance = drawn.days.p_value if drawn.days else None
         return (
             f"As many days as there were, drawn with replacement in {blocks}. If such days gained "
-            f"nothing on average, {number(chance, '.1%')} of paths would gain as much by chance."
+            f"nothing on average, {number(chance, '.1%')} of paths would gain as much as the trial."
         )
     if name == "trades":
         return (
@@ -154,7 +154,7 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
 def _histogram(name: str, quantity: str, values: Floats, real_value: float | None) -> Chart:
     """Return a histogram of the paths' values, with a line at the real value if there is one."""
     counts, edges = np.histogram(values * 100, bins=min(_BINS, 5 + len(values) // 10))
-    width = float(edges[1] - edges[0])
+    width, unit = float(edges[1] - edges[0]), "markets" if name == "markets" else "paths"
     shapes, notes = [], []
     if real_value is not None:
         at = round(real_value * 100, 6)
@@ -182,7 +182,7 @@ def _histogram(name: str, quantity: str, values: Floats, real_value: float | Non
         )
     return Chart(
         id=f"{name}-{'returns' if quantity == 'return' else 'falls'}-chart",
-        label=f"{_TITLES[name]}: number of paths by {quantity}, in percent",
+        label=f"{_TITLES[name]}: number of {unit} by {quantity}, in percent",
         columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
         traces=[
             {
@@ -191,13 +191,14 @@ def _histogram(name: str, quantity: str, values: Floats, real_value: float | Non
                 "y": "@y",
                 "width": width * 0.95,
                 "marker": {"color": "--accent" if quantity == "return" else "--down"},
-                "hovertemplate": "%{x:.2f} %: %{y} paths<extra></extra>",
+                "hovertemplate": f"%{{x:.2f}} %: %{{y}} {unit}<extra></extra>",
             }
         ],
         layout={
             "hovermode": "closest",
             "showlegend": False,
             "xaxis": value_axis(zeroline=False, ticksuffix=" %", title={"text": quantity}),
+            "yaxis": value_axis(title={"text": unit}),
             "margin": _MARGIN,
             "shapes": shapes,
             "annotations": notes,

@@ -22,9 +22,9 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.result import caution, daily_of, deflate, to_equity
+from tbv8.experiments.result import caution, daily_of, deflate, to_equity, tries_text
 from tbv8.files import replacing
-from tbv8.page.words import number
+from tbv8.page.words import counted, number
 from tbv8.results.statistics import daily_returns
 from tbv8.store.database import Query
 from tbv8.store.trials import (
@@ -137,8 +137,8 @@ def trial_lines(listed: TrialList) -> list[str]:
     missing = f", {listed.missing:,} not run yet" if listed.missing else ""
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
-        f"{listed.experiment_id}: {listed.trials:,} trials{missing}{failed}; "
-        f"{listed.tries:,} tries of this strategy on this series in all; "
+        f"{listed.experiment_id}: {counted(listed.trials, 'trial')}{missing}{failed}; "
+        f"{tries_text(listed.tries)} of this strategy on this series in all; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"

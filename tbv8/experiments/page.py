@@ -17,17 +17,17 @@ from tbv8.experiments.result import (
     Findings,
     SearchTrial,
     best_text,
-    counted_tries,
     efficiency_text,
     gains_text,
     sharpe_text,
+    tries_text,
 )
-from tbv8.experiments.space_charts import Part, capital, ordered, path_part, space_part
+from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
 from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
-from tbv8.page.words import counted, number
+from tbv8.page.words import capital, counted, number
 
 _TOP = 20
 _MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks
@@ -98,7 +98,7 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
     if chosen is None:
         yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
         return
-    tries = f" after {counted_tries(luck)}" if luck else ""
+    tries = f" after {tries_text(luck.tries)}" if luck else ""
     deflated = luck.deflated if luck else None
     yield (
         "Sharpe ratio of the best trial",
@@ -145,12 +145,12 @@ def _luck(findings: Findings) -> Part:
         ],
         [
             "Probability that the true ratio is above the one that luck alone gives the best of "
-            f"{counted_tries(luck)} (the deflated Sharpe ratio)",
+            f"{tries_text(luck.tries)} (the deflated Sharpe ratio)",
             number(luck.deflated, ".1%"),
         ],
         [
             f"The same for {luck.effective:,.1f} tries: as many unrelated tries would be as lucky "
-            f"as these {counted_tries(luck)}, which resemble each other",
+            f"as these {tries_text(luck.tries)}, which resemble each other",
             number(luck.deflated_effective, ".1%"),
         ],
     ]

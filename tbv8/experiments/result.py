@@ -53,6 +53,9 @@ METRIC_NAMES = {
 }
 """The name of each metric in lines and pages."""
 
+FRACTIONS = ("return", "max_drawdown")
+"""The metrics that are fractions, and percentages for people."""
+
 
 class SearchTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial of the search; `line` is the reason if it has no result, `returns` are daily."""
@@ -366,7 +369,8 @@ def result_lines(findings: Findings) -> list[str]:
 def best_text(findings: Findings, chosen: SearchTrial) -> str:
     """Return the number and the values of the chosen trial."""
     point = to_text(findings.experiment.search.axes, tuple(chosen.params.values()))
-    return f"best of {trials_text(0, len(findings.rows) - 1)}: trial {chosen.number}, {point}"
+    of_all = f"best of {trials_text(0, len(findings.rows) - 1)}: " if len(findings.rows) > 1 else ""
+    return f"{of_all}trial {chosen.number}, {point}"
 
 
 def trials_text(first: int, last: int) -> str:
@@ -381,7 +385,7 @@ def _further_trials(findings: Findings) -> Iterator[str]:
         tested = sum(window.tested is not None for window in walk.windows)
         yield (
             f"{windows * trials + tested:,} more for the walk-forward: {trials:,} in sample for "
-            f"each of {counted(windows, 'window')}, {tested:,} out of sample"
+            f"each of {counted(windows, 'window')}, {tested or 'none'} out of sample"
         )
     if drawn := findings.drawn:
         markets = len(drawn.numbers) + drawn.failed
@@ -529,12 +533,18 @@ def chances(luck: Luck) -> str:
     """Return the words beside every Sharpe ratio of a chosen trial."""
     deflated = number(luck.deflated, ".0%")
     overfitting = number(luck.probability, ".0%")
+    why = " (too few days or trials)" if luck.probability is None else ""
     return (
-        f"deflated Sharpe ratio (DSR) {deflated} after {counted_tries(luck)}, probability of "
-        f"overfitting (PBO) {overfitting}"
+        f"deflated Sharpe ratio (DSR) {deflated} after {tries_text(luck.tries)}, probability of "
+        f"overfitting (PBO) {overfitting}{why}"
     )
 
 
-def counted_tries(luck: Luck) -> str:
+def tries_text(count: int) -> str:
     """Return `1 try`, `12 tries`."""
-    return "1 try" if luck.tries == 1 else f"{luck.tries:,} tries"
+    return "1 try" if count == 1 else f"{count:,} tries"
+
+
+def metric_text(name: str, value: float) -> str:
+    """Return a metric with its name: `Sharpe ratio -1.54`, `return -0.94%`."""
+    return f"{METRIC_NAMES[name]} {value:{'.2%' if name in FRACTIONS else '.2f'}}"

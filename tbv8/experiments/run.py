@@ -28,7 +28,7 @@ from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
 from tbv8.experiments.pool import Died, OnOutcome, Pool, shared_tables
-from tbv8.experiments.result import METRIC_NAMES, daily_of, deflate, to_equity, trials_text
+from tbv8.experiments.result import daily_of, deflate, metric_text, to_equity, trials_text
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Outcome, TrialData
@@ -271,7 +271,7 @@ class _Runner:
             return
         label = f"{self._survey.experiment.experiment_id}{suffix}"
         if reused := len(planned) - len(missing):
-            label += f" ({reused:,} fresh)"
+            label += f" ({reused:,} already run)"
         with progress(label, len(missing), unit) as advance:
             jobs = [(at, _job(self._survey, each)) for at, each in enumerate(missing)]
             self._pool.run(jobs, self._on_outcome(missing, advance))
@@ -351,10 +351,10 @@ class _Runner:
         parts = []
         if self._best is not None:
             objective = self._survey.experiment.objective
-            metric, (value, point, returns) = METRIC_NAMES[objective.metric], self._best
+            value, point, returns = self._best
             deflated = deflate(returns, self._ratios, max(self._tries, len(self._ratios)))
             parts.append(
-                f"best {metric} {value if objective.maximize else -value:.4g} "
+                f"best {metric_text(objective.metric, value if objective.maximize else -value)} "
                 f"(deflated Sharpe ratio {number(deflated, '.0%')}, {point})"
             )
         if self._failed:

@@ -11,7 +11,7 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.space import Axis
-from tbv8.experiments.result import METRIC_NAMES, Findings, SearchTrial
+from tbv8.experiments.result import FRACTIONS, METRIC_NAMES, Findings, SearchTrial
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
 from tbv8.page.html import Child, color_keys, element
@@ -39,10 +39,13 @@ def watermark_of(findings: Findings) -> str:
 
 
 def value_of(findings: Findings, row: SearchTrial) -> float | None:
-    """Return a trial's value by the objective; None if it does not qualify."""
+    """Return a trial's value by the objective, in percent if it is a fraction; None if excluded."""
     objective = findings.experiment.objective
     value = score(row.trial, objective)
-    return value if value is None or objective.maximize else -value
+    if value is None:
+        return None
+    scale = 100 if objective.metric in FRACTIONS else 1
+    return scale * (value if objective.maximize else -value)
 
 
 # The space.
@@ -59,7 +62,7 @@ class _Panel(msgspec.Struct, frozen=True):
 def space_part(findings: Findings) -> Part:
     """Return a map for each pair of axes."""
     panels = list(itertools.islice(_panels(findings), _MOST_PAIRS * 3))
-    title = f"{capital(_metric_name(findings))} of each point"
+    title = f"Each point by {_metric_name(findings)}"
     choices = [
         element(
             "label",
@@ -330,7 +333,7 @@ def path_part(findings: Findings) -> Part:
     metric = _metric_name(findings)
     chart = Chart(
         id="path-chart",
-        label=f"The best {metric} so far, by trial",
+        label=f"The best so far by {metric}, trial by trial",
         columns={"x": numbers, "y": [round(value, 6) for value in best]},
         traces=[
             {
@@ -351,7 +354,7 @@ def path_part(findings: Findings) -> Part:
         height=220,
         mark=watermark_of(findings),
     )
-    content: list[Child] = [element("h3", f"The best {metric} so far, by trial"), draw(chart)]
+    content: list[Child] = [element("h3", f"Best so far by {metric}, trial by trial"), draw(chart)]
     if len(findings.experiment.search.axes) > 1:
         count = min(len(ordered(findings)), _MOST_LINES)
         note = (
@@ -367,12 +370,8 @@ def path_part(findings: Findings) -> Part:
 
 
 def _metric_name(findings: Findings) -> str:
-    return METRIC_NAMES[findings.experiment.objective.metric]
-
-
-def capital(text: str) -> str:
-    """Return text with a capital first letter."""
-    return f"{text[0].upper()}{text[1:]}"
+    name = findings.experiment.objective.metric
+    return f"{METRIC_NAMES[name]}{', %' if name in FRACTIONS else ''}"
 
 
 def _parallel(findings: Findings) -> Chart:

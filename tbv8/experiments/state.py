@@ -11,6 +11,7 @@ from tbv8.experiments.warming import check_warm_up
 from tbv8.freshness.result import changes, damage, to_parts
 from tbv8.freshness.state import State
 from tbv8.manifest import Input, Manifest, read_manifest
+from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.trials import read_keys
 
@@ -35,10 +36,15 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
         inputs = survey.inputs(query, planned, results_path=results_path)
         listed = read_keys(query, experiment.experiment_id)
     reasons = []
-    if missing:
-        out_of = "" if has_choices else f" of {len(planned):,}"
-        unit = "trials of its choices" if has_choices else "trials"
-        reasons.append(f"{len(missing):,}{out_of} {unit} are to be run")
+    if missing and has_choices:
+        tested = sum(each.is_try for each in missing)
+        counts = _further_counts(experiment, tested, len(missing) - tested)
+        reasons.append(f"to run: {' and '.join(counts)}")
+    elif missing:
+        markets = experiment.monte_carlo.markets + 1 if experiment.monte_carlo else 0
+        counts = _further_counts(experiment, len(survey.folds), markets)
+        then = f", then {' and '.join(counts)}" if counts else ""
+        reasons.append(f"to run: {len(missing):,} of {counted(len(planned), 'trial')}{then}")
     for name, part in inputs.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if manifest.inputs and recorded.digest != part.digest and name not in ("trials", "tries"):
@@ -56,6 +62,16 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
             reasons.append("the database does not list its trials")
         reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(dict.fromkeys(reasons)), to_parts(inputs, manifest.inputs))
+
+
+def _further_counts(experiment: Experiment, tested: int, drawn: int) -> list[str]:
+    """Return the numbers of trials that follow from results: out of sample, and Monte Carlo."""
+    markets = experiment.monte_carlo.markets if experiment.monte_carlo else 0
+    each = f" ({counted(markets, 'market')}, each a whole trial)" if markets else ""
+    return [
+        *([f"{tested:,} out of sample"] if tested else []),
+        *([f"{drawn:,} for the Monte Carlo{each}"] if drawn else []),
+    ]
 
 
 _ROWS = {

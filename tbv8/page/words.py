@@ -48,6 +48,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def capital(text: str) -> str:
+    """Return text with a capital first letter."""
+    return f"{text[0].upper()}{text[1:]}"
+
+
 def often(count: int) -> str:
     """Return `once`, `2,000 times`."""
     return "once" if count == 1 else f"{count:,} times"

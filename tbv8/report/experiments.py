@@ -71,9 +71,11 @@ def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
     ]
     note = (
-        "The best trial of each. Deflated: the probability that its true Sharpe ratio is higher "
-        "than the best one expected by luck from all tries on the series. Overfitting: the "
-        "probability that the best trial on one half of the days is below the median on the other."
+        "Numbers of the best trial. Deflated is the probability that its true Sharpe ratio is "
+        "above the one that luck alone gives the best of all tries; overfitting is how often the "
+        "best trial on half of the days is no better than the median on the others. Out of sample "
+        "is the return of the walk-forward; efficiency is its Sharpe ratio divided by the one in "
+        "sample."
     )
     rows = [_cells(experiment) for experiment in experiments]
     return [

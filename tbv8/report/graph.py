@@ -16,6 +16,7 @@ _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
 _LETTERS = 30
 _SMALLEST = 0.6  # of its full size, on a narrow screen
 _LISTED = 20  # lines in a node's tooltip
+NOT_NEEDED = "stale, not needed by a backtest"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +37,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_idle(self) -> bool:
-        """True if it is not built, and a bare `doit` does not need it."""
+        """True if it is stale, and a bare `doit` does not need it."""
         return not self.is_needed and bool(self.reasons)
 
     @property
@@ -165,10 +166,10 @@ def _edge(a: tuple[float, float], b: tuple[float, float]) -> str:
 
 def _drawn(box: _Box, x: float, y: float) -> Html:
     stale, idle = box.stale, box.idle
-    subtitle = "not built, not needed" if idle else "fresh"
+    subtitle = NOT_NEEDED if idle else "fresh"
     if len(box.nodes) > 1:
         parts = [f"{len(stale)} stale"] if stale else []
-        parts += [f"{len(idle)} not built"] if idle else []
+        parts += [f"{len(idle)} not needed"] if idle else []
         subtitle = f"{len(box.nodes)} tasks, {', '.join(parts) or 'all fresh'}"
     elif stale:
         subtitle = f"stale: {stale[0].reasons[0]}"

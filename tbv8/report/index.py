@@ -16,7 +16,7 @@ from tbv8.page.html import Child, Html, color_keys, element, page, section, tabl
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
 from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
-from tbv8.report.graph import Node, draw_graph
+from tbv8.report.graph import NOT_NEEDED, Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
 from tbv8.report.results import StoredResult, read_results
@@ -180,19 +180,18 @@ def _tiles(report: Report) -> Html:
     filled = sum(gap.healed for gap in status.recorder_gaps)
     open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
+    others = f"; {counted(idle, 'other')} stale, not needed by a backtest" if idle else ""
     counts = [
-        ("Results fresh", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
-        (
-            "Tasks that doit would run",
-            f"{stale:,} of {needed:,}",
-            f"{idle:,} more not built, not needed" if idle else "backtests and their dependencies",
-        ),
+        ("Fresh results", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
+        ("Tasks that doit would run", f"{stale:,}", f"of {needed:,} for the backtests{others}"),
         ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
         (
             "Recorder gaps",
             f"{recorded:,}",
-            f"{filled:,} filled later, {recorded - filled - open_gaps:,} not, "
-            f"{open_gaps:,} still open",
+            f"{filled:,} filled later, {recorded - filled - open_gaps:,} lost, {open_gaps:,} still "
+            "open"
+            if recorded
+            else "nothing was missed, or nothing recorded",
         ),
     ]
     return tiles(counts)
@@ -220,14 +219,14 @@ def _strategies(report: Report) -> Part:
     if drawn:
         content.append(draw(_curves(drawn)))
     heads = [
-        "drawn",
+        "chart",
         "strategy",
         "state",
         "look-ahead",
         "return",
         "Sharpe",
         "drawdown",
-        "hold",
+        "buy and hold",
         "trades",
         "CAGR",
         "fees",
@@ -240,8 +239,8 @@ def _strategies(report: Report) -> Part:
         content.append(element("p", "No strategies and no results.", class_="dim"))
     content.append(_stale_reasons([row for row in rows if row.reasons]))
     note = (
-        "Returns of the primary run, marked to market at each bar; hold is buy and hold of "
-        "the same span. Spans and markets differ: compare with care. Click a heading to sort."
+        "Numbers of the primary run, after all costs; buy and hold is of the same span and market. "
+        "Spans and markets differ: compare with care. Click a heading to sort."
     )
     return "strategies", "Strategies", [element("p", note, class_="note"), content]
 
@@ -426,7 +425,7 @@ def _stale_reasons(rows: Sequence[_StrategyRow]) -> Child:
     if not rows:
         return None
     return [
-        element("h3", "Why they are stale, or what is wrong with them"),
+        element("h3", "Missing, stale or damaged results, and why"),
         [
             element(
                 "details",
@@ -452,15 +451,15 @@ def _tasks(report: Report) -> Part:
     else:
         keys = [("--ok", "fresh"), ("--warn", "stale")]
         if idle:
-            keys.append(("--axis", "not built: no task of doit needs it"))
+            keys.append(("--axis", NOT_NEEDED))
         content += [
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
         ]
     note = (
-        "Each task stands to the right of its dependencies. A stale task and those after it would "
-        "run: point at one for its reasons, or type `doit plan`. doit alone runs the backtests and "
-        "their dependencies."
+        "Each task is to the right of the tasks that it depends on. `doit` runs the backtests, and "
+        "of their dependencies the stale ones and all tasks that depend on these. Point at a task "
+        "for its reasons, or type `doit plan`."
     )
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 

@@ -413,12 +413,12 @@ def funding_words(stats: Stats, *, has_amounts: bool = True) -> list[str]:
 
     def text(of: str, paid: Decimal, rates: str) -> str:
         return (
-            f"funding{of}: {_paid(paid)} USD at {rates}" if has_amounts else f"funding at {rates}"
+            f"{_paid(paid)} USD of funding{of} at {rates}" if has_amounts else f"funding at {rates}"
         )
 
     texts = []
     for symbol, source in stats.funding_sources.items():
-        of = f" of {symbol}" if len(stats.funding_sources) > 1 else ""
+        of = f" for {symbol}" if len(stats.funding_sources) > 1 else ""
         if source.rate_8h is not None:
             rate = f"{float(source.rate_8h):.4%} per 8 h"
             is_charged = bool(source.rate_8h)
@@ -453,7 +453,7 @@ def still_open(position: OpenPosition) -> str:
     return (
         f"still {side} {_plain(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
         f"end, entered at {_plain(position.entry_price)}: {position.unrealized_pnl:+z,.2f} USD "
-        "unrealized, in the equity above"
+        "unrealized, which the equity includes"
     )
 
 
@@ -560,6 +560,7 @@ def _without_payment(charged: Charged, span: Span) -> list[Span]:
 def _event(record: Denial | Halt) -> Event:
     values = msgspec.structs.asdict(record)
     time, until_ms = iso(values.pop("ts_ms")), values.pop("until_ms")
+    values.pop("tags", None)  # of a denial; the journal of a paper session has them
     return Event(time=time, until=None if until_ms is None else iso(until_ms), **values)
 
 

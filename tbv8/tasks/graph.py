@@ -281,7 +281,7 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
                 "basename": f"{part.replace('_', '')}:{name}",
                 "actions": None,
                 "task_dep": [f"experiment:{name}"],
-                "doc": f"The {title} of {name}",
+                "doc": f"The {title} of {name}: the same as experiment:{name}",
             }
 
 

@@ -268,7 +268,7 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
         "at sample's rates (25.0% of the time) and hyperliquid's rates (50.0% of the time); no "
         "rate for 2 hours, not charged: 2024-01-01T02:00:00Z to 2024-01-01T04:00:00Z"
     )
-    words = f"funding: paid 0.30 USD {rates}"
+    words = f"paid 0.30 USD of funding {rates}"
     total, origin = [line for line in str(summary).splitlines() if "funding" in line]
     assert ", funding paid 0.30, " in total
     assert origin == f"  hyperliquid: funding {rates}"

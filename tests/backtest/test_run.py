@@ -170,10 +170,10 @@ def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None
     summary = backtest(strategy, make_bars(CLOSES[:4]), tmp_path)
 
     assert [line for line in str(summary).splitlines() if "still" in line] == [
-        "  hyperliquid: still long 2 BTC at the end, entered at 102.25: +1.50 USD unrealized, in "
-        "the equity above",
-        "  mexc: still long 2 BTC at the end, entered at 102.15: +1.70 USD unrealized, in the "
-        "equity above",
+        "  hyperliquid: still long 2 BTC at the end, entered at 102.25: +1.50 USD unrealized, "
+        "which the equity includes",
+        "  mexc: still long 2 BTC at the end, entered at 102.15: +1.70 USD unrealized, which "
+        "the equity includes",
     ]
 
 

@@ -13,28 +13,34 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import to_builtins
 from msgspec.structs import replace
 
 from tbv8.config.records import Experiment, MonteCarlo, Objective
 from tbv8.errors import DataError
 from tbv8.experiments.folder import summary_json
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.listing import compare_experiment, list_trials, trial_lines
+from tbv8.experiments.listing import compare_experiment, list_trials, trial_lines, trials_table
 from tbv8.experiments.montecarlo import to_paths
+from tbv8.experiments.page import experiment_page
 from tbv8.experiments.result import (
+    METRIC_NAMES,
     Findings,
+    best_text,
     caution,
     daily_of,
     drawdown_text,
     efficiency_text,
     gains_text,
     losses_text,
+    metric_text,
     read_findings,
     result_lines,
     return_text,
     sharpe_text,
     to_equity,
 )
+from tbv8.experiments.space_charts import value_of
 from tbv8.experiments.stitching import Stitched, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import Fold
@@ -42,7 +48,7 @@ from tbv8.market import DAY_MS, ONE_MINUTE
 from tbv8.page.words import counted
 from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
-from tbv8.store.trials import Details, Trial, open_trials
+from tbv8.store.trials import METRICS, Details, Trial, open_trials
 from tests.builders import BTC, hold
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
 
@@ -235,6 +241,52 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert ", below 95%: it may be luck" in text[1]
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
+
+
+def test_a_page_has_fractions_in_percent_and_a_name_for_each_metric(database: Database) -> None:
+    by_return = Objective(metric="return", maximize=True, min_trades=5)
+    asked = replace(sweep("first", 2, 3), objective=by_return)
+    database.run(asked, noise(2, 2))
+
+    found = database.findings(asked)
+
+    row = found.rows[0]
+    assert row.trial.total_return is not None
+    assert value_of(found, row) == pytest.approx(100 * row.trial.total_return)
+    page = experiment_page(found)
+    assert "Each point by return, %" in page
+    assert "Best so far by return, %, trial by trial" in page
+    assert metric_text("return", row.trial.total_return) == f"return {row.trial.total_return:.2%}"
+    assert metric_text("sharpe", -1.536) == "Sharpe ratio -1.54"
+    assert tuple(METRIC_NAMES) == METRICS
+
+
+def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
+    asked = sweep("first", 2)
+    database.run(asked, noise(1, 1))
+
+    found = database.findings(asked)
+
+    assert found.chosen is not None
+    assert best_text(found, found.chosen) == "trial 0, fast=2"
+    assert "after 1 try, probability of overfitting (PBO) – (too few days or trials)" in (
+        "\n".join(result_lines(found))
+    )
+
+
+def test_lists_and_comparisons_have_the_names_of_a_results_statistics(database: Database) -> None:
+    asked = sweep("first", 2, 3)
+    database.run(asked, noise(2, 2))
+    with open_reader(database.path) as query:
+        listed = list_trials(query, asked, Path("none"), top=9, sort="return")
+        columns = trials_table(query, "first").column_names
+
+    shown = to_builtins(listed)["shown"]
+
+    returns = [row["return"] for row in shown]
+    assert returns == sorted(returns, reverse=True)
+    assert {*METRICS, "params.fast", "trades", "fills", "stats"} <= set(columns)
+    assert not any("total_return" in names for names in (columns, *shown))
 
 
 def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Database) -> None:

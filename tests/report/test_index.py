@@ -225,9 +225,9 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
 
     page = report_page(report)
 
-    assert '<div class="value">0 of 1</div>' in page
-    assert "1 more not built, not needed" in page
-    assert "not built: no task of doit needs it" in page
+    assert '<div class="value">0</div>' in page
+    assert "of 1 for the backtests; 1 other stale, not needed by a backtest" in page
+    assert ">stale, not needed by a backtest<" in page
     assert "What doit would run, and why" not in page
     assert 'class="node idle"' in page
     assert data_of(page, "coverage-ohlcv_1m-chart")["columns"]["z"] == [[4]]
@@ -240,7 +240,7 @@ def test_gaps_are_listed_escaped(written: Path) -> None:
     assert "<td>2024-01-02 00:00</td><td>2024-01-02 02:00</td>" in page
     assert ">lost</td>" in page
     assert ">filled</td>" in page
-    assert "1 filled later, 1 not, 0 still open" in page
+    assert "1 filled later, 1 lost, 0 still open" in page
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,12 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     assert cells(page, "Profit or loss before costs") == [f"{value:,.2f}" for value in before]
     assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
+    runs = [run for run in (primary, held, shadow) if run["max_drawdown_start"]]
+    ends = [(run["max_drawdown_end"] or "not yet")[:10] for run in runs]
+    ours, hold, _same_exposure, theirs = cells(page, "recovered")
+    assert [ours, hold, theirs] == ends
+    assert cells(page, "days below the peak")[0] == f"{primary['max_drawdown_days']:,.1f}"
+    assert primary["halted"] == {"max_daily_loss_usd": len(primary["halts"])}
     denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
     assert (
         f"hyperliquid: {denied:,} orders denied by max_daily_loss_usd; closed and halted until "
@@ -247,7 +253,7 @@ def test_hold_at_the_own_exposure_grows_by_that_share_of_each_bar(made: tuple[Pa
 
     data = data_of(page, "equity-chart")
     assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
-    assert [trace["name"] for trace in data["traces"]][1] == f"hold {share:.3g} ×"
+    assert [trace["name"] for trace in data["traces"]][1] == f"buy and hold, {share:.2%}"
     assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
 
 

@@ -11,7 +11,7 @@ from tbv8.market import DAY_MS, parse_time
 from tbv8.page.charts import buttons, label_text, line, value_axis
 from tbv8.page.html import Child, element, table
 from tbv8.page.thin import shown, stretches
-from tbv8.page.words import minute, number
+from tbv8.page.words import minute
 from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.statistics import Drawdown, deepest_falls, rolling_sharpe
@@ -35,9 +35,8 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
     ]
     if exposed.equity is not None:
         curves["exposed"] = in_usd(exposed.equity)
-        share = number(exposed.share, ".3g")
         dotted = {"color": "--hold", "width": 1.5, "dash": "dot"}
-        traces.insert(1, line(f"hold {share} ×", "exposed", "--hold", line=dotted))
+        traces.insert(1, line(exposed.name, "exposed", "--hold", line=dotted))
     columns, thinned = thin(times_ms, curves)
     if halts := result.primary.stats.halts:
         marks = _halt_points(halts, times_ms)
@@ -62,8 +61,8 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
         yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
     note = (
-        "USD at the close of each bar. The dotted curve is buy and hold at the strategy's "
-        f"average exposure. {thinned}"
+        f"USD at the close of each bar. The dotted curve always holds {exposed.percent} of its "
+        f"equity, the strategy's average position. {thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
     return "equity", "Equity against buy and hold", [caption(note), scale, chart]
@@ -135,7 +134,7 @@ def drawdown_part(result: Result) -> Part:
     if not falls:
         note = f"The equity never fell below an earlier value. {thinned}"
         return "drawdown", "Drawdown", [caption(note), chart]
-    note = f"Percent below the highest equity so far; the deepest are marked. {thinned}"
+    note = f"Percent below the highest equity so far; the list has the deepest. {thinned}"
     return "drawdown", "Drawdown", [caption(note), chart, _list(falls, times_ms)]
 
 

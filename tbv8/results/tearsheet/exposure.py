@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from tbv8.page.charts import label_text, line, value_axis
+from tbv8.page.words import number
 from tbv8.results.accounting import Curve, in_usd
 from tbv8.results.read import Result
 from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
@@ -21,6 +22,17 @@ class HoldAtExposure(msgspec.Struct, frozen=True):
 
     share: float | None
     equity: Ints | None
+
+    @property
+    def percent(self) -> str:
+        """The share as text: `26.1%`, `3.44%`."""
+        is_small = self.share is not None and self.share < 0.1
+        return number(self.share, ",.2%" if is_small else ",.1%")
+
+    @property
+    def name(self) -> str:
+        """The name of its curve and of its column of numbers."""
+        return f"buy and hold, {self.percent}"
 
 
 def hold_at_exposure(curve: Curve) -> HoldAtExposure:
@@ -78,10 +90,10 @@ def exposure_part(result: Result) -> Part:
     else:
         curves = [("gross, long and short added", "--hold", times(_gross_value(curve)))]
         curves += [
-            (label_text(symbol), f"--c{number % 10}", times(_position_value(curve, symbol)))
-            for number, symbol in enumerate(symbols)
+            (label_text(symbol), f"--c{at % 10}", times(_position_value(curve, symbol)))
+            for at, symbol in enumerate(symbols)
         ]
-    exposures = {f"exposure_{number}": values for number, (_, _, values) in enumerate(curves)}
+    exposures = {f"exposure_{at}": values for at, (_, _, values) in enumerate(curves)}
     columns, thinned = thin(curve.closes_ms, exposures, most=POINTS // len(curves), digits=5)
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if alone else {}
     traces = [

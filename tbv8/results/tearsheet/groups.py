@@ -15,7 +15,7 @@ _OF_REASON = {  # the numbers of a reason, under shorter names
     "trades": "Round trips",
     "win rate": "Win rate",
     "USD": "Profit or loss, USD",
-    "average": "Average, share of entry value",
+    "average": "Average, % of entry value",
     "time held": "Average time held",
 }
 
@@ -64,7 +64,7 @@ def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
         "Profit or loss, USD": f"{float(gains.sum()):+z,.2f}",
         "Profit factor": number(float(gains[is_won].sum()) / lost if lost else None, TWO_PLACES),
         "Average, USD": number(_mean(gains), "+z,.2f"),
-        "Average, share of entry value": number(_mean(shares), "+.3%"),
+        "Average, % of entry value": number(_mean(shares), "+.3%"),
         "Average win": number(_mean(shares[is_won]), "+.3%"),
         "Average loss": number(_mean(shares[~is_won]), "+.3%"),
         "Best, USD": number(max(gains, default=None), "+z,.2f"),

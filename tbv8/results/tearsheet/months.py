@@ -69,11 +69,11 @@ def months_part(result: Result) -> Part:
                 "tr",
                 element("td", str(year)),
                 cells,
-                element("td", _cell_percent(hold.years[year]), class_="dim"),
                 element("td", _cell_percent(returns.years[year])),
+                element("td", _cell_percent(hold.years[year]), class_="dim"),
             )
         )
-    heads = ["", *_MONTHS, "hold", "Year"]
+    heads = ["", *_MONTHS, "year", "buy and hold"]
     head = element("tr", [element("th", name, scope="col") for name in heads])
     return (
         "months",
@@ -81,7 +81,7 @@ def months_part(result: Result) -> Part:
         [
             caption(
                 "Percent of the equity at the start of the month; the first and the last month may "
-                "be partial. Year: its months compounded; hold: buy and hold in that year."
+                "be partial. The last two columns are of the whole year."
             ),
             element(
                 "div",

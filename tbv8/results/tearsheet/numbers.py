@@ -26,15 +26,15 @@ from tbv8.results.tearsheet.part import (
 
 def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     """Return the tables of statistics."""
-    primary, shadow, share = result.primary, result.shadow, number(exposed.share, ".3g")
+    primary, shadow = result.primary, result.shadow
     at_share = {}
     if exposed.equity is not None:
         at_share = msgspec.to_builtins(measure_curve(primary.curve.times_ms, exposed.equity))
     runs = {primary.venue: _of_run(primary, exposed.share)}
     beside = {
         **runs,
-        "buy and hold": primary.numbers["buy_and_hold"],
-        f"hold {share} ×": at_share,
+        "buy and hold": _with_recovery(primary.numbers["buy_and_hold"]),
+        exposed.name: _with_recovery(at_share),
     }
     if shadow:
         name, numbers = f"{shadow.venue}, shadow", _of_run(shadow, average_position(shadow.curve))
@@ -60,8 +60,9 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
-        f"365 days. Buy and hold invests the whole balance at the first close{parts}; hold "
-        f"{share} × keeps the strategy's average share of equity in the market, at no cost."
+        f"365 days. Buy and hold invests the whole balance at the first close{parts}; the column "
+        f"with {exposed.percent} always has that share of its equity in the market, the "
+        "strategy's average, at no cost."
     )
     if result.summary.days < FEWEST_DAYS:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
@@ -74,7 +75,14 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
 
 def _of_run(run: Account, average: float | None) -> dict[str, Any]:
     added = {"average_position": average, "before_costs": run.stats.before_costs}
-    return {**run.numbers, **added}
+    return {**_with_recovery(run.numbers), **added}
+
+
+def _with_recovery(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers with the day on which the largest drawdown ended, or `not yet`."""
+    if not numbers.get("max_drawdown_start"):
+        return {**numbers, "recovery": None} if numbers else {}
+    return {**numbers, "recovery": numbers["max_drawdown_end"] or "not yet"}
 
 
 type _Row = tuple[str, str, str | Callable[[Any], str]]
@@ -103,23 +111,23 @@ _GAINS: tuple[_Row, ...] = (
     ("CAGR", "cagr", SIGNED_PERCENT),
     ("Volatility, a year", "volatility", PERCENT),
     ("Sharpe ratio", "sharpe", TWO_PLACES),
-    ("probability that it is above 0", "probabilistic_sharpe", PERCENT),
+    ("probability that the true ratio is above 0", "probabilistic_sharpe", PERCENT),
     ("Sortino ratio", "sortino", TWO_PLACES),
     ("Calmar ratio", "calmar", TWO_PLACES),
     ("Best day", "best_day", _day_return),
-    ("", "best_day", _day_date),
+    ("its date", "best_day", _day_date),
     ("Worst day", "worst_day", _day_return),
-    ("", "worst_day", _day_date),
+    ("its date", "worst_day", _day_date),
 )
 _RISKS: tuple[_Row, ...] = (
     ("Max drawdown", "max_drawdown", PERCENT),
     ("peak", "max_drawdown_start", _date),
     ("bottom", "max_drawdown_bottom", _date),
-    ("recovered", "max_drawdown_end", _date),
-    ("days to recovery, or to the end", "max_drawdown_days", ",.1f"),
-    ("Exposure, share of time", "exposure", PERCENT),
+    ("recovered", "recovery", _date),
+    ("days below the peak", "max_drawdown_days", ",.1f"),
+    ("Time with a position", "exposure", PERCENT),
     ("Average position, share of equity", "average_position", PERCENT),
-    ("Turnover, times a year", "turnover", TWO_PLACES),
+    ("Turnover a year, times the equity", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (
     ("Round trips, from flat to flat", "trades", WHOLE),

@@ -71,8 +71,8 @@ def thin(
     if len(at) == len(times_ms):
         return {"t": times_ms[at].tolist(), **columns}, ""
     note = (
-        f"Drawn from {len(at):,} of {len(times_ms):,} points, with the lowest and the highest of "
-        "each stretch. Numbers use all points."
+        f"The chart shows {len(at):,} of {len(times_ms):,} points, with the lowest and the highest "
+        "of each stretch; the numbers use all."
     )
     return {"t": times_ms[at].tolist(), **columns}, note
 

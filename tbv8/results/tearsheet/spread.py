@@ -33,16 +33,12 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     shares = trips.shares[np.isfinite(trips.shares)]
     charts = [
         ("Daily returns", _histogram("days-chart", "day", returns, mark)),
-        ("Trades, share of entry value", _histogram("shares-chart", "trade", shares, mark)),
+        ("Trades by gain, % of entry value", _histogram("shares-chart", "trade", shares, mark)),
     ]
     note = ""
     if flat := int((returns == 0).sum()):
         verb = "is" if flat == 1 else "are"
         note = f"{counted(flat, 'day')} without any return {verb} left out. "
-    note += (
-        "All are in percent. MAE and MFE are the largest moves of the price against and in favor "
-        "of a trade."
-    )
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [
@@ -50,8 +46,9 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
             ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, drawn, mark)),
         ]
         note += (
-            f" Measured from the whole {result.strategy.step} bars within the trade, its entry and "
-            "its exit, against the average entry, before fees."
+            "MAE is the largest move of the price against a trade, MFE the largest in its favor, "
+            "in percent of the average entry price and before fees. Both count the "
+            f"{result.strategy.step} bars that lie wholly within the trade, and the exit price."
         )
         if len(drawn) < len(trips):
             note += f" {len(drawn):,} of {len(trips):,} trades are drawn."

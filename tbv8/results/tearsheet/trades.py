@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tbv8.page.html import Child, element, table
-from tbv8.page.words import length_cell, number, part_of
+from tbv8.page.words import length_cell, number
 from tbv8.results.read import Result
 from tbv8.results.summary import still_open
 from tbv8.results.tearsheet.part import PERCENT, Part, caption, minutes, with_commas
@@ -42,9 +42,9 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
         heads.insert(0, "symbol")
         rows = [[p["symbol"], *row] for p, row in zip(positions, rows, strict=True)]
     words = (
-        f"{part_of(len(rows), count, 'last')} closed positions of {run.venue}, from flat to flat, "
-        "after fees and funding; click one to see it in the chart. By: the tags or the type of the "
-        "closing order"
+        f"{_listed_text(len(rows), count)} closed positions of {run.venue}, from flat to flat, "
+        "after fees and funding; click one to see it in the chart. By: the tags of the closing "
+        "order, or its type"
     )
     if len(rows) < count:
         words += "; positions.csv has all of them"
@@ -56,6 +56,10 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
         words, listed = "No position was closed", None
     still = [caption(f"S{still_open(position)[1:]}.") for position in run.stats.open_positions]
     return "trades", "Trades", [caption(f"{words}."), still, listed]
+
+
+def _listed_text(listed: int, count: int) -> str:
+    return f"All {count:,}" if listed == count else f"The last {listed:,} of {count:,}"
 
 
 def _places(result: Result, trips: RoundTrips) -> Texts:
