@@ -128,9 +128,9 @@ class OpenedFiles:
             self._refused.append(untracked_problem(place, module))
         if name in self._files or path in self._sources:
             return
-        if _is_library(path) or path.startswith(_SYSTEM):
+        if _is_library(path):
             return
-        if name == path and path.startswith(_TBV8):  # installed beside the project: a library too
+        if name == path and path.startswith((_TBV8, *_SYSTEM)):  # a project may lie in /dev/shm
             return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")
