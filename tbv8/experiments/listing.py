@@ -306,7 +306,7 @@ def _returns_of_trial(
 
 def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
     """Return results beside each other as text."""
-    heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
+    heads = ["name", "kind", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [
         [
             row.name,

@@ -274,7 +274,7 @@ def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
     )
 
 
-def test_lists_and_comparisons_have_the_names_of_a_results_statistics(database: Database) -> None:
+def test_lists_and_exports_have_the_names_of_a_results_statistics(database: Database) -> None:
     asked = sweep("first", 2, 3)
     database.run(asked, noise(2, 2))
     with open_reader(database.path) as query:
