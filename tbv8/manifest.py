@@ -18,6 +18,7 @@ NAME = "manifest.json"
 PAGE = "tearsheet.html"
 
 FILES_PART = "files"
+SESSION_PART = "session"
 PAGE_PART = "page"
 PLOTLY_BESIDE = "shared by all pages"
 """The value of plotly.min.js in the page's part of the key, if it is in the results folder."""

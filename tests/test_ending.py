@@ -126,3 +126,11 @@ def test_the_process_that_watches_ends_with_the_one_that_it_watches() -> None:
     child.communicate(timeout=30)  # until nobody has its stderr open any more
 
     assert time.monotonic() - began_s < 2
+
+
+def test_signals_are_handled_from_the_first_module_that_pydoit_imports() -> None:
+    code = "import signal, tbv8.commands.about; print(signal.getsignal(signal.SIGINT).__name__)"
+
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert child.stdout == "on_signal\n"

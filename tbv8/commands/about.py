@@ -20,6 +20,8 @@ from doit.exceptions import InvalidDodoFile
 from doit.plugin import PluginDict
 from doit.task import Task
 
+from tbv8.commands import state  # noqa: F401  # signals are handled from here on
+
 _START = (
     ("list", "list every task with a description"),
     ("plan", "list the tasks that would run now, in order, with reasons"),

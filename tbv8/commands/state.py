@@ -1,6 +1,6 @@
 """pydoit's own state file, which tbv8 does not depend on: freshness is computed from the data.
 
-pydoit imports this module before all others of tbv8, so signals are handled from here on.
+pydoit's loader of tbv8 imports this module first, so signals are handled from here on.
 """
 
 from __future__ import annotations

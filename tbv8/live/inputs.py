@@ -11,6 +11,12 @@ from tbv8.manifest import FILES_PART
 from tbv8.market import iso
 from tbv8.store.sessions import StoredSession
 
+_PARTS = {
+    "config": "its config",
+    "strategy": "the strategy's code",
+    "engine": "the engine (tbv8 or one of its libraries)",
+}
+
 
 def check_inputs(session: StoredSession, plan: Plan) -> None:
     """Refuse to continue a session whose inputs have changed.
@@ -30,7 +36,7 @@ def check_inputs(session: StoredSession, plan: Plan) -> None:
 def changed_inputs(session: StoredSession, plan: Plan) -> list[str]:
     """Return the parts of a session's key, and the files that it opened, that have changed."""
     now = msgspec.to_builtins(plan.inputs)
-    changed = [name for name in now if session.inputs.get(name) != now[name]]
+    changed = [_PARTS.get(name, name) for name in now if session.inputs.get(name) != now[name]]
     files = session.inputs.get(FILES_PART, {}).get("value", {})
     root = plan.strategy.root
     return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]

@@ -13,9 +13,11 @@ from tbv8.market import iso
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import plain
 
-_FIRST, _HALT, _THEN, _LAST = range(4)
-"""The order within a minute: what happened inside of it, a halt, what the strategy did at its
-close, and how these orders ended there."""
+_INSIDE, _HALT, _CLOSE, _FILL, _END = range(5)
+"""The order of lines within a minute: what happened inside of it, a halt, what the strategy sent at
+its close, the fills of that, and orders that ended unfilled."""
+
+_NAMES = {"worst": "worst position"}
 
 
 def event_lines(report: ProcessReport) -> Iterator[str]:
@@ -39,10 +41,10 @@ def fill_text(fill: Mapping[str, Any]) -> str:
 def _place(kind: str, values: Mapping[str, Any], sent: set[str]) -> int:
     if kind == "halt":
         return _HALT
-    if kind in ("fill", "end"):
+    if kind == "fill":
         is_forced = values["tags"] in ("halt", "stop")
-        return _LAST if values["order_id"] in sent or is_forced else _FIRST
-    return _FIRST if kind == "payment" else _THEN
+        return _FILL if values["order_id"] in sent or is_forced else _INSIDE
+    return {"payment": _INSIDE, "end": _END}.get(kind, _CLOSE)
 
 
 def _text(kind: str, values: Mapping[str, Any]) -> str:
@@ -82,24 +84,33 @@ def _accepted(values: Mapping[str, Any]) -> str:
 
 
 def _denied(values: Mapping[str, Any]) -> str:
-    rule, numbers = RULES.get(values["rule"]), values["numbers"]
-    words = f", {rule.words}" if rule else ""
-    shown = ", ".join(f"{name} {_plain(value)}" for name, value in numbers.items())
-    order = f"{values['order'].replace('_', ' ')} {values['symbol']}"
-    return f"denied by {values['rule']}{words}: {order}{f' ({shown})' if shown else ''}"
+    rule = RULES.get(values["rule"])
+    explained = f"{values['rule']}, {rule.words}" if rule else values["rule"]
+    words, _, size = values["order"].replace("_", " ").rpartition(" ")
+    numbers = [
+        f"{_NAMES.get(name) or name.replace('_', ' ')} {_plain(value)}"
+        for name, value in values["numbers"].items()
+    ]
+    shown = f"; {', '.join(numbers)}" if numbers else ""
+    return f"denied by {explained}: {words} {_plain(size)} {values['symbol']}{_tag(values)}{shown}"
 
 
 def _order(values: Mapping[str, Any], price: str = "") -> str:
-    """Return `sell stop market 0.1 BTC/USDT, trigger 99`, of an order or a fill."""
-    prices = [_plain(price) for price in ([price] if price else values["prices"])]
-    is_stop = values["type"].startswith("stop") and not price
-    limit = prices[0] if prices and (len(prices) == 2 or not is_stop) else ""
-    trigger = prices[-1] if prices and is_stop else ""
-    return (
+    """Return `sell stop market 0.1 BTC/USDT, trigger 99`; with the price of a fill in place."""
+    words = (
         f"{values['side']} {values['type'].replace('_', ' ')} {_plain(values['quantity'])} "
-        f"{values['symbol']}{f' at {limit}' if limit else ''}"
-        f"{f', trigger {trigger}' if trigger else ''}"
+        f"{values['symbol']}"
     )
+    if price:
+        return f"{words} at {_plain(price)}"
+    match values["type"], list(map(_plain, values["prices"])):
+        case "limit", [limit]:
+            return f"{words} at {limit}"
+        case _, [trigger]:
+            return f"{words}, trigger {trigger}"
+        case _, [limit, trigger]:
+            return f"{words} at {limit}, trigger {trigger}"
+    return words
 
 
 def _tag(values: Mapping[str, Any]) -> str:

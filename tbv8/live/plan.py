@@ -56,11 +56,11 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     Attributes:
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `kept`, `differs` or `failed`; of the
+            `fresh`, `corrected`, `gap`, `kept`, `printed`, `differs` or `failed`; of the
             watching process `killed`, of results `written` or `no results`.
         text: A text for the user; may be empty.
         done_ms: The close of the last finished minute.
-        lag_ms: The time from its close to its use.
+        lag_ms: The time from its close to its use; None for events after a minute, of a command.
         took_ms: The duration of its use.
         state: The account after it.
         events: Its events, as kind and body.

@@ -25,9 +25,10 @@ from tbv8.errors import DataError, DiffersError, Tbv8Error
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.inputs import changed_inputs
 from tbv8.live.minutes import join_minutes
+from tbv8.live.output import Prints, claim_stdout
 from tbv8.live.plan import Plan, ProcessReport, within
 from tbv8.live.pricing import Priced
-from tbv8.manifest import Input, make_input, read_manifest
+from tbv8.manifest import SESSION_PART, Input, make_input, read_manifest
 from tbv8.market import MINUTE_MS, iso, iso_day
 from tbv8.page.words import counted as counted_words
 from tbv8.results.accounting import to_books
@@ -41,8 +42,6 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Run
-
-_SESSION_PART = "session"
 
 type Plans = Mapping[str, Plan]
 """The plan of the primary, and of the shadow if there is one, by role."""
@@ -118,7 +117,7 @@ def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     minutes = sum(len(session_journal.minutes) for session_journal in journaled.values())
     text = f"{name}: {minutes:,} minutes replayed, {events:,} events with the same bytes"
     manifest = read_manifest(folder)
-    part = manifest.inputs.get(_SESSION_PART) if manifest else None
+    part = manifest.inputs.get(SESSION_PART) if manifest else None
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
         return text
     before = {
@@ -262,7 +261,7 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summ
         shadow_bars=shadow.bars if shadow else None,
         priced=priced,
     )
-    key = {**_inputs(plans["primary"], primary), _SESSION_PART: _session_part(replayed)}
+    key = {**_inputs(plans["primary"], primary), SESSION_PART: _session_part(replayed)}
 
     def write(new: Path) -> None:
         if priced is not None:
@@ -342,6 +341,8 @@ def _digest(journaled: JournaledSession) -> str:
 def main() -> None:
     """Write the results of the plans from stdin, and report the outcome."""
     plans: Plans = pickle.load(sys.stdin.buffer)
+    stdout = claim_stdout()
+    sys.stdout = Prints(lambda line: None)  # the session's process has printed it
     try:
         written = write_results(plans)
         if isinstance(written, str):
@@ -352,7 +353,8 @@ def main() -> None:
         report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:
         report = ProcessReport(kind="failed", text=str(e))
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+    stdout.write(msgspec.json.encode(report))
+    stdout.flush()
 
 
 if __name__ == "__main__":

@@ -89,7 +89,8 @@ def stop_line(name: str, reply: SessionReply, *, close: bool = False) -> str:
     if reply.kind == "done before":
         working = state["working"]
         sent = f", {counted(working, 'order')} sent since then" if working else ""
-        return f"{name}: was stopped at {iso(reply.done_ms)} already: {holds}{sent}{cure}{end}"
+        at = iso(reply.done_ms // 1000 * 1000)
+        return f"{name}: was stopped at {at} already: {holds}{sent}{cure}{end}"
     done = {"buy": "bought", "sell": "sold"}
     closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in reply.fills)
     orders = state["cancelled"]

@@ -57,7 +57,7 @@ class SessionView(msgspec.Struct, kw_only=True):
         """Update the view by a report."""
         if report.kind in ("minute", "replayed"):
             self.minute = report
-            self.minutes += report.kind == "minute"
+            self.minutes += report.kind == "minute" and report.lag_ms is not None
             is_stopped = report.state.get("barred") == "stopped"
             self.problem = "stopped" if is_stopped else ""
         elif report.kind == "fresh" or report.kind == "started":
@@ -158,8 +158,9 @@ def minute_line(report: ProcessReport) -> str:
     working = f", {counted(state['working'], 'working order')}" if state["working"] else ""
     barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
     warm_up = ", warm-up, not counted" if report.is_warm_up else ""
+    read = f", read {report.lag_ms / 1000:.1f} s after its close" if report.lag_ms else ""
     return (
         f"{iso(report.done_ms or 0)} position {_positions_text(state)}{working}, "
-        f"equity {float(state['equity']):,.2f}, day's loss {float(state['day_loss']):,.2f}, "
-        f"read {(report.lag_ms or 0) / 1000:.1f} s after its close{barred}{warm_up}"
+        f"equity {float(state['equity']):,.2f}, day's loss {float(state['day_loss']):,.2f}"
+        f"{read}{barred}{warm_up}"
     )

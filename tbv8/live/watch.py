@@ -92,6 +92,14 @@ def watch(plans: Mapping[str, Plan], options: WatchOptions) -> None:
                 options.notifier.end()
 
 
+def results_pause_s(shortest_s: float, *, took_s: float) -> float:
+    """Return the time from one start of writing results to the next.
+
+    A session of a year takes half a minute to replay, so its results are written each hour.
+    """
+    return max(shortest_s, min(took_s / _RESULTS_SHARE, _RESULTS_S[1]))
+
+
 def _check_session(plan: Plan) -> None:
     """Refuse to start processes for a session that cannot continue."""
     if plan.is_new:
@@ -227,8 +235,8 @@ class _Watcher:
     def write_last(self) -> None:
         """Write the results as of the end, and print their lines."""
         primary = self._processes["primary"]
+        name = primary.plan.strategy.strategy_id
         if not primary.was_running:
-            name = primary.plan.strategy.strategy_id
             option = " --new" if primary.plan.is_new else ""
             self._view.log(
                 f"ended before its session was ready, nothing was traded: `doit paper:{name}"
@@ -236,6 +244,9 @@ class _Watcher:
             )
             return
         report = ResultsProcess(self._current()).wait()
+        if report.kind == "no results":
+            text = f"{report.text}; `doit paper:{name}` continues the session"
+            report = replace(report, text=text)
         self._report_results(report)
         if report.kind == "written":
             for line in report.lines:
@@ -248,9 +259,8 @@ class _Watcher:
     def _poll_writer(self) -> None:
         if self._writer is not None and (report := self._writer.poll()) is not None:
             self._writer = None
-            took_s, shortest_s = time.monotonic() - self._writer_s, self._options.results_s
-            pause_s = min(max(shortest_s, took_s / _RESULTS_SHARE), max(shortest_s, _RESULTS_S[1]))
-            self._write_s = self._writer_s + pause_s
+            took_s = time.monotonic() - self._writer_s
+            self._write_s = self._writer_s + results_pause_s(self._options.results_s, took_s=took_s)
             self._report_results(report)
 
     def _report_results(self, report: ProcessReport) -> None:
@@ -297,7 +307,9 @@ class _Watcher:
             elif report.kind in ("failed", "differs"):
                 process.failed = report.text
                 process.failed_s = time.monotonic() if role != "primary" else None
-            self._publish(role, report)
+            is_repeated = report.kind == "printed" and not process.is_running
+            if not is_repeated:
+                self._publish(role, report)
 
     def _enforce_stop(self, role: str, process: _SessionProcess) -> None:
         """Kill a session in which the stop file has no effect within a second: it hangs."""

@@ -44,7 +44,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
         priced: The number of fills priced by the secondary's quotes; None without a secondary.
         priced_cost: The extra cost of these fills there, in USD.
         size: The approximate size of its journal in bytes.
-        has_tearsheet: True once its page is written: an hour after its start, or at its end.
+        has_tearsheet: True once its page is written: minutes after its start, or at its end.
     """
 
     strategy_id: str

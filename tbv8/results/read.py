@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from tbv8.config import records
-from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
+from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE, SESSION_PART
 from tbv8.market import parse_timeframe
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.files import FILL_COLUMNS, POSITION_COLUMNS, curve_column
@@ -70,6 +70,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """True if its page loads plotly.min.js from the results folder."""
         part = msgspec.to_builtins(self.inputs.get(PAGE_PART, {}))
         return PLOTLY_BESIDE in part.get("value", {}).values()
+
+    @property
+    def paper_name(self) -> str:
+        """The number and the venue of its paper session, as `7 at mexc`; empty for a backtest."""
+        part = msgspec.to_builtins(self.inputs.get(SESSION_PART, {}))
+        if not part:
+            return ""
+        primary = part["value"]["primary"]
+        return f"{primary['id']} at {primary['venue']}"
 
     @property
     def mark(self) -> str:

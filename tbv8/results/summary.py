@@ -560,6 +560,7 @@ def _without_payment(charged: Charged, span: Span) -> list[Span]:
 def _event(record: Denial | Halt) -> Event:
     values = msgspec.structs.asdict(record)
     time, until_ms = iso(values.pop("ts_ms")), values.pop("until_ms")
+    values.pop("tags", None)  # of a denial; the journal of a paper session has them
     return Event(time=time, until=None if until_ms is None else iso(until_ms), **values)
 
 

@@ -79,7 +79,10 @@ class Breach(msgspec.Struct, frozen=True):
 
 
 class Denial(msgspec.Struct, frozen=True, kw_only=True):
-    """An order, or a part of one, that did not reach the venue; `until_ms` is the end of a halt."""
+    """An order, or a part of one, that did not reach the venue; a list of orders is one denial.
+
+    `until_ms` is the end of a halt, `tags` are those of the order.
+    """
 
     ts_ms: int
     symbol: str
@@ -87,6 +90,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
     order: str
     until_ms: int | None
     numbers: dict[str, Decimal]
+    tags: str = ""
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):

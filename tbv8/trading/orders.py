@@ -33,6 +33,7 @@ from tbv8.trading.terms import id_of, side
 BY_STRATEGY = "by the strategy"
 """Why an order was cancelled that nobody but the strategy cancelled."""
 
+_CAUSES = {"halt": "by the halt", "stop": "by `doit stop`"}
 _NS = 1_000_000
 
 
@@ -164,8 +165,8 @@ class Orders:
                 self._force(market, kind, price, tag)
 
     def cancel_all(self, cause: str) -> None:
-        """Cancel every order; `cause` is `halt` or `stop`."""
-        self._causes |= dict.fromkeys(self.book.working, f"by the {cause}")
+        """Cancel every order, for one of `_CAUSES`."""
+        self._causes |= dict.fromkeys(self.book.working, _CAUSES[cause])
         for instrument_id in self.markets:
             Strategy.cancel_all_orders(self.loaded, instrument_id)
 
@@ -247,8 +248,8 @@ class Orders:
             breach: The rule.
         """
         kind = "bracket" if any(order.parent_order_id for order in orders) else "list"
-        note = f" ({kind} of {len(orders)} orders)" if len(orders) > 1 else ""
-        self.list_denial(culprit, breach, note=note)
+        whole = f"{kind} of {len(orders)} orders, " if len(orders) > 1 else ""
+        self.list_denial(culprit, breach, whole=whole)
         for order in orders:
             self._deny(order, breach)
 
@@ -270,9 +271,9 @@ class Orders:
             self._undelivered.append(event)
 
     def list_denial(
-        self, order: Any, breach: Breach, size: Decimal | None = None, *, note: str = ""
+        self, order: Any, breach: Breach, size: Decimal | None = None, *, whole: str = ""
     ) -> None:
-        """List the denial of an order, or of `size` of it; `note` follows its words."""
+        """Write down that an order was denied, or `size` of it, or the `whole` that it is of."""
         halt = self.book.halted
         kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
         self.book.denials.append(
@@ -280,9 +281,10 @@ class Orders:
                 ts_ms=self.step_ns // _NS,
                 symbol=self.markets[order.instrument_id].symbol,
                 rule=breach.rule,
-                order=f"{side(order.is_buy)} {kind} {quantity}{note}",
+                order=f"{whole}{side(order.is_buy)} {kind} {quantity}",
                 until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
                 numbers=breach.numbers,
+                tags=", ".join(order.tags or ()),
             )
         )
 

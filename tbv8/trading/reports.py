@@ -28,6 +28,7 @@ from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
 
 _NS = 1_000_000
 _USELESS = "the position that it would reduce is gone"
+_TAKES = "it is post-only and the price has reached its limit"
 
 
 class Reports:
@@ -178,7 +179,8 @@ class Reports:
         if isinstance(event, OrderExpired):
             return "its time is over", "expired"
         if isinstance(event, OrderRejected | OrderDenied):
-            return str(event.reason).partition(":")[0], "rejected"
+            reason = str(event.reason).partition(":")[0]
+            return _TAKES if reason.startswith("POST_ONLY") else reason, "rejected"
         order = self.orders.loaded.cache.order(event.client_order_id)
         is_at_once = order is not None and order.time_in_force in AT_ONCE
         return "it could not fill at once" if is_at_once else BY_STRATEGY, "cancelled"

@@ -74,8 +74,7 @@ def test_a_session_from_its_start_to_its_replay(
         # and when
         confirmed = (  # the first line may be "not confirmed yet"
             r"live: (stopped|was stopped at \S+ already): holds no position"
-            r"(, no order to cancel)?; "
-            r"the process goes on, Ctrl-C ends it\n"
+            r"(, no order to cancel)?; the process goes on, Ctrl-C ends it\n"
         )
         wait_until(lambda: re.fullmatch(confirmed, project.doit("stop", "live", "--close").stdout))
 
@@ -93,6 +92,8 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         assert (child.returncode, err) == (0, ""), out
+        assert "live: results are written to data/paper/live: first at 20" in out
+        assert "; `doit paper:live` continues the session" in out
         assert "a recorder was started, for every enabled venue (hyperliquid)" in out
         assert not is_alive(recorder)
         commands = project.sql("SELECT body FROM session_events WHERE kind = 'command'")
@@ -109,7 +110,7 @@ def test_a_session_from_its_start_to_its_replay(
         refused = project.doit("paper:live", "--for", "20s", code=1)
 
         # then
-        assert "its session cannot continue: config changed since it began at" in refused.stderr
+        assert "its session cannot continue: its config changed since it began at" in refused.stderr
         project.edit("config/venues/hyperliquid.yaml", ", funding]", "]")
         end = project.doit("paper:live", "--new", "--for", "3s")
         assert end.stderr == ""
@@ -145,7 +146,7 @@ def test_two_sessions_at_once_have_a_process_each_and_one_recorder(
         out,
         err,
     )  # doit was interrupted itself
-    assert out.count("no minute has closed yet") == 2  # the results as of the end
+    assert out.count("no results: no minute was used yet") == 2  # the results as of the end
     assert out.count("a recorder was started") == 1
     assert not any(map(is_alive, [recorder, *locks]))
 

@@ -46,7 +46,6 @@ def served(project: Project) -> Iterator[Served]:
     ):
         project.edit(HYPERLIQUID, "https://api.hyperliquid.xyz", coins.rest_url)
         project.edit(MEXC, "https://api.mexc.com", contracts.rest_url)
-        project.edit(HYPERLIQUID, "max_leverage: 25", "max_leverage: 40")  # as the server has it
         yield Served(project, coins.rest_url, contracts.rest_url)
 
 

@@ -86,9 +86,24 @@ def test_a_replay_with_another_config_names_that_as_the_cause(plan: Plan) -> Non
         check_replay({"primary": changed})
 
     cause, now = str(e.value).split("; now ")
-    assert cause.startswith("test_v1: config changed since its session began at ")
+    assert cause.startswith("test_v1: its config changed since its session began at ")
     assert cause.endswith("Z: restore that to replay it")
     assert ": fill 1 at " in now
+
+
+def test_the_page_says_that_it_is_paper_since_when_and_as_of_when(world: World, plan: Plan) -> None:
+    write_results({"primary": plan})
+
+    page = (plan.folder / "tearsheet.html").read_text()
+    session = world.journaled(plan).session
+    since, until = (iso(ms)[:16].replace("T", " ") for ms in (session.counted_ms, session.done_ms))
+    assert "<title>test_v1 (paper) · tbv8</title>" in page
+    assert "<h1>test_v1 · paper</h1>" in page
+    assert (
+        f"Paper session 1 at hyperliquid since {since} UTC, shown as of {until} UTC. Bars came "
+        "from the live market; no order was sent to a venue." in page
+    )
+    assert "doit replay:test_v1 repeats the session from its journal" in page
 
 
 def test_results_of_the_session_before_make_room_for_a_new_one(world: World, plan: Plan) -> None:
@@ -125,9 +140,14 @@ def test_before_a_bar_has_closed_there_is_no_result(world: World) -> None:
         check_replay({"primary": plan})
 
     world.run(plan, minutes=1)
-    assert write_results({"primary": plan}) == "no minute has closed yet"
+    assert write_results({"primary": plan}) == (
+        f"no minute was used yet, the first one closes at {iso(START_MS + MINUTE_MS)}; no session "
+        "runs, `doit paper:test_v1` continues it"
+    )
     world.run(plan, minutes=1)
-    assert write_results({"primary": plan}) == "no 3m bar has closed yet"
+    assert write_results({"primary": plan}) == (
+        f"no 3m bar has closed yet, the first one closes at {iso(START_MS + 3 * MINUTE_MS)}"
+    )
     assert not plan.folder.exists()
 
 

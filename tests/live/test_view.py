@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
     "day_loss": "-2",
     "halted_until_ms": None,
     "barred": None,
+    "working": 2,
     "orders": 3,
     "fills": 2,
     "denials": 1,
@@ -28,7 +29,8 @@ STATE: dict[str, Any] = {
 EVENTS = [
     (
         "fill",
-        '{"ts_ms":1704067200000,"side":"buy","quantity":"1","symbol":"BTC/USDT","price":"100","fee":"0.1"}',
+        '{"ts_ms":1704067200000,"order_id":"O-7","side":"buy","type":"market","quantity":"1.00",'
+        '"symbol":"BTC/USDT","price":"100","fee":"0.1","tags":"in"}',
     ),
     (
         "payment",
@@ -37,7 +39,8 @@ EVENTS = [
     ),
     (
         "denial",
-        '{"ts_ms":1704067200000,"rule":"stale_bar","order":"buy market 2","symbol":"BTC/USDT"}',
+        '{"ts_ms":1704067200000,"rule":"stale_bar","order":"buy market 2","symbol":"BTC/USDT",'
+        '"numbers":{"worst_usd":"7.0"},"tags":"late"}',
     ),
     ("halt", '{"ts_ms":1704067200000,"rule":"max_daily_loss_usd","until_ms":1704153600000}'),
 ]
@@ -59,21 +62,25 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
     view = SessionsView("a", {"primary": SessionView()})
 
     view.show("primary", minute(events=EVENTS))
-    view.show("shadow", minute(state={"barred": "stopped"}, is_warm_up=True))
+    view.show("shadow", minute(state={"barred": "stopped", "working": 0}, is_warm_up=True))
     view.show("primary", ProcessReport(kind="replayed"))
     view.show("primary", ProcessReport(kind="alive"))
     view.show("primary", ProcessReport(kind="stale", text="no closed minute since noon"))
+    view.show("primary", ProcessReport(kind="stopped"))
 
     assert capsys.readouterr().out.splitlines() == [
-        "   a: 2024-01-01T00:00:00Z buy 1 BTC/USDT at 100, fee 0.10 USD",
+        "   a: 2024-01-01T00:00:00Z O-7 filled: buy market 1 BTC/USDT at 100, fee 0.10 USD (in)",
         "   a: 2024-01-01T00:00:00Z got 0.13 USD, funding of BTC/USDT",
-        "   a: 2024-01-01T00:00:00Z denied by stale_bar: buy market 2 BTC/USDT",
-        "   a: 2024-01-01T00:00:00Z HALT by max_daily_loss_usd until 2024-01-02T00:00:00Z",
-        "   a: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss -2.00, read "
-        "2.3 s after its close",
+        "   a: 2024-01-01T00:00:00Z HALT by max_daily_loss_usd: every order cancelled, every "
+        "position closed, opens nothing until 2024-01-02T00:00:00Z",
+        "   a: 2024-01-01T00:00:00Z denied by stale_bar, opening on a bar that came too late: buy "
+        "market 2 BTC/USDT (late); worst usd 7",
+        "   a: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, 2 working orders, equity 1,234.50, "
+        "day's loss -2.00, read 2.3 s after its close",
         "   a: shadow: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss "
         "-2.00, read 2.3 s after its close, opens nothing: stopped, warm-up, not counted",
         "   a: stale: no closed minute since noon",
+        "   a: stopped: opens nothing until `doit start a`",
     ]
 
 

@@ -12,16 +12,19 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.errors import DataError
 from tbv8.live.plan import ProcessReport
 from tbv8.live.results import check_replay
-from tbv8.market import MINUTE_MS
+from tbv8.live.watch import results_pause_s
+from tbv8.manifest import Input
+from tbv8.market import HOUR_MS, MINUTE_MS
 from tbv8.store.sessions import session_lock
 from tests.backtest.builders import SCRIPTED, make_strategy
 from tests.builders import ROOT, rows
 from tests.live.fast import hosts, make_plans, set_clock, watch_fast
-from tests.live.rig import START_MS, World, make_plan, scripted
+from tests.live.rig import START_MS, World, ema, make_plan, scripted
 from tests.recorder.rig import wait_until
 
 HANG = """
@@ -97,19 +100,79 @@ def test_a_strategy_that_hangs_is_stopped_within_a_second(world: World, tmp_path
     assert commands == [(used()[0][0],)]
 
 
-def test_a_strategy_that_raises_ends_the_session_in_its_words(world: World, tmp_path: Path) -> None:
-    (tmp_path / "raises.py").write_text(SCRIPTED)
+def test_a_strategy_prints_and_raises_in_its_own_words(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raises.py").write_text(
+        "import os\n\nos.write(1, b'a library')\n\n"
+        + SCRIPTED.replace(
+            "self.seen.append(bar)",
+            "self.seen.append(bar); print('bar', len(self.seen), end='!\\n')",
+        )
+    )
     own = {"module": "raises.py", "class_name": "Scripted", "root": tmp_path}
     plan = make_plan(world, scripted({3: "no number"}, **own))
     record_all(world)
     set_clock(START_MS - 20_000, 60)
-    reports: list[str] = []
+    reports: list[ProcessReport] = []
 
     with pytest.raises(DataError, match=r"raises\.py:\d+.*on_bar"):
-        watch_fast({"primary": plan}, 60, on_report=lambda _role, one: reports.append(one.kind))
+        watch_fast({"primary": plan}, 60, on_report=lambda _role, one: reports.append(one))
 
-    assert reports.count("replayed") == reports.count("failed") == 1
+    kinds = [report.kind for report in reports]
+    assert kinds.count("replayed") == kinds.count("failed") == 1
+    printed = [report.text for report in reports if report.kind == "printed"]
+    assert printed == ["bar 1!", "bar 2!", "bar 3!"]
+    assert "\n   test_v1: printed: bar 1!\n" in capsys.readouterr().out
     assert hosts() == []
+
+
+def test_an_end_before_the_session_is_ready_names_the_command_that_starts_it(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given a new session whose warm-up waits for the recorder
+    plan = make_plan(world, ema(warm_up_ms=HOUR_MS), is_new=True)
+    world.pass_time(3600)
+    set_clock(START_MS + 70 * MINUTE_MS, 1)
+
+    # when
+    watch_fast(
+        {"primary": plan},
+        60,
+        on_report=lambda _role, one: one.kind == "waiting" and signal.raise_signal(signal.SIGINT),
+    )
+
+    # then
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "   test_v1: ended before its session was ready, nothing was traded: `doit paper:test_v1 "
+        "--new` starts it again"
+    )
+    assert rows(world.db_path, "SELECT count(*) FROM sessions") == [(0,)]
+
+
+def test_a_session_that_cannot_continue_is_refused_before_any_process(world: World) -> None:
+    plan = make_plan(world)
+    world.run(plan, minutes=2)
+    changed = replace(plan, inputs={"strategy": Input("2", {})})
+    reports: list[str] = []
+
+    refusal = "cannot continue: the strategy's code changed since it began at"
+    with pytest.raises(DataError, match=refusal):
+        watch_fast({"primary": changed}, 5, on_report=lambda _role, one: reports.append(one.kind))
+
+    assert reports == []
+
+
+@pytest.mark.parametrize(
+    ("took_s", "pause_s"),
+    [
+        pytest.param(1.5, 300, id="a short session, each five minutes"),
+        pytest.param(12, 1200, id="a longer one, a hundredth of the time"),
+        pytest.param(90, 3600, id="a long one, at least each hour"),
+    ],
+)
+def test_results_are_written_as_often_as_is_cheap(took_s: float, pause_s: float) -> None:
+    assert results_pause_s(300, took_s=took_s) == pause_s
 
 
 def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:

@@ -55,6 +55,8 @@ _KNOWN = {
     "SOL": ("150", "0.01", "0.01"),
     "DOGE": ("0.08", "0.00001", "1"),
 }
+_LEVERAGES = {"BTC": 40, "ETH": 25}  # those of config/venues/hyperliquid.yaml
+_OTHER_LEVERAGE = 10
 
 
 @dataclass(slots=True)
@@ -270,14 +272,20 @@ class HyperliquidWire:
         universe = []
         for coin, market in self.markets.items():
             places = len(market.spec.size_step.partition(".")[2])
+            leverage = _LEVERAGES.get(coin, _OTHER_LEVERAGE)
             asset: dict[str, Any] = {
-                "szDecimals": places, "name": coin, "maxLeverage": 40, "marginTableId": 56,
-            }  # fmt: skip
+                "szDecimals": places,
+                "name": coin,
+                "maxLeverage": leverage,
+                "marginTableId": leverage,
+            }
             if market.spec.delisted:
                 asset["isDelisted"] = True
             universe.append(asset)
-        tiers = [{"lowerBound": "0.0", "maxLeverage": 40}]
-        tables = [[56, {"description": "", "marginTiers": tiers}]]
+        tables = [
+            [most, {"description": "", "marginTiers": [{"lowerBound": "0.0", "maxLeverage": most}]}]
+            for most in sorted({asset["maxLeverage"] for asset in universe})
+        ]
         return {"universe": universe, "marginTables": tables, "collateralToken": 0}
 
     def _is_possible(self, wanted: dict[str, Any]) -> bool:

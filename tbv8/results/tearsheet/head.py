@@ -32,7 +32,8 @@ def page_header(result: Result) -> Html:
         rules += f"; the shadow run uses those of {result.shadow.venue}"
     return element(
         "header",
-        element("h1", summary.strategy_id),
+        element("h1", summary.strategy_id, " · paper" if result.paper_name else ""),
+        element("p", element("strong", _paper_text(result))) if result.paper_name else [],
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", text, class_="facts") for text in _settings(result)],
@@ -42,6 +43,15 @@ def page_header(result: Result) -> Html:
             for words in funding_words(stats)
         ],
         [element("p", text, class_="caution") for text in cautions(summary)],
+    )
+
+
+def _paper_text(result: Result) -> str:
+    """Return what a paper session is, since when, and as of when the page shows it."""
+    times = {name: moment(time) for name, time in result.inputs["span"].value.items()}
+    return (
+        f"Paper session {result.paper_name} since {times['start']} UTC, shown as of "
+        f"{times['end']} UTC. Bars came from the live market; no order was sent to a venue."
     )
 
 
@@ -113,9 +123,12 @@ def key_part(result: Result) -> Part:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
     files += ["shadow/orders.csv"] if result.summary.priced else []
     links = join([[element("a", name, href=name), " "] for name in files])
+    name = result.summary.strategy_id
     note = (
-        "The same inputs give the same bytes; doit reproduce checks that. The result is stale when "
-        "one of these digests has changed."
+        f"doit replay:{name} repeats the session from its journal and compares every byte."
+        if result.paper_name
+        else f"The same inputs give the same bytes; doit reproduce:{name} checks that. The result "
+        "is stale when one of these digests has changed."
     )
     content = [caption(note), element("p", "Its files: ", links), parts]
     return "key", "What this result was made from", content

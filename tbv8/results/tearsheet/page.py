@@ -48,8 +48,9 @@ def tearsheet(result: Result) -> str:
         f"SIMULATED: the data of {summary.market_data_venue} are synthetic. "
         "No market ever traded at these prices."
     )
+    kind = " (paper)" if result.paper_name else " (simulated)" if summary.simulated else ""
     return page(
-        f"{summary.strategy_id}{' (simulated)' if summary.simulated else ''} · tbv8",
+        f"{summary.strategy_id}{kind} · tbv8",
         page_header(result),
         element("nav", links, aria_label="Parts of this page"),
         headline_tiles(result),
