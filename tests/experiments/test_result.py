@@ -298,6 +298,8 @@ def test_lists_and_exports_have_the_names_of_a_results_statistics(database: Data
 
     shown = to_builtins(listed)["shown"]
 
+    assert to_builtins(listed)["probability_of_overfitting"] is None
+    assert [row["error"] for row in shown] == [None, None]
     returns = [row["return"] for row in shown]
     assert returns == sorted(returns, reverse=True)
     assert {*METRICS, "params.fast", "trades", "fills", "stats"} <= set(columns)
