@@ -348,7 +348,9 @@ class _SessionHost:
         if is_stale != self._is_stale:
             self._is_stale = is_stale
             since = iso(self._driver.done_ms)
-            text = f"no closed minute since {since}" if is_stale else "closed minutes arrive again"
+            text = "closed minutes arrive again"
+            if is_stale:
+                text = f"no closed minute since {since}: `doit status` shows the recorder's gaps"
             self._environment.send("stale" if is_stale else "fresh", text=text)
         if time.monotonic() - self._alive_s > _ALIVE_S:
             self._alive_s = time.monotonic()

@@ -238,7 +238,9 @@ def test_minutes_that_come_late_open_nothing(world: World) -> None:
     assert [m.ts_ms for m in journaled.minutes] == [
         START_MS + n * MINUTE_MS for n in range(len(journaled.minutes))
     ]
-    assert world.texts("stale") == [f"no closed minute since {iso(START_MS + 4 * MINUTE_MS)}"]
+    since = iso(START_MS + 4 * MINUTE_MS)
+    gaps = "`doit status` shows the recorder's gaps"
+    assert world.texts("stale") == [f"no closed minute since {since}: {gaps}"]
     assert world.texts("fresh") == ["closed minutes arrive again"]
     replay(plan, journaled)
 
