@@ -50,7 +50,7 @@ from tbv8.store.bars import open_bars, read_stored_bars
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
-from tbv8.tasks.loading import lasting_span, load_folder
+from tbv8.tasks.loading import available_span, load_folder
 from tbv8.trading.nautilus import MONEY_DECIMALS
 
 type Time = str | date | datetime
@@ -377,7 +377,7 @@ def _check_in_history(project: Project, series: Series, span: Span) -> None:
     if series.venue not in project.venues:
         return
     venue = project.venues[series.venue]
-    history = lasting_span(venue, project.db_path, now_ms=project.now_ms)
+    history = available_span(venue, project.db_path, now_ms=project.now_ms)
     if history and not span.intersection(history):
         raise DataError(
             f"{series}: {series.venue} has history of {history} only: choose a start and an end in "

@@ -45,7 +45,7 @@ from tbv8.store.bars import (
     write_history,
     write_pieces,
 )
-from tbv8.store.database import watch_place
+from tbv8.store.database import watch_files
 from tbv8.store.ledger import (
     FUNDING,
     HISTORY,
@@ -87,7 +87,7 @@ def backfill(
         DataError: The database is damaged or locked, or its disk is full or about to be.
     """
     source = _source(venue, dataset)
-    with open_bars(db_path) as store, watch_place(store.place):
+    with open_bars(db_path) as store, watch_files(store.files):
         missing = missing_spans(spans, read_covered_spans(store.query, series, dataset))
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
@@ -216,7 +216,7 @@ def check_market(db_path: Path, series: Series, *, venue: Venue) -> None:
         ConfigError: They are.
         VenueError: Only the venue knows its spelling of the symbol, and is out of reach.
     """
-    with open_bars(db_path) as store, watch_place(store.place):
+    with open_bars(db_path) as store, watch_files(store.files):
         if not _is_changed(store, series, venue):
             return
         if venue.history is None:
@@ -262,7 +262,7 @@ def import_file(
     source = file_source(path.as_posix(), bars.sha256)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
-    with open_bars(db_path) as store, watch_place(store.place):
+    with open_bars(db_path) as store, watch_files(store.files):
         _claim(store, series, venue, _imported_native(series, venue))
         covered_spans = read_covered_spans(store.query, series, HISTORY)
         overlap = [part for span in covered_spans if (part := span.intersection(bars.span))]
@@ -334,7 +334,7 @@ def recheck(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: A day was changed outside of tbv8, or the database cannot be used.
     """
-    with open_bars(db_path) as store, watch_place(store.place):
+    with open_bars(db_path) as store, watch_files(store.files):
         missing = merge(
             run.intersection(span)
             for day in read_days(store.query, series, HISTORY)
@@ -359,7 +359,7 @@ def recheck(
 
 
 def draw_hours(
-    store: BarStore, lasting_spans: Mapping[Series, Span], *, count: int, seed: int
+    store: BarStore, available_spans: Mapping[Series, Span], *, count: int, seed: int
 ) -> dict[Series, list[Span]]:
     """Return random hours of the known spans of some series, after their listing, by time.
 
@@ -367,15 +367,15 @@ def draw_hours(
 
     Args:
         store: The database.
-        lasting_spans: The span of history that the venue of each series still has.
+        available_spans: The span of history that the venue of each series still has.
         count: The number of hours, of all series together.
         seed: The seed of the random numbers.
     """
     days = [
         (series, part)
-        for series, lasting_span in lasting_spans.items()
-        for day in read_days(store.query, series, HISTORY, lasting_span)
-        if day.source != NOT_LISTED and (part := day.span.intersection(lasting_span))
+        for series, available_span in available_spans.items()
+        for day in read_days(store.query, series, HISTORY, available_span)
+        if day.source != NOT_LISTED and (part := day.span.intersection(available_span))
     ]
     ends = list(accumulate(len(_hours(span)) for _, span in days))
     total = ends[-1] if ends else 0

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from tbv8.aggregate import aggregate
 from tbv8.errors import DataError
-from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
+from tbv8.freshness.data import BuildableDay, buildable_days, built_from, find_stale_days
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_dataset
 from tbv8.progress import progress
 from tbv8.store.bars import (
@@ -52,10 +52,10 @@ def build_bars(
         for day in minutes:
             if day.ledger.digest is None:
                 raise DataError(changed_day(series, day.dataset, day.ledger.day_ms))
-        builds = compare_builds(
+        builds = find_stale_days(
             buildable_days(minutes, timeframe), read_days(store.query, series, timeframe.dataset)
         )
-        for day_ms in builds.unfounded:
+        for day_ms in builds.without_minutes:
             with store.transaction():
                 store.remove_day(series, timeframe.dataset, day_ms)
         finer = _nesting(store, series, timeframe)
@@ -77,9 +77,9 @@ def _make_table(db_path: Path, timeframe: Timeframe) -> None:
     create_bars_table(db_path, timeframe)
 
 
-def _chunks(days: Sequence[Buildable], chunk_days: int) -> Iterator[list[Buildable]]:
+def _chunks(days: Sequence[BuildableDay], chunk_days: int) -> Iterator[list[BuildableDay]]:
     """Split days into runs of at most `chunk_days` consecutive days, at least one each."""
-    chunk: list[Buildable] = []
+    chunk: list[BuildableDay] = []
     for day in days:
         if chunk and (
             day.span.start_ms != chunk[-1].span.end_ms
@@ -96,7 +96,7 @@ def _build(
     store: BarStore,
     series: Series,
     timeframe: Timeframe,
-    chunk: Sequence[Buildable],
+    chunk: Sequence[BuildableDay],
     finer: Sequence[Timeframe],
     now_ms: int,
 ) -> None:
@@ -171,8 +171,8 @@ def _read_source(
             day for day in buildable_days(minutes, timeframe) if day.span.intersection(filled)
         )
         built = read_stored_days(store.query, series, timeframe, filled)
-        builds = compare_builds(buildable, [day.ledger for day in built])
-        if not builds.days and not builds.unfounded:
+        builds = find_stale_days(buildable, [day.ledger for day in built])
+        if not builds.days and not builds.without_minutes:
             bars = read_checked_days(store, series, built)
             if _is_exact(bars["volume"].to_numpy()):
                 return bars

@@ -7,7 +7,8 @@ import fcntl
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,19 @@ settings.register_profile(
 )
 settings.load_profile("tbv8")
 
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 * 2**30
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compile tbv8 once, not in each copy of it that a test makes of a fresh clone."""
     if not hasattr(config, "workerinput"):  # in a worker of xdist it has been done
         compileall.compile_dir(ROOT / "tbv8", quiet=2)
+        with suppress(OSError):  # no such folder
+            place = os.statvfs(_MEMORY)
+            if place.f_bavail * place.f_frsize > _ROOM_BYTES and not place.f_flag & os.ST_NOEXEC:
+                # SQLite waits for the disk at each commit, and nothing here outlives the machine
+                os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +77,12 @@ def db_path(migrated_db: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(migrated_db, tmp_path / "tbv8.sqlite"))
 
 
-def pytest_collection_finish() -> None:
-    """Take the tests themselves out of every later collection of garbage."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without collecting garbage, and take them out of every later collection."""
+    gc.disable()
+    result = yield
     gc.collect()
     gc.freeze()
+    gc.enable()
+    return result

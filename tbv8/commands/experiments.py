@@ -171,7 +171,7 @@ def _stale(project: Project, name: str) -> tuple[str, ...]:
 
 
 def _refuse_options(names: Sequence[str]) -> None:
-    """Refuse an option after a name: `OneLine` then moves it to the front and tries again."""
+    """Refuse an option after a name: `OneLineErrors` then moves it to the front and tries again."""
     for name in names:
         if name.startswith("-"):
             raise InvalidCommand(f"'{name}' is not a task.")

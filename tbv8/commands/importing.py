@@ -57,7 +57,9 @@ class Import(ReadOnlyCommand):
 
         project: Project = self.loader.namespace["PROJECT"]
         for name in pos_args:
-            if name.startswith("-"):  # with this message `OneLine` moves the option to the front
+            if name.startswith(
+                "-"
+            ):  # by this message `OneLineErrors` moves the option to the front
                 raise InvalidCommand(f"{name!r} is not a task.")
         if len(pos_args) != 1:
             raise InvalidCommand("name one file: `doit import FILE --venue mine --symbol BTC/USDT`")

@@ -24,14 +24,14 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.completion import SHELLS, completion_script
 from tbv8.commands.plan import plan
 from tbv8.commands.readonly import ReadOnlyCommand
-from tbv8.commands.refusals import OneLine, check_patterns
+from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.tasks.loading import STATE_FILE
 
 # mypy: disable-error-code="misc"
 # pydoit ships no types, so that each base class here is Any
 
 
-class Run(OneLine, doit.cmd_run.Run):
+class Run(OneLineErrors, doit.cmd_run.Run):
     """Run tasks; it is `doit` alone too."""
 
     may_mean_command = is_about_tasks = True
@@ -59,7 +59,7 @@ class Run(OneLine, doit.cmd_run.Run):
         return code
 
 
-class List(OneLine, doit.cmd_list.List):
+class List(OneLineErrors, doit.cmd_list.List):
     """List tasks."""
 
     is_about_tasks = True
@@ -106,7 +106,7 @@ class Info(ReadOnlyCommand):
         return 1 if planned else 0
 
 
-class Help(OneLine, doit.cmd_help.Help):
+class Help(OneLineErrors, doit.cmd_help.Help):
     """Print the usage of a command or a task."""
 
     may_mean_command = True
@@ -133,7 +133,7 @@ class Help(OneLine, doit.cmd_help.Help):
             print("\n".join(CmdOption(param).help_doc()))
 
 
-class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
+class TabCompletion(OneLineErrors, doit.cmd_completion.TabCompletion):
     """Print a completion script; pydoit's own do not complete `aggregate:sample:BTC/USDT:5m`."""
 
     doc_purpose = "print a script for bash, zsh or fish that completes commands and tasks"
@@ -158,7 +158,7 @@ class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
         return 0
 
 
-class _Refused(OneLine):
+class _Refused(OneLineErrors):
     """A command of pydoit that has no use here: it names the alternative."""
 
     cure = ""

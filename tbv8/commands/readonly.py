@@ -13,7 +13,7 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.refusals import OneLine, check_patterns
+from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import NotMigratedError
@@ -34,7 +34,7 @@ SERIES: tuple[dict[str, Any], ...] = (
 )
 
 
-class ReadOnlyCommand(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
+class ReadOnlyCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
     """A command that loads the tasks without running them or opening pydoit's state file."""
 
     def execute(self, params: Any, args: list[str]) -> int:

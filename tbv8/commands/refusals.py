@@ -31,7 +31,7 @@ _CLOSED_PIPE = (BrokenPipeError, ClosedPipeError)  # by `| head`
 _USER_ERRORS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv8Error)
 
 
-class OneLine:
+class OneLineErrors:
     """A mixin before pydoit's command class: user errors are one line.
 
     With `may_mean_command` an unknown task may be a misspelt command too. With `is_about_tasks` the

@@ -10,14 +10,14 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.refusals import OneLine
+from tbv8.commands.refusals import OneLineErrors
 from tbv8.config.schema import FOLDER, schemas
 from tbv8.files import replacing
 
 _CONFIG = Path("config")
 
 
-class Schema(OneLine, Command):  # type: ignore[misc]  # doit ships no types
+class Schema(OneLineErrors, Command):  # type: ignore[misc]  # doit ships no types
     """Write JSON Schemas."""
 
     doc_purpose = "write JSON Schemas of the YAML files, for editors"

@@ -19,7 +19,9 @@ class _Switch(ReadOnlyCommand):
     def _choose(self, names: Sequence[str]) -> tuple[Project, str]:
         project: Project = self.loader.namespace["PROJECT"]
         for name in names:
-            if name.startswith("-"):  # with this message `OneLine` moves the option to the front
+            if name.startswith(
+                "-"
+            ):  # by this message `OneLineErrors` moves the option to the front
                 raise InvalidCommand(f"{name!r} is not a task.")
         if len(names) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")

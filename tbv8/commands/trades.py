@@ -67,7 +67,9 @@ class Trades(ReadOnlyCommand):
     ) -> int:
         project: Project = self.loader.namespace["PROJECT"]
         for word in pos_args:
-            if word.startswith("-"):  # with this message `OneLine` moves the option to the front
+            if word.startswith(
+                "-"
+            ):  # by this message `OneLineErrors` moves the option to the front
                 raise InvalidCommand(f"{word!r} is not a task.")
         if len(pos_args) != 1:
             raise InvalidCommand("name one strategy: `doit trades STRATEGY_ID`")

@@ -48,7 +48,7 @@ from tbv8.config.records import (
     Funding,
     Kind,
     Notify,
-    Paper,
+    PaperLimits,
     Problem,
     Project,
     Risk,
@@ -66,7 +66,7 @@ from tbv8.config.source import (
     params,
     strategy_modules,
     strategy_sources,
-    unseen_imports,
+    untracked_imports,
 )
 from tbv8.coverage import gaps
 from tbv8.errors import ConfigError
@@ -192,7 +192,7 @@ def load_project(
     )
 
 
-def _paper(document: Document, raw: PaperSection) -> Paper:
+def _paper(document: Document, raw: PaperSection) -> PaperLimits:
     def duration_ms(key: str, text: str) -> int:
         try:
             return parse_duration_ms(text)
@@ -200,7 +200,7 @@ def _paper(document: Document, raw: PaperSection) -> Paper:
             document.refuse(("paper", key), str(e))
 
     stale_after = raw.stale_after
-    return Paper(
+    return PaperLimits(
         stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
         clock_limit_ms=duration_ms("clock_limit", raw.clock_limit),
     )
@@ -221,7 +221,7 @@ class _DataSettings(msgspec.Struct, frozen=True, kw_only=True):
     db_path: Path
     results_path: Path
     timeframes: tuple[Timeframe, ...]
-    paper: Paper
+    paper: PaperLimits
     notify: Notify | None
 
 
@@ -1073,7 +1073,7 @@ def _check_imports(document: Document, module: str, *, root: Path) -> None:
         for path in sources
         if path.is_relative_to(STRATEGIES) or not path.is_relative_to(package)
     ]
-    for problem in unseen_imports(user_sources, root=folder):
+    for problem in untracked_imports(user_sources, root=folder):
         document.refuse(("strategy",), problem)
 
 

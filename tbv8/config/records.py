@@ -290,7 +290,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     error: ConfigError
 
 
-class Paper(msgspec.Struct, frozen=True, kw_only=True):
+class PaperLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits for opening positions in a paper session: a bar's age, a difference of clocks.
 
     A `stale_after_ms` of None means three bars of the strategy's timeframe.
@@ -330,7 +330,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     experiments: dict[str, Experiment] = {}
     paper_only: dict[str, Strategy] = {}
-    paper: Paper = Paper()
+    paper: PaperLimits = PaperLimits()
     notify: Notify | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ GIVEN = frozenset(
 )
 """Arguments that tbv8 itself passes to a strategy's config class, beside the YAML's params."""
 
-UNSEEN = frozenset(
+UNTRACKED = frozenset(
     (
         *("adbc_driver_manager", "adbc_driver_sqlite", "apsw", "cffi", "connectorx", "ctypes"),
         *("datafusion", "deltalake", "duckdb", "h5py", "netCDF4", "polars", "pyarrow", "tables"),
@@ -383,8 +383,8 @@ def foreign_imports(paths: Iterable[Path]) -> set[str]:
     return names - sys.stdlib_module_names
 
 
-def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
-    """Yield a message for each import of a module of `UNSEEN`: its place, and the problem."""
+def untracked_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
+    """Yield a message for each import of a module of `UNTRACKED`: its place, and the problem."""
     for path in paths:
         for node in _imports(parse_source(path)):
             if isinstance(node, ast.Import):
@@ -393,18 +393,18 @@ def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             else:
                 continue
-            if module := next((name for name in names if is_unseen(name)), None):
+            if module := next((name for name in names if is_untracked(name)), None):
                 shown = path.relative_to(root) if path.is_relative_to(root) else path
-                yield unseen(f"{shown}:{node.lineno}", module)
+                yield untracked_problem(f"{shown}:{node.lineno}", module)
 
 
-def is_unseen(module: str) -> bool:
+def is_untracked(module: str) -> bool:
     """Return True if a module, or a package around it, opens files without an audit event."""
     parts = module.split(".")
-    return any(".".join(parts[:count]) in UNSEEN for count in range(1, len(parts) + 1))
+    return any(".".join(parts[:count]) in UNTRACKED for count in range(1, len(parts) + 1))
 
 
-def unseen(place: str, module: str) -> str:
+def untracked_problem(place: str, module: str) -> str:
     """Return the message about a refused import: its place, the problem and the cure."""
     return (
         f"{place} imports {module}, and tbv8 cannot see which files it opens, so a stale result "

@@ -97,21 +97,21 @@ def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> Stat
     with open_reader(db_path) as query:
         buildable = list(_buildable(read_minute_days(query, series), timeframe))
         if _are_built(buildable, read_built_days(query, series, timeframe.dataset)):
-            made_of = digest_text(str(day.made_of) for day in buildable)
+            minutes_digest = digest_text(str(day.minutes_digest) for day in buildable)
             built_by = Part("aggregate.py", code, code if buildable else "")
-            return State((), (Part("1m bars", made_of, made_of), built_by))
+            return State((), (Part("1m bars", minutes_digest, minutes_digest), built_by))
         minutes = read_stored_days(query, series, ONE_MINUTE)
         built = read_days(query, series, timeframe.dataset)
-    builds = compare_builds(buildable, built)
+    builds = find_stale_days(buildable, built)
     reasons = builds.reasons(series, timeframe)
-    if builds.days or builds.unfounded:
+    if builds.days or builds.without_minutes:
         reasons = (*edit_problems(minutes, series), *reasons)
     return State(
         reasons,
         (
             Part(
                 "1m bars",
-                digest_text(str(day.made_of) for day in buildable),
+                digest_text(str(day.minutes_digest) for day in buildable),
                 digest_text((day.built_from or "").partition("/")[0] for day in built),
             ),
             Part("aggregate.py", code, ", ".join(sorted({_code(day) for day in built}))),
@@ -119,17 +119,17 @@ def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> Stat
     )
 
 
-class Buildable(msgspec.Struct, frozen=True):
-    """A UTC day with bars of a timeframe to build, from complete 1m bars.
+class BuildableDay(msgspec.Struct, frozen=True):
+    """A UTC day of a timeframe whose 1m bars are complete.
 
-    `[start_ms, end_ms)` is the span of its bars, `made_of` the sha256 over the digests of its 1m
-    days; None if one of them was changed outside of tbv8.
+    `[start_ms, end_ms)` is the span of its bars. `minutes_digest` is the sha256 over the digests of
+    its 1m days; None if a 1m day was changed outside of tbv8.
     """
 
     day_ms: int
     start_ms: int
     end_ms: int
-    made_of: str | None
+    minutes_digest: str | None
 
     @property
     def span(self) -> Span:
@@ -137,20 +137,20 @@ class Buildable(msgspec.Struct, frozen=True):
         return Span(self.start_ms, self.end_ms)
 
 
-class Builds(msgspec.Struct, frozen=True, kw_only=True):
-    """The days of a timeframe that differ from a build of the present 1m bars."""
+class StaleDays(msgspec.Struct, frozen=True, kw_only=True):
+    """The days of a timeframe to build or to remove, by reason."""
 
-    absent: tuple[Buildable, ...] = ()
-    changed: tuple[Buildable, ...] = ()
-    other_code: tuple[Buildable, ...] = ()
-    edited: tuple[Buildable, ...] = ()
-    unfounded: tuple[int, ...] = ()
+    absent: tuple[BuildableDay, ...] = ()
+    changed: tuple[BuildableDay, ...] = ()
+    by_other_code: tuple[BuildableDay, ...] = ()
+    edited: tuple[BuildableDay, ...] = ()
+    without_minutes: tuple[int, ...] = ()
 
     @property
-    def days(self) -> list[Buildable]:
+    def days(self) -> list[BuildableDay]:
         """All days to build, by time."""
-        every = (*self.absent, *self.changed, *self.other_code, *self.edited)
-        return sorted(every, key=lambda day: day.day_ms)
+        days = (*self.absent, *self.changed, *self.by_other_code, *self.edited)
+        return sorted(days, key=lambda day: day.day_ms)
 
     def reasons(self, series: Series, timeframe: Timeframe) -> tuple[str, ...]:
         """Return the reasons to build, as text; without days whose 1m bars were edited."""
@@ -158,10 +158,10 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
         groups = (
             (self.absent, f"not built yet in {name}"),
             (
-                [day for day in self.changed if day.made_of is not None],
+                [day for day in self.changed if day.minutes_digest is not None],
                 f"built in {name} from 1m bars that have changed",
             ),
-            (self.other_code, f"built in {name} by another aggregate.py"),
+            (self.by_other_code, f"built in {name} by another aggregate.py"),
             (self.edited, f"changed in {name} outside of tbv8"),
         )
         reasons = [
@@ -169,22 +169,22 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
             for days, state in groups
             if days
         ]
-        if self.unfounded:
+        if self.without_minutes:
             reasons.append(
-                f"{days_text(len(self.unfounded))} of {name} whose 1m bars are gone: "
-                f"{from_to(self.unfounded)}"
+                f"{days_text(len(self.without_minutes))} of {name} whose 1m bars are gone: "
+                f"{from_to(self.without_minutes)}"
             )
         return tuple(reasons)
 
 
-def buildable_days(minutes: Iterable[StoredDay], timeframe: Timeframe) -> Iterator[Buildable]:
+def buildable_days(minutes: Iterable[StoredDay], timeframe: Timeframe) -> Iterator[BuildableDay]:
     """Yield the days of a timeframe that can be built from 1m days, by time."""
     days = (day.ledger for day in minutes)
     minute_days = [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in days]
     return _buildable(minute_days, timeframe)
 
 
-def _buildable(minute_days: Sequence[MinuteDay], timeframe: Timeframe) -> Iterator[Buildable]:
+def _buildable(minute_days: Sequence[MinuteDay], timeframe: Timeframe) -> Iterator[BuildableDay]:
     length = timeframe.fixed_ms
     if length and DAY_MS % length == 0:  # no bar reaches over midnight: each day by itself
         for day_ms, start_ms, end_ms, digest in minute_days:
@@ -193,7 +193,7 @@ def _buildable(minute_days: Sequence[MinuteDay], timeframe: Timeframe) -> Iterat
                 start_ms = -(-max(start_ms, day_ms) // length) * length
                 end_ms = min(end_ms, midnight_ms) // length * length
             if start_ms < end_ms:
-                yield Buildable(day_ms, start_ms, end_ms, _made_of(digest))
+                yield BuildableDay(day_ms, start_ms, end_ms, _digest_minutes(digest))
         return
     digests = {day_ms: digest for day_ms, _, _, digest in minute_days}
     parts = ((max(start, day), min(end, day + DAY_MS)) for day, start, end, _ in minute_days)
@@ -204,25 +204,25 @@ def _buildable(minute_days: Sequence[MinuteDay], timeframe: Timeframe) -> Iterat
             day_ms = start_ms // DAY_MS * DAY_MS
             end_ms = timeframe.ceil(min(day_ms + DAY_MS, whole.end_ms))
             touched = [digests[touched_ms] for touched_ms in Span(start_ms, end_ms).days()]
-            yield Buildable(day_ms, start_ms, end_ms, _made_of(*touched))
+            yield BuildableDay(day_ms, start_ms, end_ms, _digest_minutes(*touched))
             start_ms = end_ms
 
 
-def _are_built(buildable: Sequence[Buildable], built: Sequence[BuiltDay]) -> bool:
-    """Return True if `compare_builds` would find nothing to do, in a fraction of its time."""
+def _are_built(buildable: Sequence[BuildableDay], built: Sequence[BuiltDay]) -> bool:
+    """Return True if `find_stale_days` would find nothing to do, in a fraction of its time."""
     code = build_code()
     return len(buildable) == len(built) and all(
-        day.made_of is not None
-        and prior == (day.day_ms, day.start_ms, day.end_ms, f"{day.made_of}/{code}")
+        day.minutes_digest is not None
+        and prior == (day.day_ms, day.start_ms, day.end_ms, f"{day.minutes_digest}/{code}")
         for day, prior in zip(buildable, built, strict=True)
     )
 
 
-def compare_builds(buildable: Iterable[Buildable], built: Iterable[LedgerDay]) -> Builds:
+def find_stale_days(buildable: Iterable[BuildableDay], built: Iterable[LedgerDay]) -> StaleDays:
     """Compare the built days with the days that can be built now."""
     code = build_code()
     prior_days = {day.day_ms: day for day in built}
-    absent, changed, other_code, edited = [], [], [], []
+    absent, changed, by_other_code, edited = [], [], [], []
     for day in buildable:
         prior = prior_days.pop(day.day_ms, None)
         if prior is None:
@@ -230,21 +230,21 @@ def compare_builds(buildable: Iterable[Buildable], built: Iterable[LedgerDay]) -
         elif prior.built_from is None or prior.span != day.span or not _same_minutes(prior, day):
             changed.append(day)
         elif _code(prior) != code:
-            other_code.append(day)
+            by_other_code.append(day)
         elif prior.digest is None:
             edited.append(day)
-    return Builds(
+    return StaleDays(
         absent=tuple(absent),
         changed=tuple(changed),
-        other_code=tuple(other_code),
+        by_other_code=tuple(by_other_code),
         edited=tuple(edited),
-        unfounded=tuple(prior_days),
+        without_minutes=tuple(prior_days),
     )
 
 
-def built_from(day: Buildable) -> str:
+def built_from(day: BuildableDay) -> str:
     """Return the ledger's text about a built day's inputs."""
-    return f"{day.made_of}/{build_code()}"
+    return f"{day.minutes_digest}/{build_code()}"
 
 
 def build_code() -> str:
@@ -272,8 +272,10 @@ def edit_problems(minutes: Iterable[StoredDay], series: Series) -> Iterator[str]
         )
 
 
-def _same_minutes(prior: LedgerDay, day: Buildable) -> bool:
-    return day.made_of is not None and (prior.built_from or "").startswith(f"{day.made_of}/")
+def _same_minutes(prior: LedgerDay, day: BuildableDay) -> bool:
+    return day.minutes_digest is not None and (prior.built_from or "").startswith(
+        f"{day.minutes_digest}/"
+    )
 
 
 def _code(day: LedgerDay) -> str:
@@ -281,5 +283,5 @@ def _code(day: LedgerDay) -> str:
 
 
 @lru_cache(maxsize=2**13)  # the days of 22 years: the same for each timeframe of a series
-def _made_of(*digests: str) -> str | None:
+def _digest_minutes(*digests: str) -> str | None:
     return digest_text(digests) if all(digests) else None

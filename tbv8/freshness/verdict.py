@@ -18,7 +18,7 @@ from tbv8.manifest import FILES_PART, PAGE_PART, Input, read_manifest
 _IGNORED_PARTS = (FILES_PART, PAGE_PART)
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class StoredVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a check: `inputs` are the digests of the key's parts, `line` a summary.
 
     `warm_up_ms` is the time after which the signals equal those of a longer run; None if they never
@@ -41,28 +41,30 @@ def write_verdict(
     warm_up_ms: int | None = None,
 ) -> None:
     """Write the outcome of a check; a folder without write permission is no error."""
-    verdict = Verdict(passed=passed, line=line, inputs=_digests(inputs), warm_up_ms=warm_up_ms)
+    verdict = StoredVerdict(
+        passed=passed, line=line, inputs=_digests(inputs), warm_up_ms=warm_up_ms
+    )
     with suppress(OSError), replacing(_path(results_path, strategy_id)) as new:
         new.write_bytes(msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
 
 
-def read_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
+def read_verdict(results_path: Path, strategy_id: str) -> StoredVerdict | None:
     """Return the verdict with the same strategy, code and bars as the result; None without one."""
     manifest = read_manifest(results_path / strategy_id)
     verdict = find_verdict(results_path, strategy_id)
     return verdict if verdict and manifest and is_about(verdict, manifest.inputs) else None
 
 
-def find_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
+def find_verdict(results_path: Path, strategy_id: str) -> StoredVerdict | None:
     """Return the last verdict about a strategy, with any code and bars; None without one."""
     try:
         content = _path(results_path, strategy_id).read_bytes()
-        return msgspec.json.decode(content, type=Verdict)
+        return msgspec.json.decode(content, type=StoredVerdict)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return None
 
 
-def is_about(verdict: Verdict, inputs: Mapping[str, Input]) -> bool:
+def is_about(verdict: StoredVerdict, inputs: Mapping[str, Input]) -> bool:
     """Return True if a verdict is about the strategy, code and bars of a key."""
     return _digests(inputs) == verdict.inputs
 

@@ -33,6 +33,7 @@ from tbv8.live.driver import (
 )
 from tbv8.live.inputs import check_inputs
 from tbv8.live.notes import corrected_notes, rate_events
+from tbv8.live.output import Prints, claim_stdout
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.reading import read_symbols, to_minutes
 from tbv8.live.secondary import Secondary
@@ -185,7 +186,7 @@ class _SessionHost:
         if requested is None or requested.do != "stop" or not minutes:
             return journaled
         event = self._command(requested, done_ms)
-        self._journal.bar_minutes(session.session_id, STOPPED, event)
+        self._journal.block_minutes(session.session_id, STOPPED, event)
         self._environment.send("stopped")
         return read_journaled(query, session)
 
@@ -391,10 +392,11 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watching process ends this one
     over = threading.Event()
     plan: Plan = pickle.load(sys.stdin.buffer)
+    reports = claim_stdout()
 
     def report(item: ProcessReport) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(item) + b"\n")
-        sys.stdout.buffer.flush()
+        reports.write(msgspec.json.encode(item) + b"\n")
+        reports.flush()
 
     def await_end() -> None:
         """End after stdin has closed: in order, or after two seconds if the strategy hangs."""
@@ -403,6 +405,7 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
         time.sleep(2)
         os._exit(0)
 
+    sys.stdout = Prints(lambda line: report(ProcessReport(kind="printed", text=line)))
     threading.Thread(target=await_end, daemon=True).start()
     code = 0
     try:
@@ -413,7 +416,6 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
         code = 3
     except BrokenPipeError:
         code = 1
-    sys.stdout.flush()
     os._exit(code)  # without waiting for threads of libraries
 
 

@@ -25,6 +25,7 @@ from tbv8.errors import DataError, DiffersError, Tbv8Error
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.inputs import changed_inputs
 from tbv8.live.minutes import join_minutes
+from tbv8.live.output import Prints, claim_stdout
 from tbv8.live.plan import Plan, ProcessReport, within
 from tbv8.live.pricing import Priced
 from tbv8.manifest import SESSION_PART, Input, make_input, read_manifest
@@ -345,6 +346,8 @@ def _digest(journaled: JournaledSession) -> str:
 def main() -> None:
     """Write the results of the plans from stdin, and report the outcome."""
     plans: Plans = pickle.load(sys.stdin.buffer)
+    stdout = claim_stdout()
+    sys.stdout = Prints(lambda line: None)  # the session's process has printed it
     try:
         written = write_results(plans)
         if isinstance(written, str):
@@ -355,7 +358,8 @@ def main() -> None:
         report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:
         report = ProcessReport(kind="failed", text=str(e))
-    sys.stdout.buffer.write(msgspec.json.encode(report))
+    stdout.write(msgspec.json.encode(report))
+    stdout.flush()
 
 
 if __name__ == "__main__":

@@ -307,7 +307,9 @@ class _Watcher:
             elif report.kind in ("failed", "differs"):
                 process.failed = report.text
                 process.failed_s = time.monotonic() if role != "primary" else None
-            self._publish(role, report)
+            is_repeated = report.kind == "printed" and not process.is_running
+            if not is_repeated:
+                self._publish(role, report)
 
     def _enforce_stop(self, role: str, process: _SessionProcess) -> None:
         """Kill a session in which the stop file has no effect within a second: it hangs."""

@@ -544,7 +544,7 @@ class _Recorder:
             store.commit(writer.unwritten(also_elsewhere=True), now_ms=self._options.local_ms())
         store.shrink_wal()
         return _Handover(
-            batch=Batch() if store.is_in_place() else writer.unwritten(),
+            batch=Batch() if store.has_its_database() else writer.unwritten(),
             states={
                 series: query_recorded_state(store.query, series, now_ms=self._options.local_ms())
                 for series in self._desks

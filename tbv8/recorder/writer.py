@@ -121,7 +121,7 @@ class BatchWriter:
 
     def _check_place(self) -> None:
         try:
-            self._store.check_place()
+            self._store.check_files()
         except MovedError:
             self.moved = True
             raise

@@ -15,7 +15,7 @@ from tbv8.risk.checks import RULES
 from tbv8.risk.costs import next_midnight
 from tbv8.risk.events import EXACT, Breach, Denial, Halt, Order, Payment, Terms
 from tbv8.risk.limits import Limits
-from tbv8.risk.rule import Request
+from tbv8.risk.rule import OrderCheck
 
 _ZERO = Decimal(0)
 
@@ -23,9 +23,9 @@ _ZERO = Decimal(0)
 class Book(msgspec.Struct, kw_only=True):
     """The state of one account: positions, working orders, the day, halts.
 
-    `cash` is the equity without the worth of the positions; `prices` are the last ones; `day_start`
-    is the equity at the start of the UTC day that ends at `midnight_ms`. `barred` is the name of a
-    rule that bars new positions whatever the account: the feeder of a live session sets it.
+    `cash` is the equity without the value of the positions; `prices` are the last prices;
+    `day_start` is the equity at the start of the UTC day that ends at `midnight_ms`. `barred` is
+    the rule by which a live session denies new positions, whatever the account.
     """
 
     limits: Limits
@@ -56,24 +56,24 @@ class Book(msgspec.Struct, kw_only=True):
         *,
         terms: Terms | None = None,
         trigger: Decimal | None = None,
-        others: Iterable[Order] = (),
+        together_with: Iterable[Order] = (),
         replacing: Sequence[str] = (),
     ) -> Breach | None:
         """Return the first rule that an order would break; None if it breaks none.
 
         Args:
-            order: The order, as it would be.
+            order: The order, or the changed order.
             terms: Its instructions when it is sent; None for a change.
-            trigger: The trigger of a stop, unless it was reached before.
-            others: Orders that are sent together with it.
+            trigger: The trigger of a stop; None once reached.
+            together_with: Orders of the same request.
             replacing: Ids of the working orders that it replaces.
         """
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
-            request = self._request(order, terms, trigger, [*working, *others])
+            request = self._request(order, terms, trigger, [*working, *together_with])
             scopes = request.scopes
             for name, rule in RULES.items():
-                if rule.scope in scopes and (numbers := rule.broken(request)) is not None:
+                if rule.scope in scopes and (numbers := rule.find_breach(request)) is not None:
                     return Breach(name, numbers)
         return None
 
@@ -85,10 +85,10 @@ class Book(msgspec.Struct, kw_only=True):
                 return _ZERO
             return min(abs(position), abs(order.change))
 
-    def expected(self, symbol: str, others: Iterable[Order] = ()) -> Decimal:
-        """Return the position after all market orders under way are filled."""
+    def expected(self, symbol: str, together_with: Iterable[Order] = ()) -> Decimal:
+        """Return the position after the fills of all market orders in flight."""
         with localcontext(EXACT):
-            return self._expected(symbol, [*self.working.values(), *others])
+            return self._expected(symbol, [*self.working.values(), *together_with])
 
     def _expected(self, symbol: str, working: Iterable[Order]) -> Decimal:
         position = self.positions[symbol]
@@ -108,34 +108,35 @@ class Book(msgspec.Struct, kw_only=True):
         terms: Terms | None,
         trigger: Decimal | None,
         working: Sequence[Order],
-    ) -> Request:
+    ) -> OrderCheck:
         """Return the order and the account as the rules need them.
 
-        The worst position is the larger of two: the present one with all working orders on the
-        order's side, and the one after market orders under way, with the resting orders.
+        The worst position is the larger of two: the present position plus all working orders on
+        the order's side, and the position after market orders in flight plus the resting orders.
         """
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
         resting = reducing = _ZERO
-        for other in working:
-            own_side = other.symbol == order.symbol and other.change * order.change > 0
-            if not other.reduce_only:
-                side = buys if other.change > 0 else sells
-                side[other.symbol] += other.change
-            if own_side and not other.is_market and other.parent is None:
-                if other.reduce_only:
-                    reducing += other.change
+        for open_order in working:
+            change = open_order.change
+            is_same_side = open_order.symbol == order.symbol and change * order.change > 0
+            if not open_order.reduce_only:
+                side = buys if change > 0 else sells
+                side[open_order.symbol] += change
+            if is_same_side and not open_order.is_market and open_order.parent is None:
+                if open_order.reduce_only:
+                    reducing += change
                 else:
-                    resting += other.change
-        own = buys if order.change > 0 else sells
+                    resting += change
+        same_side = buys if order.change > 0 else sells
         worst = {
             symbol: max(size + buys[symbol], size + sells[symbol], key=abs)
             for symbol, size in self.positions.items()
         }
-        position, open_orders = self.positions[order.symbol], own[order.symbol]
+        position, open_orders = self.positions[order.symbol], same_side[order.symbol]
         expected = self._expected(order.symbol, working)
         later = expected + resting + order.change
         worst[order.symbol] = max(position + open_orders + order.change, later, key=abs)
-        return Request(
+        return OrderCheck(
             order=order,
             terms=terms,
             trigger=trigger,
@@ -189,7 +190,7 @@ class Book(msgspec.Struct, kw_only=True):
             self.halted = None
 
     def halt(self, ts_ms: int, rule: str, numbers: dict[str, Decimal]) -> None:
-        """Bar new positions for the rest of the day, which ends with a close at 00:00 UTC."""
+        """Deny new positions for the rest of the day, which ends with a close at 00:00 UTC."""
         equity = self.equity
         money = {
             "equity_usd": equity,

@@ -1,4 +1,4 @@
-"""The shape of a rule, and the request that it checks."""
+"""The record of a rule, and its input: an order and the account."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ orders that begin to work, not children that wait for a parent; orders that begi
 open a position."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     """An order to check, and the account at that moment.
 
-    A change of an order has no `terms`. `trigger` is that of a stop, unless it was reached before.
-    `expected` is the position after the market orders under way, `open_orders` the sum of the
+    A change of an order has no `terms`. `trigger` is the trigger of a stop, None once reached.
+    `expected` is the position after the market orders in flight, `open_orders` the sum of the
     working orders on the order's side. `worst` is each symbol's position if its working orders fill
-    to the worse side, the order included. `prices` are the last closes, missing before the first.
-    `opens` is True if the order, with all that works on its side, could open a position. `barred`
-    is the name of the rule that bars new positions now.
+    to the worse side, the order included. `prices` are the last closes, without symbols that have
+    none yet. `opens` is True if the order and the working orders on its side could open a position.
+    `barred` is the rule that denies new positions now, whatever the account.
     """
 
     order: Order
@@ -81,23 +81,23 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Its name in summary.json and in the terminal.
-        words: A breach in words, for the result's page.
-        broken: Returns the numbers that show a breach; None if there is none.
+        words: A description of a breach, for the result's page.
+        find_breach: Returns the numbers that show a breach; None if there is none.
         scope: The orders that it applies to.
         key: The key of its number in the YAML; None if no key sets it.
-        cure: The way to keep it, for the terminal; empty if the words say it.
+        cure: The way to keep the rule, for the terminal; empty if obvious.
     """
 
     name: str
     words: str
-    broken: Callable[[Request], Numbers | None]
+    find_breach: Callable[[OrderCheck], Numbers | None]
     scope: Scope = "opening"
     key: str | None = None
     cure: str = ""
 
     @property
     def explanation(self) -> str:
-        """Words and cure, for the result's page."""
+        """Description and cure, for the result's page."""
         return f"{self.words} ({self.cure})" if self.cure else self.words
 
 
@@ -106,7 +106,7 @@ def of_terms(name: str, *, words: str, cure: str, breaks: Callable[[Terms], bool
     return Rule(
         name=name,
         words=words,
-        broken=lambda request: {} if request.terms and breaks(request.terms) else None,
+        find_breach=lambda check: {} if check.terms and breaks(check.terms) else None,
         scope="sending",
         cure=cure,
     )

@@ -37,7 +37,7 @@ from adbc_driver_manager import (
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
-from tbv8.store.database import BUSY_TIMEOUT_S, Place, file_problem, reader_uri
+from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, file_problem, reader_uri
 from tbv8.store.ledger import (
     EMPTY,
     FUNDING,
@@ -74,7 +74,7 @@ class BarStore:
         ):
             self.query(f"PRAGMA {pragma}")
         self.query("SELECT 1 FROM sqlite_master LIMIT 1")  # opens the files
-        self.place = Place(db_path)
+        self.files = DatabaseFiles(db_path)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
@@ -88,7 +88,7 @@ class BarStore:
         Raises:
             MovedError: The database was removed, moved or replaced.
         """
-        self.place.check()
+        self.files.check()
         self._execute(f"BEGIN {kind}")
         try:
             yield
@@ -97,7 +97,7 @@ class BarStore:
             with suppress(Error):  # a full disk has rolled back by itself
                 self._execute("ROLLBACK")
             raise
-        self.place.check()
+        self.files.check()
 
     def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
         """Return the bars that open in `span`, by time; text in a number's column reads as 0."""

@@ -78,7 +78,7 @@ def _wal(db_path: Path) -> Path:
     return db_path.with_name(f"{db_path.name}-wal")
 
 
-class Place:
+class DatabaseFiles:
     """The identity of an open connection's files by device and inode: the database and its WAL.
 
     Create it after the first read of the connection: SQLite opens the files then.
@@ -110,10 +110,10 @@ class Place:
 
 
 @contextmanager
-def watch_place(place: Place) -> Iterator[None]:
-    """Check a place twice a second during the block, and interrupt the block if it changes.
+def watch_files(files: DatabaseFiles) -> Iterator[None]:
+    """Check the files twice a second during the block, and interrupt the block if it changes.
 
-    Only the main thread can be interrupted. Others rely on the check of each transaction.
+    Only the main thread can be interrupted. Other threads rely on the check of each transaction.
 
     Raises:
         MovedError: A file was replaced or is gone.
@@ -121,23 +121,23 @@ def watch_place(place: Place) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    over, main = threading.Event(), threading.get_ident()
+    ended, main = threading.Event(), threading.get_ident()
 
     def watch() -> None:
-        while not over.wait(_WATCH_S):
+        while not ended.wait(_WATCH_S):
             try:
-                place.check()
+                files.check()
             except MovedError:
                 signal.pthread_kill(main, signal.SIGUSR1)
                 return
 
-    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: place.check())
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: files.check())
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        over.set()
+        ended.set()
         thread.join()
         signal.signal(signal.SIGUSR1, before)
 

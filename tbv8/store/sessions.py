@@ -28,7 +28,7 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Bbo, Series, Span, iso
-from tbv8.store.database import Place, Query, file_problem, open_reader, translated_errors
+from tbv8.store.database import DatabaseFiles, Query, file_problem, open_reader, translated_errors
 from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
 from tbv8.store.ticks import BusyError
 
@@ -95,7 +95,7 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
 class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
     """One closed minute of all symbols of a session; None for a symbol without a bar.
 
-    `seen_ms` is our clock at the time of reading, `barred` the rule that forbade to open positions.
+    `seen_ms` is our clock at the time of reading, `barred` the rule that denied new positions.
     """
 
     ts_ms: int
@@ -203,7 +203,7 @@ class Journal:
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
-        self._place = Place(db_path)
+        self._files = DatabaseFiles(db_path)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
@@ -232,7 +232,7 @@ class Journal:
             MovedError: The database was removed, moved or replaced.
             DataError: It is damaged.
         """
-        self._place.check()
+        self._files.check()
         connection = self._connection
         with self._translated():
             try:
@@ -322,7 +322,7 @@ class Journal:
                 (done_ms, _text(state), session_id),
             )
 
-    def bar_minutes(self, session_id: int, rule: str, command: Event) -> None:
+    def block_minutes(self, session_id: int, rule: str, command: Event) -> None:
         """Write a command, and forbid the later, unprocessed minutes to open positions."""
         with self._writing() as connection:
             _insert_events(connection, session_id, [command])

@@ -22,7 +22,7 @@ import msgspec
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
-from tbv8.store.database import Place, Query, file_problem, open_reader, translated_errors
+from tbv8.store.database import DatabaseFiles, Query, file_problem, open_reader, translated_errors
 from tbv8.store.ledger import (
     FUNDING,
     RECORDED,
@@ -289,19 +289,19 @@ class TickStore:
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
-        self._place = Place(db_path)
+        self._files = DatabaseFiles(db_path)
 
-    def check_place(self) -> None:
+    def check_files(self) -> None:
         """Check that the open file is still the one at the database's path.
 
         Raises:
             MovedError: The file was removed, moved or replaced.
         """
-        self._place.check()
+        self._files.check()
 
-    def is_in_place(self) -> bool:
+    def has_its_database(self) -> bool:
         """Return True if the database's path still has the opened file; the WAL is ignored."""
-        return self._place.has_database()
+        return self._files.has_database()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tbv8.store.database import BUSY_TIMEOUT_S, Place, Query, open_reader, translated_errors
+from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, Query, open_reader, translated_errors
 
 type TrialStatus = Literal["ok", "failed", "died"]
 
@@ -112,12 +112,12 @@ class TrialStore:
         self._db_path, self._connection = db_path, connection
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()
-        self._place = Place(db_path)
+        self._files = DatabaseFiles(db_path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with translated_errors(self._db_path):
-            self._place.check()
+            self._files.check()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection

@@ -150,7 +150,7 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     """Check a strategy for look-ahead, and keep the verdict beside its result."""
     from tbv8.backtest.lookahead import check_lookahead, lines
     from tbv8.freshness.verdict import write_verdict
-    from tbv8.tasks.loading import lasting_span
+    from tbv8.tasks.loading import available_span
     from tbv8.trading.loading import StrategyError
 
     inputs, bars = read_inputs(project, strategy)
@@ -160,7 +160,7 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     except StrategyError as e:
         write(passed=False, line=str(e))
         raise
-    history = lasting_span(
+    history = available_span(
         project.venues[strategy.source.venue], project.db_path, now_ms=project.now_ms
     )
     verdict_lines = lines(strategy, verdict, history_start_ms=history.start_ms if history else 0)

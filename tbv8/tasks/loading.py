@@ -59,7 +59,7 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
         root,
         overrides=overrides,
         now_ms=now_ms,
-        history_span=partial(lasting_span, now_ms=now_ms),
+        history_span=partial(available_span, now_ms=now_ms),
     )
     if (root / "config/experiments").is_dir():
         from tbv8.config.experiments import load_experiments
@@ -70,7 +70,7 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
     return loaded
 
 
-def lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+def available_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
     """Return the span of a venue's history; None if recorded data may be older than it.
 
     A venue without a history source that cannot be recorded has imported bars.

@@ -150,7 +150,7 @@ class Gate:
             risk_order,
             terms=terms,
             trigger=trigger and trigger.as_decimal(),
-            others=admitted.values(),
+            together_with=admitted.values(),
         )
         if breach is None:
             return risk_order
@@ -231,7 +231,7 @@ class Gate:
             breach = orders.book.check(
                 risk_order,
                 trigger=trigger and trigger.as_decimal(),
-                others=changed.values(),
+                together_with=changed.values(),
                 replacing=[*changed, name],
             )
             if breach:

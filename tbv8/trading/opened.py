@@ -3,7 +3,7 @@
 A file below the project's folder, or in the repository of a strategy outside of it, becomes part of
 the result's key. Inputs that cannot be part of the key are refused: other files, databases,
 connections, programs, and libraries that open files without an event
-(`tbv8.config.source.UNSEEN`). SQLite is refused since ATTACH raises no event either (tried).
+(`tbv8.config.source.UNTRACKED`). SQLite is refused since ATTACH raises no event either (tried).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tbv8.config import records
 from tbv8.config.source import (
     digest_file,
     is_file,
-    is_unseen,
+    is_untracked,
     strategy_sources,
-    unseen,
-    unseen_imports,
+    untracked_imports,
+    untracked_problem,
 )
 from tbv8.trading.loading import StrategyError
 
@@ -84,7 +84,7 @@ class OpenedFiles:
             if digest_file(Path(self._root, name)) != digest:
                 self._refuse(f"{place} opens {name}, which the run itself changes")
         code = [Path(self._root, name) for name in self._files if name.endswith(".py")]
-        self._refused.extend(unseen_imports(code, root=Path(self._root)))
+        self._refused.extend(untracked_imports(code, root=Path(self._root)))
         if self._refused:
             raise StrategyError(f"{self._strategy_id}: {self._refused[0]}")
         return {name: digest for name, (digest, _) in sorted(self._files.items())}
@@ -124,8 +124,8 @@ class OpenedFiles:
 
     def _note_path(self, path: str, place: str) -> None:
         name = self._name(path)
-        if module := _unseen_library(path):
-            self._refused.append(unseen(place, module))
+        if module := _untracked_library(path):
+            self._refused.append(untracked_problem(place, module))
         if name in self._files or path in self._sources:
             return
         if _is_library(path) or path.startswith(_SYSTEM):
@@ -179,11 +179,11 @@ def _is_library(path: str) -> bool:
     return path.startswith(_LIBRARIES) or os.path.realpath(path).startswith(_LIBRARIES)
 
 
-def _unseen_library(path: str) -> str | None:
-    """Return the name of a library's module, if it is in `UNSEEN`."""
+def _untracked_library(path: str) -> str | None:
+    """Return the name of a library's module, if it is in `UNTRACKED`."""
     *_, module = path.partition("/site-packages/")
     name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-    return name if name and is_unseen(name) else None
+    return name if name and is_untracked(name) else None
 
 
 def _user_line(frame: FrameType | None, *, is_listing: bool) -> tuple[str, int] | None:

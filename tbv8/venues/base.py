@@ -202,7 +202,7 @@ class History:
         return self.rows.fetch_direct(native, span)
 
 
-class Local:
+class LocalConnection:
     """The connection of a history on this machine, which has no native symbols."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:

@@ -39,7 +39,7 @@ class OutOfBoundsError(requests.RequestException):
     """A reply is larger than its limit; another try would not help."""
 
 
-class MisledError(requests.RequestException):
+class ForbiddenRedirectError(requests.RequestException):
     """A reply redirects to where it may not."""
 
 
@@ -91,14 +91,14 @@ class BoundedSession(requests.Session):
         """Return the target of a redirect; None for another reply.
 
         Raises:
-            MisledError: The reply may not redirect there.
+            ForbiddenRedirectError: The reply may not redirect there.
         """
         if not resp.is_redirect:
             return None
         try:
             return redirect_target(resp.url, resp.headers["location"], self._hosts)
         except BoundsError as e:
-            raise MisledError(f"HTTP {resp.status_code} {e}") from e
+            raise ForbiddenRedirectError(f"HTTP {resp.status_code} {e}") from e
 
 
 class _Adapter(HTTPAdapter):

@@ -154,7 +154,7 @@ class Calls:
     def _send(self, request: Request[Any], url: str) -> bytes:
         import requests
 
-        from tbv8.venues.http import MisledError, OutOfBoundsError, failure_text
+        from tbv8.venues.http import ForbiddenRedirectError, OutOfBoundsError, failure_text
 
         try:
             reply = self._session.request(
@@ -165,7 +165,7 @@ class Calls:
                 headers=None if request.body is None else {"Content-Type": "application/json"},
                 timeout=self._retries.reply_s,
             )
-        except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
+        except (ForbiddenRedirectError, OutOfBoundsError, requests.TooManyRedirects) as e:
             raise RefusedError(str(e)) from e
         except requests.RequestException as e:
             raise VenueError(failure_text(e)) from e

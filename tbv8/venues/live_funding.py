@@ -10,7 +10,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Log, Payment
 from tbv8.venues.live_calls import Calls, RetryPolicy
-from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
+from tbv8.venues.rates import Rate, fetch_confirmed, known_part, rates_table, settle_or_refuse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,7 @@ class LiveRates:
         """
         clock_ms = self._calls.clock_ms()
         for part in self._parts(gaps):
-            rates = self._look_twice(native, part)
+            rates = self._fetch_confirmed(native, part)
             known_span = known_part(part, rates, clock_ms=clock_ms)
             start_ms = known_span.start_ms
             while start_ms < known_span.end_ms:
@@ -95,7 +95,7 @@ class LiveRates:
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
-        return rates_table(self._look_twice(native, span), span)
+        return rates_table(self._fetch_confirmed(native, span), span)
 
     def _parts(self, gaps: Sequence[Span]) -> list[Span]:
         """Split gaps into parts that one request may span."""
@@ -108,9 +108,9 @@ class LiveRates:
             for start_ms in range(gap.start_ms, gap.end_ms, step_ms)
         ]
 
-    def _look_twice(self, native: str, span: Span) -> list[Rate]:
+    def _fetch_confirmed(self, native: str, span: Span) -> list[Rate]:
         listing = self._calls.listing(native)
-        return look_twice(
+        return fetch_confirmed(
             span,
             lambda wider: self._calls.fetch(self._live.payments_request(listing, wider)),
             partial(self._settle, native),

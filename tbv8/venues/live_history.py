@@ -90,7 +90,7 @@ def fill(
             yield _fetched(known_span, bars)
 
 
-def look_twice(
+def fetch_confirmed(
     look: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
 ) -> dict[int, Bar]:
     """Return the bars of a page by their opens; if one is missing or impossible, it looks twice.
@@ -201,7 +201,7 @@ class LiveBars:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
         listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
-        look = partial(self._look_twice, listing)
+        look = partial(self._fetch_confirmed, listing)
         yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
@@ -211,17 +211,19 @@ class LiveBars:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
         listing = self._calls.listing(native)
-        parts = [self._look_twice(listing, part) for part in pages([span], self._live.page_minutes)]
+        parts = [
+            self._fetch_confirmed(listing, part) for part in pages([span], self._live.page_minutes)
+        ]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
 
-    def _look_twice(self, listing: Listing, part: Span) -> dict[int, Bar]:
+    def _fetch_confirmed(self, listing: Listing, part: Span) -> dict[int, Bar]:
         if self._live.kept_minutes is not None:
             self._check_kept(part, self._live.kept_minutes)
 
         def look() -> list[Bar]:
             return self._calls.fetch(self._live.minutes_request(listing, part))
 
-        return look_twice(look, part, venue=self._name, native=listing.native)
+        return fetch_confirmed(look, part, venue=self._name, native=listing.native)
 
     def _check_kept(self, part: Span, kept_minutes: int) -> None:
         kept_from_ms = self._calls.clock_ms() - kept_minutes * MINUTE_MS

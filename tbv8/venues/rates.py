@@ -123,7 +123,7 @@ def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
     )
 
 
-def look_twice(
+def fetch_confirmed(
     span: Span,
     fetch: Callable[[Span], Sequence[Payment]],
     settle: Callable[[Sequence[Payment]], list[Rate]],

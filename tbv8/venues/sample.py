@@ -19,7 +19,16 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, History, HistorySource, Local, Log, Venue
+from tbv8.venues.base import (
+    Cost,
+    Endpoints,
+    Fetched,
+    History,
+    HistorySource,
+    LocalConnection,
+    Log,
+    Venue,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +91,7 @@ _COINS = {
 }
 
 
-_CONNECTION = Local(lambda: SPAN.end_ms)  # all of the half year has passed
+_CONNECTION = LocalConnection(lambda: SPAN.end_ms)  # all of the half year has passed
 
 
 def _span(now_ms: int) -> Span:

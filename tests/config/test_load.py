@@ -28,7 +28,7 @@ from tbv8.config.files import Instrument, Routing
 from tbv8.config.load import load_project
 from tbv8.config.records import (
     Notify,
-    Paper,
+    PaperLimits,
     Project,
     Risk,
     Strategy,
@@ -481,7 +481,7 @@ def test_dates_outside_of_the_history_are_kept(
 
 
 def test_how_late_a_paper_session_may_be(project: Files) -> None:
-    assert project.load().paper == Paper(stale_after_ms=None, clock_limit_ms=2000)
+    assert project.load().paper == PaperLimits(stale_after_ms=None, clock_limit_ms=2000)
     assert project.load().notify is None
     strategy = project.strategy()
     assert project.load().stale_after_ms(strategy) == 3 * 300_000
@@ -489,7 +489,7 @@ def test_how_late_a_paper_session_may_be(project: Files) -> None:
     project.edit(DATA, "results_path: data/results", "paper: {stale_after: 90s, clock_limit: 1s}")
     loaded = project.load()
 
-    assert loaded.paper == Paper(stale_after_ms=90_000, clock_limit_ms=1000)
+    assert loaded.paper == PaperLimits(stale_after_ms=90_000, clock_limit_ms=1000)
     assert loaded.stale_after_ms(strategy) == 90_000
 
 

@@ -20,13 +20,13 @@ from tbv8.config.source import digest_source, parse_source
 from tbv8.errors import DataError, NotMigratedError
 from tbv8.freshness import data as data_module
 from tbv8.freshness.data import (
-    Buildable,
+    BuildableDay,
     aggregate_state,
     backfill_state,
     build_code,
     buildable_days,
     built_from,
-    compare_builds,
+    find_stale_days,
     migration_state,
 )
 from tbv8.freshness.state import State, count_days, days_text, digest_text, from_to
@@ -83,8 +83,8 @@ def naive_buildable(
     for day_ms, bars in sorted(by_day.items()):
         start_ms, end_ms = bars[0][0], bars[-1][1]
         digests = [parts[d].digest for d in range(start_ms // DAY_MS * DAY_MS, end_ms, DAY_MS)]
-        made_of = hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest()
-        found.append((day_ms, Span(start_ms, end_ms), made_of))
+        minutes_digest = hashlib.sha256("\n".join(map(str, digests)).encode()).hexdigest()
+        found.append((day_ms, Span(start_ms, end_ms), minutes_digest))
     return found
 
 
@@ -161,7 +161,7 @@ def check_buildable(known: list[StoredDay], timeframe: str) -> None:
     found = list(buildable_days(known, parse_timeframe(timeframe)))
 
     expected = naive_buildable(known, timeframe, day(0), last + DAY_MS)
-    assert [(b.day_ms, b.span, b.made_of) for b in found] == expected
+    assert [(b.day_ms, b.span, b.minutes_digest) for b in found] == expected
 
 
 @pytest.mark.parametrize(
@@ -239,12 +239,15 @@ def test_what_a_day_is_made_of_is_the_days_that_its_bars_touch() -> None:
     for changed in (6, 7, 13, 14):
         others = [*known[:changed], held_day(day(changed), digest="other"), *known[changed + 1 :]]
         found = list(buildable_days(others, parse_timeframe("1w")))
-        same = [a.made_of == b.made_of for a, b in zip((first, second, third), found, strict=True)]
+        same = [
+            a.minutes_digest == b.minutes_digest
+            for a, b in zip((first, second, third), found, strict=True)
+        ]
         assert same == [number != changed // 7 for number in range(3)]
 
     edited = [*known[:9], held_day(day(9), digest=None), *known[10:]]
     found = list(buildable_days(edited, parse_timeframe("1w")))
-    assert found == [first, Buildable(day(7), day(7), day(14), None), third]
+    assert found == [first, BuildableDay(day(7), day(7), day(14), None), third]
 
 
 # Stale, and why.
@@ -535,16 +538,16 @@ def test_what_is_called_fresh_is_what_a_comparison_of_every_day_finds_fresh(
     with open_reader(shared_db) as query:
         minutes = read_stored_days(query, series, parse_timeframe("1m"))
         days = read_days(query, series, tf.dataset)
-    builds = compare_builds(buildable_days(minutes, tf), days)
+    builds = find_stale_days(buildable_days(minutes, tf), days)
     edited = {day.ledger.day_ms for day in minutes if day.ledger.digest is None}
     refused = [reason for reason in state.reasons if "refused" in reason]
     assert state.reasons == (*refused, *builds.reasons(series, tf))
-    assert bool(refused) == bool(edited and (builds.days or builds.unfounded))
+    assert bool(refused) == bool(edited and (builds.days or builds.without_minutes))
     recorded = [(one.built_from or "").partition("/") for one in days]
     assert [(part.current, part.recorded) for part in state.parts] == [
         (
-            digest_text(str(one.made_of) for one in buildable_days(minutes, tf)),
-            digest_text(made_of for made_of, _, _ in recorded),
+            digest_text(str(one.minutes_digest) for one in buildable_days(minutes, tf)),
+            digest_text(minutes_digest for minutes_digest, _, _ in recorded),
         ),
         (build_code(), ", ".join(sorted({code for _, _, code in recorded}))),
     ]

@@ -100,18 +100,30 @@ def test_a_strategy_that_hangs_is_stopped_within_a_second(world: World, tmp_path
     assert commands == [(used()[0][0],)]
 
 
-def test_a_strategy_that_raises_ends_the_session_in_its_words(world: World, tmp_path: Path) -> None:
-    (tmp_path / "raises.py").write_text(SCRIPTED)
+def test_a_strategy_prints_and_raises_in_its_own_words(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "raises.py").write_text(
+        "import os\n\nos.write(1, b'a library')\n\n"
+        + SCRIPTED.replace(
+            "self.seen.append(bar)",
+            "self.seen.append(bar); print('bar', len(self.seen), end='!\\n')",
+        )
+    )
     own = {"module": "raises.py", "class_name": "Scripted", "root": tmp_path}
     plan = make_plan(world, scripted({3: "no number"}, **own))
     record_all(world)
     set_clock(START_MS - 20_000, 60)
-    reports: list[str] = []
+    reports: list[ProcessReport] = []
 
     with pytest.raises(DataError, match=r"raises\.py:\d+.*on_bar"):
-        watch_fast({"primary": plan}, 60, on_report=lambda _role, one: reports.append(one.kind))
+        watch_fast({"primary": plan}, 60, on_report=lambda _role, one: reports.append(one))
 
-    assert reports.count("replayed") == reports.count("failed") == 1
+    kinds = [report.kind for report in reports]
+    assert kinds.count("replayed") == kinds.count("failed") == 1
+    printed = [report.text for report in reports if report.kind == "printed"]
+    assert printed == ["bar 1!", "bar 2!", "bar 3!"]
+    assert "\n   test_v1: printed: bar 1!\n" in capsys.readouterr().out
     assert hosts() == []
 
 

@@ -207,8 +207,8 @@ def test_a_change_takes_the_place_of_its_order_and_a_list_counts_together() -> N
     assert book.check(buy("2", prices=(D(90),)), replacing=["a"]) is None
     assert book.check(buy("2", prices=(D(90),))) is not None
     others = [buy("0.4", prices=(D(90),))]
-    assert book.check(buy("0.1", prices=(D(90),)), others=others) is None
-    assert book.check(buy("0.2", prices=(D(90),)), others=others) is not None
+    assert book.check(buy("0.1", prices=(D(90),)), together_with=others) is None
+    assert book.check(buy("0.2", prices=(D(90),)), together_with=others) is not None
 
 
 def test_leverage_counts_the_worst_of_every_symbol() -> None:

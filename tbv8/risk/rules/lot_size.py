@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _broken(request: Request) -> Numbers | None:
-    lot, change = request.market.lot_size, request.order.change
+def _find_breach(check: OrderCheck) -> Numbers | None:
+    lot, change = check.market.lot_size, check.order.change
     return {"order": change, "limit": lot} if change % lot or not change else None
 
 
@@ -14,7 +14,7 @@ LOT_SIZE = Rule(
     name="lot_size",
     key="instruments.<symbol>.lot_size",
     words="a quantity that is not a whole number of lots",
-    broken=_broken,
+    find_breach=_find_breach,
     scope="every",
     cure="round quantities down to instrument.size_increment",
 )

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _broken(request: Request) -> Numbers | None:
-    limit, own = request.limits.leverage, request.prices.get(request.order.symbol)
-    if own is None:
-        return request.sizes() | {"limit": limit}
+def _find_breach(check: OrderCheck) -> Numbers | None:
+    limit, price = check.limits.leverage, check.prices.get(check.order.symbol)
+    if price is None:
+        return check.sizes() | {"limit": limit}
     gross = sum(
-        (abs(worst) * request.prices[symbol] for symbol, worst in request.worst.items() if worst),
+        (abs(worst) * check.prices[symbol] for symbol, worst in check.worst.items() if worst),
         Decimal(0),
     )
-    if request.equity > 0 and gross <= limit * request.equity:
+    if check.equity > 0 and gross <= limit * check.equity:
         return None
-    numbers = {"price": own, "equity_usd": request.equity, "limit": limit}
-    if len(request.worst) > 1:
+    numbers = {"price": price, "equity_usd": check.equity, "limit": limit}
+    if len(check.worst) > 1:
         numbers["gross_usd"] = gross
-    return request.sizes() | numbers
+    return check.sizes() | numbers
 
 
 MAX_LEVERAGE = Rule(
     name="max_leverage",
     key="risk.max_leverage",
     words="more than the equity carries, or before there is a price",
-    broken=_broken,
+    find_breach=_find_breach,
 )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _broken(request: Request) -> Numbers | None:
-    order = request.order
-    price = order.prices[0] if order.prices else request.prices.get(order.symbol)
+def _find_breach(check: OrderCheck) -> Numbers | None:
+    order = check.order
+    price = order.prices[0] if order.prices else check.prices.get(order.symbol)
     if price is None:
         return None
     value = abs(order.change) * price
-    least = request.market.min_notional_usd
+    least = check.market.min_notional_usd
     return {"value_usd": value, "limit_usd": least} if value < least else None
 
 
@@ -19,5 +19,5 @@ MIN_NOTIONAL = Rule(
     name="min_notional_usd",
     key="instruments.<symbol>.min_notional_usd",
     words="worth less than the venue takes",
-    broken=_broken,
+    find_breach=_find_breach,
 )

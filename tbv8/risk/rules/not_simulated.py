@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Request, Rule, of_terms
+from tbv8.risk.rule import OrderCheck, Rule, of_terms
 
 _TYPES = ("market", "limit", "stop_market", "stop_limit")
 
 
-def _has_other_type(request: Request) -> bool:
+def _has_other_type(check: OrderCheck) -> bool:
     """Return True if no step can fill the order, such as a market order that waits for a parent."""
-    terms = request.terms
+    terms = check.terms
     if terms is None:
         return False
-    waits_at_market = terms.type == "market" and request.order.parent is not None
+    waits_at_market = terms.type == "market" and check.order.parent is not None
     return waits_at_market or terms.type not in _TYPES
 
 
 ORDER_TYPE = Rule(
     name="order_type",
     words="an order of a type that is not simulated",
-    broken=lambda request: {} if _has_other_type(request) else None,
+    find_breach=lambda check: {} if _has_other_type(check) else None,
     scope="sending",
     cure="use market, limit, stop-market or stop-limit orders, as children all but market orders",
 )

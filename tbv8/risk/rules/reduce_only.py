@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _broken(request: Request) -> Numbers | None:
-    order = request.order
+def _find_breach(check: OrderCheck) -> Numbers | None:
+    order = check.order
     if not order.reduce_only or order.parent is not None:
         return None
-    has_use = request.expected * order.change < 0
-    return None if has_use else {"position": request.expected, "order": order.change}
+    has_use = check.expected * order.change < 0
+    return None if has_use else {"position": check.expected, "order": order.change}
 
 
 REDUCE_ONLY = Rule(
     name="reduce_only",
     words="reducing where there is nothing to reduce",
-    broken=_broken,
+    find_breach=_find_breach,
     scope="sending",
     cure="send it while a position of the other direction is held",
 )

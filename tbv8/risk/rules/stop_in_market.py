@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _broken(request: Request) -> Numbers | None:
+def _find_breach(check: OrderCheck) -> Numbers | None:
     """Return the numbers, except of a stop that waited for the close and reduces: it goes off."""
-    order, trigger = request.order, request.trigger
-    price = request.prices.get(order.symbol)
+    order, trigger = check.order, check.trigger
+    price = check.prices.get(order.symbol)
     if trigger is None or price is None:
         return None
     if trigger > price if order.change > 0 else trigger < price:
         return None
-    reduces = request.expected * order.change < 0
-    is_small = order.reduce_only or abs(order.change) <= abs(request.expected)
-    if request.terms and request.terms.was_deferred and reduces and is_small:
+    reduces = check.expected * order.change < 0
+    is_small = order.reduce_only or abs(order.change) <= abs(check.expected)
+    if check.terms and check.terms.was_deferred and reduces and is_small:
         return None
     return {"trigger": trigger, "price": price}
 
@@ -23,7 +23,7 @@ def _broken(request: Request) -> Numbers | None:
 STOP_IN_MARKET = Rule(
     name="stop_in_market",
     words="a stop whose trigger the close has reached",
-    broken=_broken,
+    find_breach=_find_breach,
     scope="beginning",
     cure="place triggers above the close to buy, below it to sell",
 )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _broken(request: Request) -> Numbers | None:
-    tick = request.market.tick_size
-    for price in request.order.prices:
+def _find_breach(check: OrderCheck) -> Numbers | None:
+    tick = check.market.tick_size
+    for price in check.order.prices:
         if price % tick or price <= 0:
             return {"price": price, "limit": tick}
     return None
@@ -17,7 +17,7 @@ TICK_SIZE = Rule(
     name="tick_size",
     key="instruments.<symbol>.tick_size",
     words="a price that is not on the tick, or not above 0",
-    broken=_broken,
+    find_breach=_find_breach,
     scope="every",
     cure="instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up",
 )

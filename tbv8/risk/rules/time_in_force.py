@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tbv8.risk.events import Terms
-from tbv8.risk.rule import Numbers, Request, Rule, of_terms
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, of_terms
 
 _LASTING = ("gtc", "gtd", "day")
 _AT_ONCE = ("ioc", "fok")
@@ -15,11 +15,11 @@ def _is_not_simulated(terms: Terms) -> bool:
     return terms.is_stop or terms.time_in_force not in _AT_ONCE
 
 
-def _over(request: Request) -> Numbers | None:
-    terms = request.terms
+def _has_expired(check: OrderCheck) -> Numbers | None:
+    terms = check.terms
     if terms is None or terms.time_in_force != "gtd" or terms.type == "market":
         return None
-    return {} if request.order.parent is None and terms.ends_ns <= terms.sent_ns else None
+    return {} if check.order.parent is None and terms.ends_ns <= terms.sent_ns else None
 
 
 TIME_IN_FORCE = of_terms(
@@ -31,7 +31,7 @@ TIME_IN_FORCE = of_terms(
 EXPIRE_TIME = Rule(
     name="expire_time",
     words="an order whose time is over when it counts",
-    broken=_over,
+    find_breach=_has_expired,
     scope="sending",
     cure="set expire_time after the close at which it is sent",
 )

@@ -18,9 +18,9 @@ from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
 from tbv8.venues.rates import (
     Rate,
+    fetch_confirmed,
     known_part,
     lacks_payments,
-    look_twice,
     rates_table,
     settle_or_refuse,
     widened,
@@ -97,7 +97,7 @@ class BinanceRates:
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
-        rates = self._look_twice(native, span, threading.Event())
+        rates = self._fetch_confirmed(native, span, threading.Event())
         return rates_table(rates, span)
 
     def _fill(
@@ -114,7 +114,7 @@ class BinanceRates:
             except UnusableError as e:
                 notes = (f"{name}: {e}; taken from REST",)
         if source == "rest":
-            rates = self._look_twice(native, piece.span, closing)
+            rates = self._fetch_confirmed(native, piece.span, closing)
         elif lacks_payments(rates, piece.span):
             payments = [Payment(rate.ts_ms, rate.rate, rate.interval_hours) for rate in rates]
             rest_payments = self._rest.fetch_payments(native, widened(piece.span), closing)
@@ -128,8 +128,8 @@ class BinanceRates:
             span=known_span, bars=rates_table(rates, known_span), source=source, notes=notes
         )
 
-    def _look_twice(self, native: str, span: Span, closing: threading.Event) -> list[Rate]:
-        return look_twice(
+    def _fetch_confirmed(self, native: str, span: Span, closing: threading.Event) -> list[Rate]:
+        return fetch_confirmed(
             span,
             lambda wider: self._rest.fetch_payments(native, wider, closing),
             partial(self._settle, native),

@@ -28,7 +28,7 @@ from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import UNREADABLE, Log
 from tbv8.venues.binance.product import Product
-from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_text
+from tbv8.venues.http import ForbiddenRedirectError, OutOfBoundsError, causes, failure_text
 
 _WEIGHT_SHARE = 0.8
 _SHORTEST_LOGGED_S = 3.0  # a shorter pause is over before a user has read of it
@@ -107,7 +107,7 @@ def failure_of(e: BaseException) -> FailureError:
         return FailureError(str(e), is_final=True)
     if failed.response is not None:
         return failure_in(failed.response)
-    if isinstance(failed, OutOfBoundsError | MisledError):
+    if isinstance(failed, OutOfBoundsError | ForbiddenRedirectError):
         return FailureError(str(failed), is_final=True)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
     return FailureError(

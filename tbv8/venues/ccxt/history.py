@@ -29,7 +29,7 @@ from tbv8.venues.base import (
 )
 from tbv8.venues.ccxt.exchange import Exchange
 from tbv8.venues.live_calls import RetryPolicy
-from tbv8.venues.live_history import fill, look_twice, to_table
+from tbv8.venues.live_history import fetch_confirmed, fill, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,18 +89,18 @@ class CcxtBars:
         now_ms = self._exchange.clock_ms()
         for gap in gaps:
             self._check_kept(native, gap)
-        look = partial(self._look_twice, native)
+        look = partial(self._fetch_confirmed, native)
         yield from fill(gaps, look, page_minutes=self._page(native), now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the exchange has in `span`; missing ones were requested twice."""
-        bars = self._look_twice(native, span)
+        bars = self._fetch_confirmed(native, span)
         return to_table(bar for bar in bars.values() if bar.is_possible)
 
-    def _look_twice(self, native: str, part: Span) -> dict[int, Bar]:
+    def _fetch_confirmed(self, native: str, part: Span) -> dict[int, Bar]:
         self._check_kept(native, part)
         look = partial(self._look, native, part)
-        return look_twice(look, part, venue=self._name, native=native)
+        return fetch_confirmed(look, part, venue=self._name, native=native)
 
     def _look(self, native: str, part: Span) -> Iterator[Bar]:
         """Yield the bars of a page; each request begins after the last bar of the one before."""

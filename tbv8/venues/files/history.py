@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
-from tbv8.venues.base import Fetched, History, Local
+from tbv8.venues.base import Fetched, History, LocalConnection
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, FileBars, read_file
 
@@ -26,7 +26,7 @@ NO_FILE = "no file has it"
 
 def open_history(index: FileIndex) -> History:
     """Open a session with files; minutes that they lack until now are missing."""
-    return History(Local(lambda: int(time.time() * 1000)), FileRows(index))
+    return History(LocalConnection(lambda: int(time.time() * 1000)), FileRows(index))
 
 
 class FileRows:
