@@ -57,8 +57,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit ships no types
         super().setup(opt_values)
 
     def load_tasks(self, cmd: Any, pos_args: Sequence[str]) -> list[Task]:
-        """Return the tasks; pydoit raises an IndexError for an empty argument."""
-        tasks: list[Task] = super().load_tasks(cmd, [word for word in pos_args if word])
+        """Return the tasks; pydoit raises an IndexError for an empty argument, not for a space."""
+        tasks: list[Task] = super().load_tasks(cmd, [word or " " for word in pos_args])
         return tasks
 
 

@@ -358,7 +358,7 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         since = "at" if liquidations == 1 else "first at"
         yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
     for rule, count in sorted(halts.items()):
-        yield f"closed and halted until 00:00 UTC {often(count)} by {rule}"
+        yield f"halted {often(count)} by {rule}: all positions closed until 00:00 UTC"
     if stats.stops_reached:
         yield (
             f"{counted(stats.stops_reached, 'position')} closed at once: the stop was on the wrong "

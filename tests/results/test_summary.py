@@ -83,7 +83,7 @@ def test_a_result_without_a_caution_has_none() -> None:
         ),
         pytest.param(
             {"params": {"orders": {2: "1"}}, "risk": limits(max_daily_loss_usd="0.01")},
-            "closed and halted until 00:00 UTC once by max_daily_loss_usd",
+            "halted once by max_daily_loss_usd: all positions closed until 00:00 UTC",
             id="a halt",
         ),
     ],
