@@ -47,6 +47,8 @@ class Run(OneLineErrors, doit.cmd_run.Run):
         if params["num_process"] < 0:
             processes = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {processes!r}")
+        if params["outfile"] == "":
+            raise InvalidCommand("--output-file: write the path of a file")
         if params["outfile"] is None:  # stdout was closed when pydoit took it for the default
             params["outfile"] = sys.stdout
         code: int = super().execute(params, args)
