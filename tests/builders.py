@@ -13,6 +13,7 @@ import shutil
 import sqlite3
 import struct
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,13 @@ from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
 from tbv8.store.bars import BUILT_BARS, MINUTE_BARS, BarStore, open_bars, write_history
 
 ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = tuple(
+    Path("config", name)
+    for name in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "hatch"
+    ]["build"]["targets"]["wheel"]["hooks"]["custom"]["config"]
+)
+"""The files of config/ that `tbv8 init` copies: a clone in use has others as well."""
 BTC = Series("sample", "BTC/USDT")
 ETH = Series("sample", "ETH/USDT")
 MONDAY = 1_704_067_200_000  # 2024-01-01T00:00:00Z
@@ -36,6 +44,13 @@ MONDAY = 1_704_067_200_000  # 2024-01-01T00:00:00Z
 Row = tuple[Any, ...]
 type Shared = Callable[[str, Callable[[Path], None]], Path]
 """The fixture `shared`: a name and what fills a folder -> the folder, filled once for a run."""
+
+
+def copy_config(root: Path) -> None:
+    """Copy the `config/` that ships to a folder, without the files that a user added."""
+    for path in SHIPPED:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / path, root / path)
 
 
 def at(text: str) -> int:

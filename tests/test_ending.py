@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.builders import ROOT
 
+SOON_S = 25.0  # and less than a minute, on a slow machine too
 DYING = """
 import time
 from tbv8.ending import end_cleanly
@@ -36,6 +38,11 @@ try:
 except BaseException:
     time.sleep(60)
 """
+PATIENT = """
+from tbv8 import ending
+
+ending._GRACE_S = 60  # what ends at once does not wait for that
+"""
 DEAF = """
 import ctypes
 from tbv8.ending import end_cleanly, watch_native_code
@@ -55,15 +62,15 @@ SAID = "interrupted: finished work is kept, run the same command to continue"
     [pytest.param(signal.SIGTERM, 143, id="SIGTERM"), pytest.param(signal.SIGINT, 130, id="INT")],
 )
 @pytest.mark.parametrize(
-    ("program", "times", "within_s"),
+    ("program", "times"),
     [
-        pytest.param(DYING, 1, 4, id="by Python: at once"),
-        pytest.param(CARELESS, 1, 20, id="by code: soon"),
-        pytest.param(CARELESS, 2, 4, id="by code, told twice: at once"),
+        pytest.param(PATIENT + DYING, 1, id="by Python: at once"),
+        pytest.param(CARELESS, 1, id="by code: soon"),
+        pytest.param(PATIENT + CARELESS, 2, id="by code, told twice: at once"),
     ],
 )
 def test_a_swallowed_signal_ends_the_process(
-    number: int, code: int, program: str, times: int, within_s: float
+    number: int, code: int, program: str, times: int
 ) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", program],
@@ -78,13 +85,11 @@ def test_a_swallowed_signal_ends_the_process(
 
     child.send_signal(number)
     assert child.stderr.readline() == f"{SAID}\n"
-    told_s = time.monotonic()
     if times == 2:
         child.send_signal(number)
-    _, more = child.communicate(timeout=30)
+    _, more = child.communicate(timeout=SOON_S)
 
     assert (child.returncode, more) == (code, "")
-    assert time.monotonic() - told_s < within_s
 
 
 def start_deaf(kind: str) -> subprocess.Popen[str]:
@@ -98,19 +103,18 @@ def start_deaf(kind: str) -> subprocess.Popen[str]:
     )
     assert child.stdout is not None
     child.stdout.readline()
-    time.sleep(0.3)  # from its last line of Python into the native code
+    while Path(f"/proc/{child.pid}/stat").read_text().rpartition(") ")[2][0] != "S":
+        time.sleep(0.01)  # from its last line of Python into the native code, which sleeps
     return child
 
 
-def test_native_code_that_never_comes_back_is_killed_within_six_seconds() -> None:
+def test_native_code_that_never_comes_back_is_killed() -> None:
     told = {"PyDLL": signal.SIGTERM, "CDLL": signal.SIGINT}
     children = {kind: start_deaf(kind) for kind in told}
-    told_s = time.monotonic()
     for kind, child in children.items():
         child.send_signal(told[kind])
-    errs = [child.communicate(timeout=30)[1] for child in children.values()]
+    errs = [child.communicate(timeout=SOON_S)[1] for child in children.values()]
 
-    assert time.monotonic() - told_s < 6
     assert [child.returncode for child in children.values()] == [-signal.SIGKILL] * 2
     said = (
         "interrupted, and killed since native code did not return: finished work is kept, run the "
@@ -121,11 +125,9 @@ def test_native_code_that_never_comes_back_is_killed_within_six_seconds() -> Non
 
 def test_the_process_that_watches_ends_with_the_one_that_it_watches() -> None:
     child = start_deaf("PyDLL")
-    began_s = time.monotonic()
     child.kill()
-    child.communicate(timeout=30)  # until nobody has its stderr open any more
 
-    assert time.monotonic() - began_s < 2
+    child.communicate(timeout=SOON_S)  # until nobody has its stderr open any more
 
 
 def test_signals_are_handled_from_the_first_module_that_pydoit_imports() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import ROOT
+from tests.builders import ROOT, copy_config
 
 # What each layer may import of this project: what its line names, and what those may import.
 MAY_IMPORT = {
@@ -202,7 +202,7 @@ def test_migrations_know_the_schema_alone() -> None:
 def test_starting_imports_nothing_heavy(tmp_path: Path, migrated_db: Path) -> None:
     """Heavy imports cost a second at each start, and polars hangs in a forked child."""
     # given the project as it is, with a database
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    copy_config(tmp_path)
     for name in ("dodo.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "data").mkdir()

@@ -37,7 +37,7 @@ _TASKS = (
         "experiment:ID",
         "run many trials of a strategy; walkforward:ID and montecarlo:ID are its parts",
     ),
-    ("lookahead:STRATEGY", "check that a strategy knows no bar before it has closed"),
+    ("lookahead:STRATEGY", "check that a strategy uses no bar before its close"),
     ("reproduce:STRATEGY", "run a result again and compare every byte; also of an experiment"),
     ("record", "record live data of every enabled venue until Ctrl-C"),
     ("paper:STRATEGY", "run a strategy on live bars, without orders at a venue, until Ctrl-C"),

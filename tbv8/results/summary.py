@@ -42,7 +42,7 @@ from tbv8.results.statistics import (
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
 from tbv8.trading.bars import Bars
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tbv8.trading.records import Fill
 
 _LISTED = 1000
@@ -542,7 +542,7 @@ def _funding_sources(
     return sources
 
 
-def _without_payment(charged: Charged, span: Span) -> list[Span]:
+def _without_payment(charged: FundingPayments, span: Span) -> list[Span]:
     """Return the due parts of a span that no payment covers.
 
     An interval that has not ended within the span is not due yet.

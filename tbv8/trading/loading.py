@@ -229,11 +229,15 @@ def shown_path(filename: str) -> str:
 
 def forget_strategies(strategy: records.Strategy) -> None:
     """Drop imported strategies, so that the next run starts from fresh modules."""
-    files = _user_files(strategy) if is_file(strategy.module) else set()
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name.startswith(f"{_STRATEGIES}.") or (files and file and Path(file).resolve() in files):
-            del sys.modules[name]
+    imported = {name for name in sys.modules if name.startswith(f"{_STRATEGIES}.")}
+    if is_file(strategy.module):
+        files = _user_files(strategy)
+        for name, module in sys.modules.items():
+            file = getattr(module, "__file__", None)
+            if file and Path(file).resolve() in files:
+                imported.add(name)
+    for name in imported:
+        del sys.modules[name]
 
 
 def _load_class(strategy: records.Strategy, name: str) -> type:

@@ -41,6 +41,7 @@ _SYSTEM = (  # files of the machine that Python and libraries read
     *("/dev/", "/proc/", "/sys/", "/usr/share/zoneinfo/", "/etc/ssl/"),
     *(f"/etc/{name}" for name in ("localtime", "timezone", "mime.types", "os-release")),
 )
+_IN_MEMORY = "/dev/shm/"  # a folder like any other; some keep data in it, for its speed
 _REFUSED = {
     "sqlite3.connect": "opens the database",
     "socket.connect": "connects to",
@@ -112,7 +113,7 @@ class OpenedFiles:
 
     def _refuse(self, action: str) -> None:
         self._refused.append(
-            f"{action}, and a result must know all that it was made from: read files of the "
+            f"{action}, but all inputs of a result must be known: read files of the "
             "project's folder with open(), csv, json or numpy"
         )
 
@@ -128,9 +129,9 @@ class OpenedFiles:
             self._refused.append(untracked_problem(place, module))
         if name in self._files or path in self._sources:
             return
-        if _is_library(path) or path.startswith(_SYSTEM):
+        if _is_library(path):
             return
-        if name == path and path.startswith(_TBV8):  # installed beside the project: a library too
+        if name == path and (path.startswith(_TBV8) or _is_of_system(path)):
             return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")
@@ -177,6 +178,10 @@ def _is_users(filename: str) -> bool:
 
 def _is_library(path: str) -> bool:
     return path.startswith(_LIBRARIES) or os.path.realpath(path).startswith(_LIBRARIES)
+
+
+def _is_of_system(path: str) -> bool:
+    return path.startswith(_SYSTEM) and not path.startswith(_IN_MEMORY)
 
 
 def _untracked_library(path: str) -> str | None:

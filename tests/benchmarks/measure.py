@@ -18,8 +18,8 @@ import pyarrow as pa
 from tbv8.market import MINUTE_MS, Series, Span, parse_time, parse_timeframe
 from tbv8.store.bars import open_bars, write_history
 from tbv8.store.schema import migrate
+from tests.builders import ROOT, copy_config
 
-ROOT = Path(__file__).parent.parent.parent
 EIGHT_YEARS = Span(parse_time("2017-08-17"), parse_time("2025-08-17"))
 
 
@@ -29,7 +29,8 @@ def copy_project(folder: Path) -> Path:
     project.mkdir()
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, project)
-    for name in ("tbv8", "config", "migrations"):
+    copy_config(project)
+    for name in ("tbv8", "migrations"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
     for path in (project / "config/strategies").iterdir():
         if path.name != "btc_usdt_perp_v1.yaml":  # more examples are not to change the figures

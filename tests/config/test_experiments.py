@@ -17,7 +17,7 @@ from tbv8.config.load import load_project
 from tbv8.config.records import MonteCarlo, Objective, Project, WalkForward
 from tbv8.config.space import points
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
-from tests.builders import ROOT
+from tests.builders import ROOT, copy_config
 from tests.lines import Line
 
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
@@ -57,8 +57,8 @@ search:
 def load(root: Path, text: str, **overrides: str) -> Project:
     folder = root / "config" / "experiments"
     if not folder.is_dir():
-        shutil.copytree(ROOT / "config", root / "config")
-        shutil.rmtree(folder, ignore_errors=True)
+        copy_config(root)
+        shutil.rmtree(folder)
         folder.mkdir()
     (folder / "sweep.yaml").write_text(text, encoding="utf-8")
     project = load_project(

@@ -36,9 +36,9 @@ from tbv8.config.records import (
 )
 from tbv8.errors import ConfigError
 from tbv8.market import Series, Span, parse_time, parse_timeframe
+from tests.builders import ROOT, copy_config
 from tests.lines import Line
 
-ROOT = Path(__file__).resolve().parents[2]
 NOW = "2026-01-15T12:34:56Z"
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
 
@@ -326,7 +326,7 @@ def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> No
         project.edit(path, channels, "channels: [trades, bbo, funding]")
     designed = project.load()
     shutil.rmtree(project.root / "config")
-    shutil.copytree(ROOT / "config", project.root / "config")
+    copy_config(project.root)
 
     shipped = project.load()
     example = {"btc_usdt_perp_v1": shipped.strategies["btc_usdt_perp_v1"]}
@@ -1471,7 +1471,7 @@ TREES = st.recursive(
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Return one project for all examples: each puts its file back."""
     files = Files(tmp_path_factory.mktemp("fuzzed"))
-    shutil.copytree(ROOT / "config", files.root / "config")
+    copy_config(files.root)
     return files
 
 

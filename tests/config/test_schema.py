@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,7 +15,7 @@ from tbv8.config.document import read_document
 from tbv8.config.load import load_project
 from tbv8.config.schema import schemas
 from tbv8.errors import ConfigError
-from tests.builders import MONDAY, ROOT
+from tests.builders import MONDAY, ROOT, SHIPPED, copy_config
 
 NOW_MS = MONDAY + 366 * 86_400_000
 VENUES = ("binance_spot", "hyperliquid", "mexc", "sample")
@@ -27,7 +26,6 @@ RECORDS = [
     for record in vars(files).values()
     if isinstance(record, type) and issubclass(record, msgspec.Struct) and record.__struct_fields__
 ]
-SHIPPED = sorted(path.relative_to(ROOT) for path in (ROOT / "config").rglob("*.yaml"))
 
 # design.md, section 4, as it stands
 DESIGN = {
@@ -87,7 +85,7 @@ backtest:                               # optional
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "config", tmp_path / "config")
+    copy_config(tmp_path)
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Shared
+from tests.builders import Shared, copy_config
 from tests.e2e.forked import run_doit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -110,10 +110,8 @@ class Project:
         }
 
     def _rows(self, table: str) -> str:
-        digest = hashlib.sha256()
-        for row in self.sql(f'SELECT * FROM "{table}" ORDER BY venue, symbol, ts_ms'):
-            digest.update(repr(row).encode())
-        return digest.hexdigest()
+        rows = self.sql(f'SELECT * FROM "{table}" ORDER BY venue, symbol, ts_ms')
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
 @pytest.fixture
@@ -142,6 +140,12 @@ def finished(shared: Shared, migrated_db: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
+def finished_state(finished: Project) -> dict[str, object]:
+    """Return the state of the finished project, which any way to it must end in."""
+    return finished.state()
+
+
+@pytest.fixture(scope="session")
 def looked_ahead(finished: Project, shared: Shared) -> Project:
     """Return the finished project after `doit lookahead`; `lookahead.txt` is what that printed."""
 
@@ -166,8 +170,8 @@ def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
     root.mkdir(parents=True)
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root)
-    for name in ("config", "migrations"):
-        shutil.copytree(ROOT / name, root / name)
+    copy_config(root)
+    shutil.copytree(ROOT / "migrations", root / "migrations")
     for path in set(root.glob("config/strategies/*.yaml")) - set(
         root.glob(f"config/strategies/{examples}.yaml")
     ):

@@ -355,7 +355,7 @@ def test_what_gets_better_is_mended_and_said(binance: Project, url: str) -> None
     assert rows(binance) == truth("2024-02-12", "2024-02-17")
     assert end.stderr == ""
     said = end.stdout.splitlines()
-    assert f"   {NAME}: {url} asks to be left alone (HTTP 429) for 4 s" in said
+    assert f"   {NAME}: {url} limits requests (HTTP 429), continuing in 4 s" in said
     assert (
         f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM has another sha256, twice; "
         "taken from REST"
@@ -395,7 +395,7 @@ def test_a_host_that_stays_ill_or_goes_away_ends_in_one_line_and_what_was_whole_
 # Interrupted
 
 
-def until(done: Callable[[], bool], timeout_s: float = 30) -> None:
+def until(done: Callable[[], bool], timeout_s: float = 90) -> None:
     """Wait until something is so."""
     end_s = time.monotonic() + timeout_s
     while not done():
@@ -423,17 +423,15 @@ def test_an_interrupted_fill_goes_on_from_what_is_whole(
 ) -> None:
     send_control(
         url,
-        faults=[Fault(match="2024-02.zip$", kind="stall", seconds=9, times=None)],
+        faults=[Fault(match="2024-02.zip$", kind="stall", seconds=100, times=None)],
         reset_log=True,
     )
     child = children(binance.start(*TWO_MONTHS))
     until(lambda: bool(months_held(binance)))
-    asked_s = time.monotonic()
     os.kill(child.pid, number)
-    _, err = child.communicate(timeout=30)
+    _, err = child.communicate(timeout=60)  # not the 100 s of a download
 
     assert child.returncode == code
-    assert time.monotonic() - asked_s < 5
     if number != signal.SIGKILL:
         assert err == INTERRUPTED
     assert months_held(binance) == {"2024-01"}
@@ -777,7 +775,7 @@ def exchange_bars(timeframe: str, name: str) -> list[tuple[object, ...]]:
 def test_a_database_that_is_taken_away_ends_a_backfill_that_waits(
     binance: Project, url: str, children: Keep
 ) -> None:
-    slow = Fault(match="monthly", kind="slow", seconds=8, times=100)
+    slow = Fault(match="monthly", kind="slow", seconds=100, times=100)
     send_control(url, faults=[slow])
     child = children(binance.start(*TWO_MONTHS))
     assert child.stdout is not None
@@ -786,13 +784,11 @@ def test_a_database_that_is_taken_away_ends_a_backfill_that_waits(
             break
 
     binance.db_path.rename(binance.root / "data" / "moved.sqlite")
-    began_s = time.monotonic()
-    _, err = child.communicate(timeout=60)
+    _, err = child.communicate(timeout=60)  # not the 100 s of a download
 
     assert child.returncode == 1
     assert err == (
         f"ERROR: backfill:{NAME}: data/tbv8.sqlite: was removed, moved or replaced while it was "
         "open, the last writes may be in the moved file: run again\n"
     )
-    assert time.monotonic() - began_s < 6
     assert not binance.db_path.exists()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ONE_WEEK, ROOT, Project, copy_project
+from tests.builders import SHIPPED
+from tests.e2e.conftest import ONE_WEEK, Project, copy_project
 
 BACKTEST = "backtest:btc_usdt_perp_v1"
 SECOND = """\
@@ -250,7 +251,7 @@ def test_plan_in_words_says_because(project: Project) -> None:
 
 def test_every_example_that_ships_runs(tmp_path: Path) -> None:
     clone = copy_project(tmp_path / "clone", examples="*")
-    names = {path.stem for path in (ROOT / "config/strategies").iterdir()}
+    names = {path.stem for path in SHIPPED if path.parent.name == "strategies"}
 
     said = clone.doit(*ONE_WEEK).stdout
 

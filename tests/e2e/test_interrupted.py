@@ -19,6 +19,7 @@ from tests.e2e.conftest import ONE_WEEK, Project, copy_project
 from tests.lines import Line
 
 ALL = (*ONE_WEEK, "aggregate", "backtest")
+State = dict[str, object]
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
 
 
@@ -70,7 +71,7 @@ def at_stage(finished: Project, migrated_db: Path, tmp_path: Path) -> Callable[[
     ],
 )
 def test_a_killed_run_is_finished_by_the_next(
-    at_stage: Callable[[str], Project], finished: Project, children: Keep, stage: str
+    at_stage: Callable[[str], Project], finished_state: State, children: Keep, stage: str
 ) -> None:
     project = at_stage(stage)
     child = children(project.start(*ALL))
@@ -81,7 +82,7 @@ def test_a_killed_run_is_finished_by_the_next(
 
     project.doit(*ALL)
 
-    assert project.state() == finished.state()
+    assert project.state() == finished_state
 
 
 INTERRUPTED = Line("interrupted: ...\n")
@@ -103,7 +104,7 @@ CTRL_C, TERM = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 )
 def test_an_interrupted_run_says_one_line(
     at_stage: Callable[[str], Project],
-    finished: Project,
+    finished_state: State,
     children: Keep,
     stage: str,
     number: int,
@@ -126,7 +127,7 @@ def test_an_interrupted_run_says_one_line(
         # as a shell tells it, whether the signal ended it or its own end after some seconds
         ended = 128 - child.returncode if child.returncode < 0 else child.returncode
         assert (ended, err) == (code, INTERRUPTED)
-    assert project.state() == finished.state()
+    assert project.state() == finished_state
 
 
 @pytest.mark.parametrize("command", ["list", "plan", "backtest"])
@@ -202,7 +203,7 @@ def is_group_alive(group: int) -> bool:
 
 
 def test_a_killed_process_of_two_ends_the_run(
-    project: Project, finished: Project, children: Keep
+    project: Project, finished_state: State, children: Keep
 ) -> None:
     child = children(project.start("-n", "2", *ALL))
     wait_for_line(child, ".  backfill:sample")
@@ -215,15 +216,17 @@ def test_a_killed_process_of_two_ends_the_run(
     assert child.returncode == 1
     assert err.startswith("ERROR: a process of `doit -n` was killed")
     assert err.count("\n") == 1
-    assert project.state() == finished.state()
+    assert project.state() == finished_state
 
 
-def test_two_runs_at_once_do_no_harm(project: Project, finished: Project, children: Keep) -> None:
+def test_two_runs_at_once_do_no_harm(
+    project: Project, finished_state: State, children: Keep
+) -> None:
     runs = [children(project.start(*ALL)) for _ in range(2)]
     ends = [run.communicate(timeout=110) for run in runs]
 
     assert [run.returncode for run in runs] == [0, 0], ends
-    assert project.state() == finished.state()
+    assert project.state() == finished_state
 
 
 @pytest.mark.parametrize(

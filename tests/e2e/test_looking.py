@@ -20,7 +20,7 @@ import pytest
 from tbv8.market import Bbo, Series, Trade, iso
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tests.backtest.builders import read_rows
-from tests.builders import ROOT, day, days, hold
+from tests.builders import copy_config, day, days, hold
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.lines import Line
 
@@ -130,7 +130,7 @@ def test_help_of_a_group_lists_the_options_of_its_subtasks(project: Project) -> 
 
 
 def test_help_names_each_group_of_tasks(project: Project) -> None:
-    shutil.copytree(ROOT / "config/experiments", project.root / "config/experiments")
+    copy_config(project.root)
     listed = project.doit("list", "--quiet").stdout.split()
 
     tasks = project.doit("help").stdout.partition("\nTasks\n")[2].partition("\nCommands\n")[0]

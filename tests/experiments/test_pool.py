@@ -258,7 +258,7 @@ with pool_of(strategies[0], workers=2) as pool:
     parent.communicate()
 
     assert len(workers) == 2
-    give_up_s = time.monotonic() + 5
+    give_up_s = time.monotonic() + 30
     while any(_command(pid) for pid in workers) and time.monotonic() < give_up_s:
         time.sleep(0.02)
     assert [pid for pid in workers if _command(pid)] == []

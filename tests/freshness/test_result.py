@@ -35,7 +35,7 @@ from tbv8.freshness.state import State
 from tbv8.manifest import FILES_PART, make_input, read_manifest
 from tbv8.market import MINUTE_MS, Series, Span, parse_timeframe
 from tbv8.store.database import open_reader
-from tests.builders import BTC, ETH, ROOT, at, day, days, hold, minute_bars, shell
+from tests.builders import BTC, ETH, ROOT, at, copy_config, day, days, hold, minute_bars, shell
 
 HOUR = 60 * MINUTE_MS
 OTHER = Series("other", "BTC/USDT")
@@ -763,9 +763,10 @@ def test_code_that_runs_the_result_makes_it_stale(bench: Bench, name: str) -> No
     assert f"tbv8/{name} changed" in bench.reasons()
 
 
-def test_the_package_has_the_code_that_is_looked_for() -> None:
+def test_the_package_has_the_code_that_is_looked_for(tmp_path: Path) -> None:
     """The other tests change a small package: the real one must have the same places."""
-    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda *_: None)
+    copy_config(tmp_path)
+    project = load_project(tmp_path, overrides={}, now_ms=NOW, history_span=lambda *_: None)
 
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 

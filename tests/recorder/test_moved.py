@@ -105,7 +105,7 @@ def test_recording_goes_on_in_what_is_at_the_path(
         await_trades(db_path, more=30)
         assert running.error is None
 
-    assert noticed_s < 1 + 2  # a database is made meanwhile, on a busy machine
+    assert noticed_s < 20  # it looks each second; a database is made meanwhile, on a busy machine
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     gaps = gaps_in(db_path, "hyperliquid", "bbo")
     assert any(gap.start_ms <= changed_ms < gap.end_ms for gap in gaps), (changed_ms, gaps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,13 @@ import pytest
 from tbv8.config.load import load_project
 from tbv8.config.records import Project
 from tbv8.market import DAY_MS
-from tests.builders import MONDAY, ROOT
+from tests.builders import MONDAY, copy_config
 
 
 @pytest.fixture
 def project(tmp_path: Path, db_path: Path) -> Project:
     """Return the shipped project, one of its strategies, with the database of the test."""
-    shutil.copytree(ROOT / "config", tmp_path / "clone" / "config")
+    copy_config(tmp_path / "clone")
     for path in (tmp_path / "clone" / "config" / "strategies").iterdir():
         if path.stem != "btc_usdt_perp_v1":
             path.unlink()

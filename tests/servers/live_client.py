@@ -29,18 +29,18 @@ class Client:
         """Send JSON."""
         self.socket.send(json.dumps(message))
 
-    def read(self, timeout_s: float = 2.0) -> Any:
+    def read(self, timeout_s: float = 30.0) -> Any:
         """Return the next text frame's value."""
         return json.loads(self.socket.recv(timeout_s))
 
     def find(self, *channels: str, skip: Callable[[Any], bool] = lambda frame: False) -> Any:
         """Return the next frame of one of these channels that is not skipped."""
-        deadline_s = time.monotonic() + 3
+        deadline_s = time.monotonic() + 30
         while time.monotonic() < deadline_s:
             frame = self.read()
             if frame.get("channel") in channels and not skip(frame):
                 return frame
-        raise TimeoutError(f"no {channels} in 3 s")
+        raise TimeoutError(f"no {channels} in 30 s")
 
     def is_silent(self, seconds: float = 0.2) -> bool:
         """Tell whether nothing comes."""
@@ -58,7 +58,7 @@ class Client:
         frames: list[str] = []
         try:
             while True:
-                frames.append(str(self.socket.recv(3)))
+                frames.append(str(self.socket.recv(30)))
         except ConnectionClosed as closed:
             return frames, closed.rcvd.code if closed.rcvd else None
 

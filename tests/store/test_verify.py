@@ -356,15 +356,13 @@ def test_a_writer_at_work_is_not_waited_for(held: Path) -> None:
     writer = open_shell(held)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM ohlcv_1m")
-    started_s = time.monotonic()
-    try:
+    try:  # one that waited would end in an error: the writer's transaction stays open
         with open_bars(held) as store, store.transaction("DEFERRED"):
             problems = list(verify(store, "ohlcv_1m", BTC))
     finally:
         writer.close()
 
     assert problems == []
-    assert time.monotonic() - started_s < 5
 
 
 def test_problems_read_as_lines(held: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tbv8.config.load import load_project
@@ -9,12 +11,19 @@ from tbv8.config.records import Strategy
 from tbv8.market import parse_time
 from tbv8.trading.bars import Bars
 from tests.backtest.builders import books_of, look_ahead, run_strategy, sample_bars
-from tests.builders import ROOT
+from tests.builders import ROOT, SHIPPED, copy_config
 
-PROJECT = load_project(
-    ROOT, overrides={}, now_ms=parse_time("2025-01-01"), history_span=lambda *_: None
-)
-SHIPPED = pytest.mark.parametrize("name", PROJECT.strategies)
+NAMES = [path.stem for path in SHIPPED if path.parent.name == "strategies"]
+
+
+@pytest.fixture(params=NAMES)
+def strategy(request: pytest.FixtureRequest, tmp_path: Path) -> Strategy:
+    copy_config(tmp_path)
+    project = load_project(
+        tmp_path, overrides={}, now_ms=parse_time("2025-01-01"), history_span=lambda *_: None
+    )
+    assert list(project.strategies) == sorted(NAMES)
+    return project.strategies[request.param]
 
 
 def sample_of(strategy: Strategy, *, days: int) -> Bars:
@@ -29,9 +38,7 @@ def sample_of(strategy: Strategy, *, days: int) -> Bars:
     )
 
 
-@SHIPPED
-def test_it_trades_at_both_venues(name: str) -> None:
-    strategy = PROJECT.strategies[name]
+def test_it_trades_at_both_venues(strategy: Strategy) -> None:
     bars = sample_of(strategy, days=20)
 
     books = [
@@ -43,10 +50,7 @@ def test_it_trades_at_both_venues(name: str) -> None:
     assert books[0].curve.equity.tolist() != books[1].curve.equity.tolist()
 
 
-@SHIPPED
-def test_it_does_not_look_ahead(name: str) -> None:
-    strategy = PROJECT.strategies[name]
-
+def test_it_does_not_look_ahead(strategy: Strategy) -> None:
     verdict = look_ahead(strategy, sample_of(strategy, days=4))
 
     assert verdict.decisions_cut > 0

@@ -209,11 +209,12 @@ class Account:
     now_ms: int = 0
 
     def copy(self) -> Account:
+        """Return a copy to change; it shares the orders that have ended, which never change."""
         return replace(
             self,
             positions=dict(self.positions),
             last=dict(self.last),
-            orders=[replace(order) for order in self.orders],
+            orders=[replace(o) if o.state in OPEN else o for o in self.orders],
             denials=list(self.denials),
         )
 

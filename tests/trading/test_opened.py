@@ -7,6 +7,7 @@ import importlib
 import socket
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -69,6 +70,16 @@ def digest(text: str) -> str:
 )
 def test_a_file_of_the_project_is_noted_with_its_digest(run: Run, code: str) -> None:
     assert run(code) == {"prices.csv": digest("1,2\n")}
+
+
+def test_a_device_is_not_noted_and_a_file_in_memory_is_like_any_other(run: Run) -> None:
+    assert run("open('/dev/zero', 'rb').read(1)") == {}
+
+    with (
+        tempfile.NamedTemporaryFile("w", dir="/dev/shm", suffix=".csv") as prices,
+        pytest.raises(StrategyError, match=f"opens {prices.name}, outside of the project's folder"),
+    ):
+        run(f"open({prices.name!r}).read()")
 
 
 def test_a_file_that_is_only_written_is_not_noted(run: Run) -> None:

@@ -261,7 +261,7 @@ def test_what_it_costs_is_counted_without_asking() -> None:
 
 
 def stall_behind_the_first_day(server: BinanceServer) -> None:
-    server.faults.add(Fault(match="2024-01-(0[2-9]|1)", kind="stall", times=None, seconds=30))
+    server.faults.add(Fault(match="2024-01-(0[2-9]|1)", kind="stall", times=None, seconds=200))
 
 
 def test_closing_early_ends_at_once_though_downloads_hang(server: BinanceServer) -> None:
@@ -273,7 +273,7 @@ def test_closing_early_ends_at_once_though_downloads_hang(server: BinanceServer)
 
         pieces.close()
 
-        assert time.monotonic() - started < 10  # not the 30 s of a download
+        assert time.monotonic() - started < 60  # not the 200 s of a download
     assert len(asked(server)) <= 9
 
 
@@ -287,7 +287,7 @@ def test_closing_early_leaves_no_thread_behind(server: BinanceServer) -> None:
         next(pieces)
         pieces.close()
 
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while ours() - before:
             assert time.monotonic() < deadline
 
@@ -309,7 +309,7 @@ with find_history("binance_spot").open(endpoints, print) as history:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
     assert done.stderr.endswith("KeyboardInterrupt\n")
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 60
 
 
 # Any gaps, any damage

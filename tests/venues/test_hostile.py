@@ -61,7 +61,7 @@ def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, what: str)
     with ThreadPoolExecutor(len(QUESTIONS)) as threads:
         said = dict(zip(QUESTIONS, threads.map(ask, QUESTIONS), strict=True))
 
-    assert time.monotonic() - began_s < TRIES * reply_s + 10  # of a busy machine
+    assert time.monotonic() - began_s < TRIES * reply_s + 60  # of a busy machine
     assert [line for line in said.values() if not line.isprintable() or len(line) > 1000] == []
     silent = {name for name, line in said.items() if line == "no word"}
     if "a clock of" in what:
