@@ -289,8 +289,8 @@ def _count_changed(store: BarStore, series: Series, new: pa.Table, span: Span) -
     if not stored.num_rows or not new.num_rows:
         return int(stored.num_rows)
     opens = stored["ts_ms"].to_numpy()
-    at = np.searchsorted(new["ts_ms"].to_numpy(), opens).clip(max=new.num_rows - 1)
-    same = [stored[name].to_numpy() == new[name].to_numpy()[at] for name in new.column_names]
+    index = np.searchsorted(new["ts_ms"].to_numpy(), opens).clip(max=new.num_rows - 1)
+    same = [stored[name].to_numpy() == new[name].to_numpy()[index] for name in new.column_names]
     return int((~np.logical_and.reduce(same)).sum())
 
 
@@ -348,14 +348,14 @@ def recheck(
         with open_symbol_history(series, venue) as symbol_history:
             missing = _within(missing, symbol_history.past)
             minutes = sum(span.minutes for span in missing)
-            came = 0
+            found = 0
             with closing(symbol_history.history.fetch(symbol_history.native, missing)) as pieces:
                 for piece in pieces:
                     if piece.bars.num_rows:
                         _write(store, series, piece, now_ms)
-                        came += piece.bars.num_rows
+                        found += piece.bars.num_rows
                         _print_line(series, _came_text(piece))
-            _print_line(series, f"fetched {minutes:,} missing minutes again: {came:,} came")
+            _print_line(series, f"fetched {minutes:,} missing minutes again: {found:,} came")
 
 
 def draw_hours(
@@ -380,11 +380,11 @@ def draw_hours(
     ends = list(accumulate(len(_hours(span)) for _, span in days))
     total = ends[-1] if ends else 0
     drawn: dict[Series, list[Span]] = {}
-    for at in sorted(random.Random(seed).sample(range(total), min(count, total))):
-        number = bisect_right(ends, at)
+    for index in sorted(random.Random(seed).sample(range(total), min(count, total))):
+        number = bisect_right(ends, index)
         series, span = days[number]
         hours = _hours(span)
-        start_ms = hours[at - ends[number]]  # counted from the end of the day
+        start_ms = hours[index - ends[number]]  # counted from the end of the day
         hour = Span(start_ms, start_ms + HOUR_MS).intersection(span)
         drawn.setdefault(series, []).append(hour)
     return drawn

@@ -112,4 +112,4 @@ class _Pages:
             text = f"stale: {', '.join(stale)}\n" if stale else "ok\n"
             status = HTTPStatus.SERVICE_UNAVAILABLE if stale else HTTPStatus.OK
             return status, _TEXT, text.encode()
-        return HTTPStatus.NOT_FOUND, _TEXT, b"there is /metrics and /healthz\n"
+        return HTTPStatus.NOT_FOUND, _TEXT, b"known paths: /metrics, /healthz\n"

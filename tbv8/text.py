@@ -49,9 +49,9 @@ def file_name(text: str) -> str:
         "-".join(
             "".join(
                 letter
-                if letter.isalnum() or letter == "_" or (letter == "." and at)
+                if letter.isalnum() or letter == "_" or (letter == "." and index)
                 else _hex(letter)
-                for at, letter in enumerate(part)
+                for index, letter in enumerate(part)
             )
             for part in text.split("/")
         )

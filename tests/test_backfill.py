@@ -272,7 +272,7 @@ def test_a_pause_that_the_venue_asks_for_is_told(
     backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
 
     assert capsys.readouterr().out.splitlines()[:2] == [
-        f"   {BTC}: {binance.url} asks to be left alone (HTTP 429) for 4 s",
+        f"   {BTC}: {binance.url} limits requests (HTTP 429), continuing in 4 s",
         f"   {BTC}: 1 daily file, about 0.1 MB",
     ]
 

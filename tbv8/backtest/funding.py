@@ -10,12 +10,12 @@ from tbv8.market import Series, Span
 from tbv8.store.bars import BarStore, read_checked, rows_within
 from tbv8.store.funding import Stretch, read_payment_days, read_stretches
 from tbv8.store.ledger import FUNDING
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 
 
 def read_funding(
     store: BarStore, strategy: Strategy, span: Span | None = None
-) -> dict[str, dict[str, Charged]]:
+) -> dict[str, dict[str, FundingPayments]]:
     """Return the payments of each venue of a strategy, by symbol; none for a fixed rate.
 
     It is that of the time of the strategy's bars, or of another span. The caller owns the
@@ -24,7 +24,7 @@ def read_funding(
     Raises:
         DataError: A day's rows are not those that its ledger tells of.
     """
-    found: dict[str, dict[str, Charged]] = {}
+    found: dict[str, dict[str, FundingPayments]] = {}
     for venue, symbol in strategy.funding_of:
         venues = strategy.funding_venues(venue)
         stretches = read_stretches(store.query, symbol, venues, span or strategy.bars_span)
@@ -33,8 +33,8 @@ def read_funding(
     return found
 
 
-def _read(store: BarStore, symbol: str, stretches: list[Stretch]) -> Charged:
-    charged = Charged(times_ms=[], rates=[], hours=[], venues=[])
+def _read(store: BarStore, symbol: str, stretches: list[Stretch]) -> FundingPayments:
+    charged = FundingPayments(times_ms=[], rates=[], hours=[], venues=[])
     for stretch in stretches:
         days = read_payment_days(store.query, symbol, stretch)
         rates = read_checked(store, Series(stretch.venue, symbol), FUNDING, days)
@@ -47,12 +47,12 @@ def _read(store: BarStore, symbol: str, stretches: list[Stretch]) -> Charged:
 
 
 def funding_within(
-    strategy: Strategy, funding: Mapping[str, Mapping[str, Charged]]
-) -> dict[str, dict[str, Charged]]:
+    strategy: Strategy, funding: Mapping[str, Mapping[str, FundingPayments]]
+) -> dict[str, dict[str, FundingPayments]]:
     """Return of the funding of a longer span what `read_funding` would of the strategy's own."""
-    found: dict[str, dict[str, Charged]] = {}
+    found: dict[str, dict[str, FundingPayments]] = {}
     for venue, symbol in strategy.funding_of:
-        charged = funding.get(venue, {}).get(symbol, Charged()).within(strategy.bars_span)
+        charged = funding.get(venue, {}).get(symbol, FundingPayments()).within(strategy.bars_span)
         if charged.times_ms or strategy.funding == "history":
             found.setdefault(venue, {})[symbol] = charged
     return found

@@ -37,7 +37,7 @@ _TASKS = (
         "experiment:ID",
         "run many trials of a strategy; walkforward:ID and montecarlo:ID are its parts",
     ),
-    ("lookahead:STRATEGY", "check that a strategy knows no bar before it has closed"),
+    ("lookahead:STRATEGY", "check that a strategy uses no bar before its close"),
     ("reproduce:STRATEGY", "run a result again and compare every byte; also of an experiment"),
     ("record", "record live data of every enabled venue until Ctrl-C"),
     ("paper:STRATEGY", "run a strategy on live bars, without orders at a venue, until Ctrl-C"),
@@ -57,8 +57,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit ships no types
         super().setup(opt_values)
 
     def load_tasks(self, cmd: Any, pos_args: Sequence[str]) -> list[Task]:
-        """Return the tasks; pydoit raises an IndexError for an empty argument."""
-        tasks: list[Task] = super().load_tasks(cmd, [word for word in pos_args if word])
+        """Return the tasks; pydoit raises an IndexError for an empty argument, not for a space."""
+        tasks: list[Task] = super().load_tasks(cmd, [word or " " for word in pos_args])
         return tasks
 
 
@@ -89,14 +89,14 @@ def take_variables(_main: DoitMain, arguments: Sequence[str]) -> list[str]:
     An empty argument is one of the others: pydoit's own function raises an IndexError for it.
     """
     reset_vars()
-    others = []
+    remaining = []
     for argument in arguments:
         name, sign, value = argument.partition("=")
         if sign and not name.startswith("-"):
             set_var(name, value)
         else:
-            others.append(argument)
-    return others
+            remaining.append(argument)
+    return remaining
 
 
 def option_lines(option: Any) -> list[str]:

@@ -20,8 +20,11 @@ class PlannedTask(msgspec.Struct, frozen=True):
     @property
     def all_reasons(self) -> tuple[str, ...]:
         """Its own reasons, and one about the tasks before it."""
-        upstream = (f"because {' and '.join(self.after)} will run",) if self.after else ()
-        return (*self.reasons, *upstream)
+        if not self.after:
+            return self.reasons
+        *names, last = self.after
+        text = f"{', '.join(names)} and {last}" if names else last
+        return (*self.reasons, f"because {text} will run")
 
 
 class Plan(ReadOnlyCommand):

@@ -45,10 +45,10 @@ class ReadOnlyCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit
 
     def help(self) -> str:
         """Return the help without pydoit's options of its database and of dodo.py."""
-        own = [option for option in self.get_options() if not option.section]
-        self._cmdparser = CmdParse(own)
+        options = [option for option in self.get_options() if not option.section]
+        self._cmdparser = CmdParse(options)
         text: str = super().help()
-        return text if own else text.replace("\nOPTIONS\n", "")
+        return text if options else text.replace("\nOPTIONS\n", "")
 
     def selected(self) -> Iterator[Task]:
         """Yield the selected tasks and their dependencies, in the order of execution."""

@@ -217,17 +217,17 @@ def _to_the_front(
     if option is None:
         return None
     dashes = "-" if name == option.short else "--"
-    for at in reversed(range(len(arguments))):
+    for index in reversed(range(len(arguments))):
         option_text, value = (
-            arguments[at][: len(f"{dashes}{name}")],
-            arguments[at][len(f"{dashes}{name}") :],
+            arguments[index][: len(f"{dashes}{name}")],
+            arguments[index][len(f"{dashes}{name}") :],
         )
         if option_text == f"{dashes}{name}" and (not value or value[0] == "=" or dashes == "-"):
             takes_next = option.type is not bool and not value
-            end = at + 1 + takes_next
+            end = index + 1 + takes_next
             if end > len(arguments):
                 return None
-            return [*arguments[at:end], *arguments[:at], *arguments[end:]]
+            return [*arguments[index:end], *arguments[:index], *arguments[end:]]
     return None
 
 

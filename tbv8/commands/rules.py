@@ -169,7 +169,7 @@ def _print(
     if differences:
         heads = ("venue", "symbol", "rule", "configured", "published")
         rows = [heads, *(msgspec.structs.astuple(rule) for rule in differences)]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
+        widths = [max(len(row[index]) for row in rows) for index in range(len(heads))]
         for row in rows:
             print(
                 "  ".join(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from doit.dependency import DatabaseException, SqliteDB
+from doit.exceptions import InvalidCommand
 
 from tbv8.ending import end_cleanly
 
@@ -36,6 +37,8 @@ def fill_closed_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
+_NAME = ".doit.db"  # a damaged file of this name is moved aside, others are left alone
+
 fill_closed_streams()
 end_cleanly()
 # Garbage collection takes a sixth of a `doit` with nothing to do, and finds nothing so early.
@@ -48,9 +51,18 @@ class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
 
     pydoit's own class keeps a lock from the first failure of a run to its end, and creates the file
     even for commands that only read.
+
+    Raises:
+        InvalidCommand: `--db-file` names a file or folder of something else.
     """
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
+        path = Path(name)
+        if path.name != _NAME and path.exists() and not _is_whole(path):
+            raise InvalidCommand(
+                f"--db-file: {name!r} is no state file of pydoit: leave the option out; the "
+                "database is db_path in config/data.yaml"
+            )
         self.name, self.codec = name, codec
         self._cache: dict[str, dict[str, Any]] = {}
         self._dirty: set[str] = set()
@@ -61,7 +73,7 @@ class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
         path = Path(self.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not _is_whole(path):
+            if path.is_file() and not _is_whole(path):
                 aside = path.with_name(f"{path.name}.damaged")
                 path.replace(aside)
                 print(f"{path}: damaged, moved to {aside}; no data is lost", file=sys.stderr)

@@ -298,8 +298,8 @@ def expected(
     examples = [str(example) for example in constraints.get("examples", ())]
     if is_quotable and examples and not re.search(constraints.get("pattern", r"\Z."), str(value)):
         *first, last = examples
-        such = f"{', '.join(first)} or {last}" if first else last
-        return f"expected {alternatives}, such as {such}, got {_shown(value)}"
+        shown = f"{', '.join(first)} or {last}" if first else last
+        return f"expected {alternatives}, such as {shown}, got {_shown(value)}"
     cure = ": write it in quotes" if is_quotable else ""
     return f"expected {alternatives}, got {_shown(value)}{cure}"
 

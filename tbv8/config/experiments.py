@@ -138,13 +138,13 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
 def _monte_carlo(document: Document, raw: MonteCarloSection | None) -> MonteCarlo | None:
     if raw is None:
         return None
-    for at, loss in enumerate(raw.losses):
+    for index, loss in enumerate(raw.losses):
         if not 0 < loss < 1:
             problem = f"expected a fraction of the balance between 0 and 1, got {loss}"
-            document.refuse(("monte_carlo", "losses", at), problem)
-        if at and loss <= raw.losses[at - 1]:
+            document.refuse(("monte_carlo", "losses", index), problem)
+        if index and loss <= raw.losses[index - 1]:
             problem = f"{loss} is not above the one before it: write them from small to large"
-            document.refuse(("monte_carlo", "losses", at), problem)
+            document.refuse(("monte_carlo", "losses", index), problem)
     if len(raw.losses) > _MOST_LOSSES:
         problem = f"expected at most {_MOST_LOSSES}, got {len(raw.losses)}"
         document.refuse(("monte_carlo", "losses"), problem)
@@ -281,11 +281,11 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
     if raw.method == "tpe" and (problem := missing_library("optuna", root=strategy.root)):
         document.refuse(("search", "method"), problem)
     conditions: list[Comparison] = []
-    for at, text in enumerate(raw.where):
+    for index, text in enumerate(raw.where):
         try:
             conditions += parse_condition(text, axes)
         except ValueError as e:
-            document.refuse(("search", "where", at), str(e))
+            document.refuse(("search", "where", index), str(e))
     method: Method = raw.method
     search = Search(
         method=method,
@@ -319,8 +319,8 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
         values = _values(document, key, written)
         axis = Axis(name=name, place=place, key=place_key, values=values)
         kind = types.get(place_key, Any) if place == "params" else Any
-        for at, value in enumerate(values):
-            value_key = (*key, at) if isinstance(written, list) else key
+        for index, value in enumerate(values):
+            value_key = (*key, index) if isinstance(written, list) else key
             _check_value(document, value_key, axis, value, strategy)
             if problem := load.param_problem(value, kind):
                 document.refuse(value_key, problem)
@@ -376,11 +376,11 @@ def _values(document: Document, key: Key, written: Any) -> Point:
     if not isinstance(written, list) or not written:
         document.refuse(key, "expected a list of values, or {from: 10, to: 50, step: 5}")
     values: list[Any] = []
-    for at, value in enumerate(written):
+    for index, value in enumerate(written):
         if value is None or isinstance(value, dict | list):
-            document.refuse((*key, at), "expected a number, a text, true or false")
+            document.refuse((*key, index), "expected a number, a text, true or false")
         if any(_is_same(value, earlier) for earlier in values):
-            document.refuse((*key, at), f"{value!r} is given twice, remove one")
+            document.refuse((*key, index), f"{value!r} is given twice, remove one")
         values.append(value)
     return tuple(values)
 

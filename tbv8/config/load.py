@@ -621,7 +621,7 @@ class _Setting(msgspec.Struct, frozen=True):
             raise ConfigError(problem, key=self.key[-1])
         self.document.refuse(self.key, problem)
 
-    def at(self, time_ms: int) -> str:
+    def describe(self, time_ms: int) -> str:
         """Return a time together with its place in a file."""
         place = f" in {self.document.place(self.key)}" if self.document else ""
         return f"{iso(time_ms)}{place}"
@@ -738,8 +738,8 @@ def _limit_to_now(
     """Return the end, no later than now; errors blame the setting of the higher rank."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
-            start.refuse(f"{start.text!r} is not before the end, {end.at(end_ms)}")
-        end.refuse(f"{end.text!r} is not after the start, {start.at(start_ms)}")
+            start.refuse(f"{start.text!r} is not before the end, {end.describe(end_ms)}")
+        end.refuse(f"{end.text!r} is not after the start, {start.describe(start_ms)}")
     now_ms = ONE_MINUTE.floor(inputs.now_ms)
     if start_ms >= now_ms:
         start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier time")
@@ -868,7 +868,7 @@ def _strategy_history(
 
 def _symbol_keys(raw: StrategyFile) -> list[Key]:
     """Return the key of each symbol of a strategy."""
-    keys: list[Key] = [("symbols", at) for at in range(len(raw.symbols))]
+    keys: list[Key] = [("symbols", index) for index in range(len(raw.symbols))]
     if raw.symbol is not None:
         keys[:1] = [("symbol",)]
     return keys
@@ -884,9 +884,9 @@ def _strategy_symbols(document: Document, raw: StrategyFile) -> tuple[str, ...]:
         document.refuse(("symbol",), f"{raw.symbol!r} is not the first of symbols: remove this key")
     symbols = raw.symbols if raw.symbol is None else [raw.symbol, *raw.symbols[1:]]
     quote = symbols[0].rpartition("/")[2]
-    for at, (key, symbol) in enumerate(zip(_symbol_keys(raw), symbols, strict=True)):
+    for index, (key, symbol) in enumerate(zip(_symbol_keys(raw), symbols, strict=True)):
         _check_symbol(document, key, symbol)
-        if symbol in symbols[:at]:
+        if symbol in symbols[:index]:
             document.refuse(key, f"{symbol!r} is given twice, remove one")
         symbol_quote = symbol.rpartition("/")[2]
         if symbol_quote not in QUOTES and symbol_quote.upper() in QUOTES:
@@ -907,17 +907,17 @@ def _further_bars(
 ) -> tuple[Timeframe, ...]:
     """Return the further timeframes, the longest first."""
     further_bars: list[Timeframe] = []
-    for at, text in enumerate(texts):
-        further = _timeframe(document, ("bars", at), text)
+    for index, text in enumerate(texts):
+        further = _timeframe(document, ("bars", index), text)
         if further == timeframe:
-            document.refuse(("bars", at), f"{text!r} is the main timeframe: remove it")
+            document.refuse(("bars", index), f"{text!r} is the main timeframe: remove it")
         if further in further_bars:
-            document.refuse(("bars", at), f"{text!r} is given twice, remove one")
+            document.refuse(("bars", index), f"{text!r} is given twice, remove one")
         for earlier in (timeframe, *further_bars):
             if earlier.label == further.label:
                 step, unit = earlier.label
                 document.refuse(
-                    ("bars", at),
+                    ("bars", index),
                     f"NautilusTrader gives bars of {text} and {earlier} the same name, "
                     f"{step}-{unit}, so a strategy could not tell them apart: remove one",
                 )
@@ -1005,10 +1005,10 @@ def _instruments(
                 able = [
                     v.name for v in inputs.venues.values() if v.instruments.keys() >= {*symbols}
                 ]
-                others = f"one of {', '.join(able)}, or " if able else ""
+                alternatives = f"one of {', '.join(able)}, or " if able else ""
                 document.refuse(
                     ("routing", role),
-                    f"{name} has no instrument rules for {symbol}: write {others}"
+                    f"{name} has no instrument rules for {symbol}: write {alternatives}"
                     f"{_rules_line(symbol)} into config/venues/{name}.yaml, with the venue's own "
                     "numbers",
                 )
@@ -1057,9 +1057,9 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         if (strategy := class_name.removesuffix("Config")) in names:
             written = text.removesuffix("Config")
             document.refuse(key, f"holds the params of {strategy}: write {written}")
-        others = f", or name another class: {', '.join(names)}" if names else ""
+        alternatives = f", or name another class: {', '.join(names)}" if names else ""
         document.refuse(
-            key, f"{file} has no class {class_name}Config: write one for its params{others}"
+            key, f"{file} has no class {class_name}Config: write one for its params{alternatives}"
         )
     return module, class_name
 

@@ -260,7 +260,8 @@ def param_types(
     They are numbers, texts and booleans, and unions of these.
     """
     is_dataclass = any(
-        re.search(r"\bdataclass\b", ast.unparse(each)) for each in config_class.decorator_list
+        re.search(r"\bdataclass\b", ast.unparse(decorator))
+        for decorator in config_class.decorator_list
     )
     has_constructor = any(
         isinstance(node, ast.FunctionDef) and node.name in ("__new__", "__init__")

@@ -93,15 +93,20 @@ def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
         chance = drawn.days.p_value if drawn.days else None
         return (
             f"As many days as there were, drawn with replacement in {blocks}. If such days gained "
-            f"nothing on average, {number(chance, '.1%')} of paths would gain as much as the trial."
+            f"nothing on average, {number(chance, '.1%')} of paths would gain at least as much as "
+            "the trial."
         )
     if name == "trades":
         return (
             "As many round trips as there were, each drawn from all of them. Each gains the USD "
-            "that it gained in the trial: sizes do not grow with the balance."
+            "that it gained in the trial: sizes do not grow with the balance. A position that was "
+            "still open at the end is left out."
         )
     if name == "order":
-        return "Each round trip once, in another order: the drawdown changes, the return does not."
+        return (
+            "Each round trip once, in another order: the drawdown changes, the return does not. A "
+            "position that was still open at the end is left out."
+        )
     failed = f" It failed on {counted(drawn.failed, 'market')}." if drawn.failed else ""
     return (
         f"The whole trial, with every rule, on prices made of the real days in {blocks}. Its "
@@ -171,7 +176,7 @@ def _histogram(name: str, quantity: str, values: Floats, real_value: float | Non
         )
         notes.append(
             {
-                "text": "real",
+                "text": "real market",
                 "x": at,
                 "y": 1,
                 "yref": "paper",

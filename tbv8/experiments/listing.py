@@ -56,7 +56,7 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
     profit_factor: float | None
     trades: int
     digest: str
-    line: str | None
+    line: str | None = msgspec.field(name="error")
 
 
 class TrialList(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     failed: int
     tries: int
-    overfitting: float | None
+    overfitting: float | None = msgspec.field(name="probability_of_overfitting")
     out_of_sample_return: float | None
     shown: list[TrialRow]
 
@@ -202,7 +202,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     total_return: float | None = msgspec.field(name="return")
     sharpe: float | None
     deflated_sharpe: float | None
-    overfitting: float | None
+    overfitting: float | None = msgspec.field(name="probability_of_overfitting")
     max_drawdown: float | None
     trades: int | None
     tries: int
@@ -306,7 +306,7 @@ def _returns_of_trial(
 
 def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
     """Return results beside each other as text."""
-    heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
+    heads = ["name", "kind", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [
         [
             row.name,

@@ -24,10 +24,10 @@ from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.draws import draw_days
 from tbv8.experiments.trial import Tables
 from tbv8.market import DAY_MS, Span, Timeframe
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tbv8.trading.nautilus import Floats, Ints, column, price_decimals
 
-type Funding = Mapping[str, Mapping[str, Charged]]
+type Funding = Mapping[str, Mapping[str, FundingPayments]]
 
 _PRICES = ("open", "high", "low", "close")
 
@@ -135,9 +135,9 @@ def _chain(table: pa.Table, days: Days, scales: Floats, decimals: int) -> pa.Tab
     return pa.table(columns)
 
 
-def _move(charged: Charged, days: Days) -> Charged:
+def _move(charged: FundingPayments, days: Days) -> FundingPayments:
     """Return the payments of the days at their places; midnight belongs to the day before."""
-    moved = Charged(times_ms=[], rates=[], hours=[], venues=[])
+    moved = FundingPayments(times_ms=[], rates=[], hours=[], venues=[])
     for place, source in zip(days.places.tolist(), days.sources.tolist(), strict=True):
         own = charged.within(Span(source * DAY_MS, (source + 1) * DAY_MS))
         moved.times_ms.extend(ts_ms + (place - source) * DAY_MS for ts_ms in own.times_ms)

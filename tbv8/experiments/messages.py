@@ -14,7 +14,7 @@ import msgspec
 
 from tbv8.config.records import Strategy
 from tbv8.market import Timeframe
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 
 _HEAD = struct.Struct("<I")
 
@@ -33,7 +33,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Strategy
     tables: dict[tuple[str, Timeframe], int]
     cores: int
-    funding: dict[str, dict[str, Charged]] = {}
+    funding: dict[str, dict[str, FundingPayments]] = {}
     limit_ms: int | None = None
 
 

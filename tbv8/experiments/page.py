@@ -110,7 +110,9 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
     yield (
         "Probability of overfitting",
         number(overfitting.probability if overfitting else None, ".0%"),
-        "how often the best trial on half of the days is no better than the median on the others",
+        "how often the best trial on half of the days is no better than the median on the others"
+        if overfitting
+        else "too few days or trials to tell",
     )
     if walk:
         yield (

@@ -52,7 +52,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 
 
 def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
@@ -115,7 +115,7 @@ class _Executor(Protocol):
 def _executor(
     experiment: Experiment,
     tables: dict[tuple[str, Timeframe], pa.Table],
-    funding: dict[str, dict[str, Charged]],
+    funding: dict[str, dict[str, FundingPayments]],
     code: str,
 ) -> Iterator[_Executor]:
     """Yield workers that have the bars and the funding; a pool takes them out of `tables`."""
@@ -228,7 +228,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
     return len(planned)
 
 
-def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, Charged]]:
+def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, FundingPayments]]:
     """Return the funding of all trials."""
     strategy = to_trial(experiment.strategy)
     return read_funding(store, strategy, strategy.run_span)

@@ -77,8 +77,11 @@ def space_part(findings: Findings) -> Part:
             "A single peak among low neighbours is more likely luck than a plateau is.",
             class_="note",
         ),
-        color_keys([("--axis", "no result, or too few round trips")]),
     ]
+    if findings.experiment.search.method == "grid" and any(
+        value_of(findings, row) is None for row in findings.rows
+    ):
+        content.append(color_keys([("--axis", "no result, or too few round trips")]))
     if len(panels) > 1:
         content.append(
             element("div", choices, class_="choice", role="radiogroup", aria_label="Axes")
@@ -215,11 +218,13 @@ def _marker() -> dict[str, Any]:
 
 
 def _colors(findings: Findings) -> dict[str, Any]:
-    """Return the color scale: good is green; its middle is 0 if higher is better."""
+    """Return the color scale: good is green; its middle is break-even if higher is better."""
     bar = {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": "--muted"}}
-    if findings.experiment.objective.maximize:
+    objective = findings.experiment.objective
+    if objective.maximize:
         scale = [[0, "--down"], [0.5, "--card"], [1, "--up"]]
-        return {"colorscale": scale, "zmid": 0, "colorbar": bar}
+        middle = 1 if objective.metric == "profit_factor" else 0
+        return {"colorscale": scale, "zmid": middle, "colorbar": bar}
     return {"colorscale": [[0, "--up"], [1, "--card"]], "colorbar": bar}
 
 
@@ -245,7 +250,7 @@ def _square(across: Axis, up: Axis) -> dict[str, Any]:
 def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
     scored = _scored(findings)
     colors = _colors(findings)
-    middle = {"cmid": 0} if "zmid" in colors else {}
+    middle = {"cmid": colors["zmid"]} if "zmid" in colors else {}
     chosen = findings.chosen
     assert chosen
     return Chart(
@@ -394,11 +399,7 @@ def _parallel(findings: Findings) -> Chart:
                 "x": "@x",
                 "y": f"@y{at}",
                 "text": f"@text{at}",
-                "line": {
-                    "color": "--accent" if not at else "--axis",
-                    "width": 1 if at else 3,
-                    "shape": "spline",
-                },
+                "line": {"color": "--axis" if at else "--accent", "width": 1 if at else 3},
                 "hovertemplate": f"%{{x}} %{{text}}, trial {row.number}: {shown}<extra></extra>",
             }
         )
@@ -411,7 +412,9 @@ def _parallel(findings: Findings) -> Chart:
             "hovermode": "closest",
             "showlegend": False,
             "xaxis": {"type": "category", "tickfont": {"color": "--ink"}, "automargin": True},
-            "yaxis": value_axis(tickvals=[0, 1], ticktext=["first", "last"], zeroline=False),
+            "yaxis": value_axis(
+                tickvals=[0, 1], ticktext=["first", "last"], zeroline=False, range=[-0.05, 1.05]
+            ),
         },
         height=280,
     )

@@ -26,7 +26,7 @@ from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
 from tbv8.store.trials import TrialStatus, metric_columns
 from tbv8.trading.bars import Bars
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tbv8.trading.nautilus import Ints
 from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Run
@@ -42,7 +42,7 @@ class TrialData(msgspec.Struct, frozen=True, kw_only=True):
     """The data of all trials: bars by symbol and timeframe, funding by venue and symbol."""
 
     tables: dict[tuple[str, Timeframe], pa.Table]
-    funding: dict[str, dict[str, Charged]]
+    funding: dict[str, dict[str, FundingPayments]]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ def daily(books: Books) -> Ints:
 def run_trial(
     strategy: Strategy,
     tables: Tables,
-    funding: Mapping[str, Mapping[str, Charged]] | None = None,
+    funding: Mapping[str, Mapping[str, FundingPayments]] | None = None,
     *,
     points: Callable[[Books], Ints] = daily,
 ) -> Outcome:

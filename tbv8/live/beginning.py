@@ -15,6 +15,7 @@ from tbv8.live.reading import read_stored_minutes, read_symbols, to_minutes
 from tbv8.live.setting import BUSY_S, HostEnvironment
 from tbv8.manifest import read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
+from tbv8.page.words import counted
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.trading.nautilus import price_decimals
 
@@ -67,6 +68,15 @@ def began_text(plan: Plan, session: StoredSession) -> str:
     return (
         f"paper session {session.session_id} at {plan.venue}, counted from "
         f"{iso(session.counted_ms)}; the first counted {timeframe} bar closes at {first}"
+    )
+
+
+def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
+    """Return which session continues, and how many minutes were replayed in which time."""
+    replayed = f"{counted(count, 'minute')} in {took_s:.1f} s, without a difference"
+    return (
+        f"paper session {session.session_id} at {session.venue}, counted from "
+        f"{iso(session.counted_ms)}: {replayed if count else 'no minute yet'}"
     )
 
 

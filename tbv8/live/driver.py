@@ -32,7 +32,7 @@ from tbv8.store.sessions import (
     read_events,
 )
 from tbv8.trading.bars import Bars
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tbv8.trading.records import RestingLimit, Run
 from tbv8.trading.session import Session
 
@@ -122,7 +122,7 @@ class Driver:
                 self.count += len(piece)
                 yield bars
 
-    def _payments(self, rates: Sequence[Event]) -> dict[str, dict[str, Charged]]:
+    def _payments(self, rates: Sequence[Event]) -> dict[str, dict[str, FundingPayments]]:
         """Return the payments of each symbol, by venue; none with a fixed rate."""
         if self._strategy.funding == "fixed":
             return {}
@@ -132,7 +132,9 @@ class Driver:
             rate = msgspec.json.decode(event.body, type=FedRate)
             paid = Decimal(repr(rate.rate))
             rows[rate.symbol].append((rate.ts_ms, paid, rate.hours, self._venue, event.ts_ms))
-        return {self._venue: {symbol: Charged.of(payments) for symbol, payments in rows.items()}}
+        return {
+            self._venue: {symbol: FundingPayments.of(payments) for symbol, payments in rows.items()}
+        }
 
     def execute(self, command: Command) -> None:
         """Execute a command; a stop bars entries until a minute allows them again."""

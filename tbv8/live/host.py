@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
-from tbv8.live.beginning import began_text, begin_session, keep_results
+from tbv8.live.beginning import began_text, begin_session, continued_text, keep_results
 from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
@@ -102,7 +102,7 @@ class _SessionHost:
         self._last_command = Command(do="start")
         self._seen_ms = 0
         self._took_ms = 0.0
-        self._is_stale = False
+        self._is_stale = self._is_continued = False
         self._secondary: Secondary | None = None
         self._alive_s = 0.0
 
@@ -122,7 +122,7 @@ class _SessionHost:
             self._environment.send("began", text=began_text(plan, session))
         else:
             check_inputs(stored, plan)
-            self._session = stored
+            self._session, self._is_continued = stored, True
         if plan.role == "primary" and (kept := keep_results(plan, self._session)):
             self._environment.send("kept", text=f"results of the session before are in {kept}")
         self._driver = stack.enter_context(Driver(plan.strategy, self._session))
@@ -163,11 +163,13 @@ class _SessionHost:
         unwritten = [e for e in outputs if e.number >= self._event_counts.get(e.kind, 0)]
         self._environment.persist(lambda: self._finish(unwritten))
         took_s, count = time.monotonic() - began_s, self._driver.count
-        what, outcome = ("", ", without a difference") if stored.state else (" of the warm-up", "")
-        text = f"{counted(count, 'minute')}{what} in {took_s:.1f} s{outcome}"
+        if self._is_continued:
+            text = continued_text(self._session, count=count, took_s=took_s)
+        else:
+            text = f"{counted(count, 'minute')} of the warm-up in {took_s:.1f} s" if count else ""
         self._environment.send(
             "replayed",
-            text=text if count else "",
+            text=text,
             done_ms=self._driver.done_ms if count else None,
             state=state,
         )
@@ -349,7 +351,9 @@ class _SessionHost:
         if is_stale != self._is_stale:
             self._is_stale = is_stale
             since = iso(self._driver.done_ms)
-            text = f"no closed minute since {since}" if is_stale else "closed minutes arrive again"
+            text = "closed minutes arrive again"
+            if is_stale:
+                text = f"no closed minute since {since}: `doit status` shows the recorder's gaps"
             self._environment.send("stale" if is_stale else "fresh", text=text)
         if time.monotonic() - self._alive_s > _ALIVE_S:
             self._alive_s = time.monotonic()

@@ -17,7 +17,7 @@ from tbv8.config.records import Strategy
 from tbv8.market import ONE_MINUTE, Bar, Timeframe
 from tbv8.store.sessions import SessionMinute
 from tbv8.trading.bars import Bars
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 
 _VOLUME_DECIMALS = 8
 _COLUMNS = ("ts_ms", "open", "high", "low", "close", "volume")
@@ -113,7 +113,7 @@ def join_minutes(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
         steps={s: _concat([piece.steps[s] for piece in pieces]) for s in strategy.symbols},
         funding={
             venue: {
-                symbol: Charged.of(
+                symbol: FundingPayments.of(
                     row for piece in pieces for row in piece.funding[venue][symbol].rows
                 )
                 for symbol in charged

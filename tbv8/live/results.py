@@ -114,8 +114,8 @@ def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
         for session_journal in journaled.values()
         for events_of_kind in session_journal.outputs.values()
     )
-    minutes = sum(len(session_journal.minutes) for session_journal in journaled.values())
-    text = f"{name}: {minutes:,} minutes replayed, {events:,} events with the same bytes"
+    spans = " and ".join(map(_minutes_text, journaled.values()))
+    text = f"{name}: replayed {spans}: the same {counted_words(events, 'event')}"
     manifest = read_manifest(folder)
     part = manifest.inputs.get(SESSION_PART) if manifest else None
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
@@ -139,7 +139,12 @@ def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     if difference is not None:
         raise DataError(f"{folder}: not reproduced: {difference}")
     assert manifest is not None
-    return f"{text}, {len(manifest.outputs)} files too"
+    files = counted_words(len(manifest.outputs), "result file")
+    return f"{text}, and the same bytes in {files}"
+
+
+def _minutes_text(journaled: JournaledSession) -> str:
+    return f"{counted_words(len(journaled.minutes), 'minute')} at {journaled.session.venue}"
 
 
 def replay(plan: Plan, journaled: JournaledSession) -> Replayed:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,7 @@ import msgspec
 from tbv8.live.lines import event_lines
 from tbv8.live.plan import ProcessReport
 from tbv8.market import iso
-from tbv8.page.words import counted
+from tbv8.page.words import counted, length
 from tbv8.text import one_line
 
 if TYPE_CHECKING:
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 _HEADS = (
     "state",
     "last minute",
-    "ago",
     "position",
-    "working",
+    "working orders",
     "equity",
     "day's loss",
     "fills",
@@ -113,31 +113,40 @@ class SessionsView:
         before = self._print
         with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
             self._print = lambda text: console.print(text, markup=False, highlight=False)
-            self._redraw = lambda: live.update(self._table(), refresh=True)
+            self._redraw = lambda: live.update(
+                session_table(self._name, self._sessions), refresh=True
+            )
             try:
                 yield
             finally:
                 self._print, self._redraw = before, None
 
-    def _table(self) -> Table:
-        from rich.table import Table
 
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 3))
-        table.add_column(self._name)
-        for head in _HEADS:
-            table.add_column(head, justify="left" if head == "state" else "right", no_wrap=True)
-        for role, shown in self._sessions.items():
-            table.add_row(role, shown.problem or "running", *_cells(shown.minute))
-        return table
+def session_table(name: str, sessions: Mapping[str, SessionView]) -> Table:
+    """Return the present state of a strategy's sessions, with a column for each."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    table.add_column(f"   {name}", no_wrap=True)
+    for role in sessions:
+        table.add_column(role, justify="right", no_wrap=True)
+    cells = [[shown.problem or "running", *_cells(shown.minute)] for shown in sessions.values()]
+    for head, *values in zip_longest(_HEADS, *cells, fillvalue=""):
+        table.add_row(f"   {head}", *values)
+    return table
 
 
 def _cells(report: ProcessReport | None) -> list[str]:
     if report is None:
         return []
     state, done_ms = report.state, report.done_ms
+    last = "none yet"
+    if done_ms is not None:
+        ago_s = max(0, int(time.time() - done_ms / 1000))
+        ago = length(ago_s * 1000) if ago_s >= 60 else f"{ago_s} s"
+        last = f"{iso(done_ms)[11:16]} UTC, {ago} ago"
     return [
-        "none yet" if done_ms is None else iso(done_ms),
-        "" if done_ms is None else f"{max(0.0, time.time() - done_ms / 1000):.0f} s",
+        last,
         _positions_text(state),
         f"{state['working']:,}",
         f"{float(state['equity']):,.2f}",

@@ -32,7 +32,7 @@ _LOCK_S = 0.3  # `doit status` takes the lock for a moment to test it
 _HUNG_S = 0.6  # after the stop file appeared; it must take effect within a second
 _RESULTS_S = 300.0, 3600.0  # the shortest and the longest interval of writing results
 _RESULTS_SHARE = 0.01  # of the time that may go into writing them
-_SHADOW_S = 2.0  # an error of the primary within this time has the same cause
+_SHADOW_S = 1.0  # an error of the primary within this time has the same cause
 _RESTART_S = 0.5, 60.0  # the first and the longest pause before a killed process is started again
 
 
@@ -288,7 +288,8 @@ class _Watcher:
         for role, process in self._processes.items():
             if process.failed_s is not None and time.monotonic() > process.failed_s + _SHADOW_S:
                 process.failed_s = None
-                self._view.log(f"{role}: {process.failed}: the primary goes on without it")
+                problem = process.failed.removeprefix(f"{process.plan.strategy.strategy_id}: ")
+                self._view.log(f"{role}: {problem}: the primary goes on without it")
 
     def _read_reports(self, role: str, process: _SessionProcess) -> None:
         host = process.host

@@ -42,7 +42,7 @@ from tbv8.results.statistics import (
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
 from tbv8.trading.bars import Bars
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tbv8.trading.records import Fill
 
 _LISTED = 1000
@@ -358,7 +358,7 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         since = "at" if liquidations == 1 else "first at"
         yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
     for rule, count in sorted(halts.items()):
-        yield f"closed and halted until 00:00 UTC {often(count)} by {rule}"
+        yield f"halted {often(count)} by {rule}: all positions closed until 00:00 UTC"
     if stats.stops_reached:
         yield (
             f"{counted(stats.stops_reached, 'position')} closed at once: the stop was on the wrong "
@@ -542,7 +542,7 @@ def _funding_sources(
     return sources
 
 
-def _without_payment(charged: Charged, span: Span) -> list[Span]:
+def _without_payment(charged: FundingPayments, span: Span) -> list[Span]:
     """Return the due parts of a span that no payment covers.
 
     An interval that has not ended within the span is not due yet.

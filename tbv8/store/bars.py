@@ -203,7 +203,7 @@ class BarStore:
             statement.set_sql_query(sql)
             if rows:
                 columns = [pa.array(column) for column in zip(*rows, strict=True)]
-                names = [str(at) for at in range(len(columns))]
+                names = [str(number) for number in range(len(columns))]
                 statement.bind(pa.RecordBatch.from_arrays(columns, names))
             yield statement
 
@@ -333,8 +333,8 @@ def _write_run(
         day_span, digests, of_day = part, fetched, rows
         sources = [piece.source for piece in run if piece.span.intersection(part)]
         if (prior := prior_days.get(day_ms)) is not None and not part.contains(prior.span):
-            day_span, *others = merge([part, prior.span])
-            if others:
+            day_span, *apart = merge([part, prior.span])
+            if apart:
                 raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
             sources.insert(0, prior.source)
             of_day = store.read(series, dataset, day_span)

@@ -161,7 +161,7 @@ def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[N
                 owner = lock.read().strip() or "unknown"
                 raise DataError(
                     f"{name}: its session is already running (process {owner}): end that process "
-                    f"by Ctrl-C or `kill {owner}`; `doit stop` lets it go on"
+                    f"by Ctrl-C or `kill {owner}` (`doit stop` ends its trading, not the process)"
                 ) from e
             break
         lock.truncate(0)

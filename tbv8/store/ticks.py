@@ -401,8 +401,8 @@ class TickStore:
         for part in by_day(paid.span):
             day_ms = part.start_ms // DAY_MS * DAY_MS
             prior = days.get(day_ms)
-            day_span, *others = merge([part, prior.span] if prior else [part])
-            if others:
+            day_span, *apart = merge([part, prior.span] if prior else [part])
+            if apart:
                 continue  # a backfill has stored more of the day meanwhile
             rows = self.query(
                 "SELECT ts_ms, rate, interval_hours FROM funding"

@@ -195,7 +195,9 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
     name = strategy.strategy_id
     folder = project.results_path / name
     manifest = read_result(folder, f"backtest:{name}")
-    start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
+    start_ms, end_ms = (
+        parse_time(manifest.inputs["span"].value[edge]) for edge in ("start", "end")
+    )
     strategy = replace(strategy, span=Span(start_ms, end_ms))
     inputs, bars = read_inputs(project, strategy)
     with TemporaryDirectory(prefix="tbv8-") as temporary:

@@ -6,7 +6,7 @@ import msgspec
 import pyarrow as pa
 
 from tbv8.market import Timeframe
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 
 
 class Bars(msgspec.Struct, frozen=True):
@@ -22,4 +22,4 @@ class Bars(msgspec.Struct, frozen=True):
 
     shown: dict[tuple[str, Timeframe], pa.Table]
     steps: dict[str, pa.Table]
-    funding: dict[str, dict[str, Charged]] = {}
+    funding: dict[str, dict[str, FundingPayments]] = {}

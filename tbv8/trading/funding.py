@@ -20,7 +20,7 @@ from tbv8.risk.costs import fixed_rate, next_funding
 from tbv8.risk.events import NEVER_MS
 
 
-class Charged(msgspec.Struct, frozen=True, kw_only=True):
+class FundingPayments(msgspec.Struct, frozen=True, kw_only=True):
     """The funding payments of one symbol, by time, in columns of one length.
 
     Attributes:
@@ -39,7 +39,7 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
     booked_ms: list[int] = []
 
     @classmethod
-    def of(cls, payments: Iterable[tuple[int, Decimal, int, str, int]]) -> Charged:
+    def of(cls, payments: Iterable[tuple[int, Decimal, int, str, int]]) -> FundingPayments:
         """Return the columns of payments, given as rows in any order."""
         columns: list[list[Any]] = [list(column) for column in zip(*sorted(payments), strict=True)]
         return cls(**dict(zip(cls.__struct_fields__, columns, strict=True))) if columns else cls()
@@ -49,10 +49,10 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         """The payments of a live session as rows."""
         return zip(self.times_ms, self.rates, self.hours, self.venues, self.booked_ms, strict=True)
 
-    def within(self, span: Span) -> Charged:
+    def within(self, span: Span) -> FundingPayments:
         """Return the payments for the hours of a span: after its start, up to its end."""
         first, end = (bisect_right(self.times_ms, ms) for ms in (span.start_ms, span.end_ms))
-        return Charged(
+        return FundingPayments(
             times_ms=self.times_ms[first:end],
             rates=self.rates[first:end],
             hours=self.hours[first:end],
@@ -120,7 +120,7 @@ class PaidRates:
         self._times_ms: list[int] = []
         self._payments: list[tuple[Decimal, int]] = []
 
-    def extend(self, charged: Charged) -> None:
+    def extend(self, charged: FundingPayments) -> None:
         """Add the payments after the last known one."""
         known_ms = self._times_ms[-1] if self._times_ms else -1
         first = bisect_right(charged.times_ms, known_ms)
@@ -148,7 +148,7 @@ class AwaitedRates:
         self._bookings: deque[tuple[int, int, Decimal, int]] = deque()
         self._holdings: dict[int, Holding] = {}
 
-    def extend(self, charged: Charged) -> None:
+    def extend(self, charged: FundingPayments) -> None:
         """Add payments that are booked after all earlier ones."""
         columns = charged.booked_ms, charged.times_ms, charged.rates, charged.hours
         self._bookings.extend(sorted(zip(*columns, strict=True)))

@@ -113,7 +113,7 @@ class OpenedFiles:
 
     def _refuse(self, action: str) -> None:
         self._refused.append(
-            f"{action}, and a result must know all that it was made from: read files of the "
+            f"{action}, but all inputs of a result must be known: read files of the "
             "project's folder with open(), csv, json or numpy"
         )
 
@@ -129,9 +129,9 @@ class OpenedFiles:
             self._refused.append(untracked_problem(place, module))
         if name in self._files or path in self._sources:
             return
-        if _is_library(path) or _is_of_system(path):
+        if _is_library(path):
             return
-        if name == path and path.startswith(_TBV8):  # installed beside the project: a library too
+        if name == path and (path.startswith(_TBV8) or _is_of_system(path)):
             return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")

@@ -19,9 +19,9 @@ from tbv8.risk.events import EXACT, LIQUIDATION, Payment, PaymentKind
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.funding import (
     AwaitedRates,
-    Charged,
     DuePayment,
     FixedRates,
+    FundingPayments,
     Holding,
     PaidRates,
     Rates,
@@ -75,7 +75,7 @@ class Simulation:
         self.book.midnight_ms = next_midnight(first_ms - 1)
         self._set_funding(first_ms - 1)
 
-    def add_funding(self, charged: Mapping[str, Charged], after_ms: int) -> None:
+    def add_funding(self, charged: Mapping[str, FundingPayments], after_ms: int) -> None:
         """Add funding payments after a time; their symbols have no fixed rate from then on."""
         for symbol, payments in charged.items():
             rates = self._rates[symbol]

@@ -42,8 +42,8 @@ def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
     """
     if clock_ms > now_ms + DAY_MS:
         raise VenueError(
-            f"{venue}: its clock is more than a day ahead of this machine's, which says "
-            f"{iso(now_ms)}: set the one that is wrong"
+            f"{venue}: its clock is more than a day ahead of this machine's, {iso(now_ms)}: set "
+            "the wrong one"
         )
     return clock_ms
 
@@ -77,7 +77,7 @@ def decoded(body: bytes, encoding: str, most_bytes: int) -> bytes:
         return body
     if encoding == "gzip":
         return inflate(body, most_bytes)
-    raise BoundsError(f"it is in an encoding that was not asked for, {quoted(encoding)}")
+    raise BoundsError(f"it has an encoding that was not requested, {quoted(encoding)}")
 
 
 def redirect_target(url: str, location: str, hosts: Collection[str]) -> str:

@@ -76,7 +76,7 @@ def unit_request[T](request: Request[T], listing: Listing) -> Request[T]:
         if isinstance(value, Request):
             return unit_request(value, listing)
         if isinstance(value, list):
-            return [_in_units(each, listing.multiplier) for each in value]  # type: ignore[return-value]
+            return [_in_units(event, listing.multiplier) for event in value]  # type: ignore[return-value]
         return _in_units(value, listing.multiplier)
 
     return replace(request, parse=parse)
@@ -119,11 +119,11 @@ def unit_bars(bars: pa.Table, multiplier: Decimal) -> pa.Table:
     """Return a table of 1m bars in units of the symbol."""
     import pyarrow as pa
 
-    for at, name in enumerate(bars.column_names if multiplier != 1 else ()):
+    for index, name in enumerate(bars.column_names if multiplier != 1 else ()):
         if name != "ts_ms":
             convert = unit_amount if name == "volume" else unit_price
             values = _convert_each(bars[name].to_numpy(), convert, multiplier)
-            bars = bars.set_column(at, name, pa.array(values))
+            bars = bars.set_column(index, name, pa.array(values))
     return bars
 
 

@@ -23,7 +23,7 @@ from tbv8.store.bars import FUNDING_RATES, open_bars, write_history
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import FUNDING
 from tbv8.trading.bars import Bars
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tests.backtest.builders import (
     SCRIPTED,
     START_MS,
@@ -43,9 +43,9 @@ HOURS = 72
 BTC = "BTC/USDT"
 
 
-def charged(*payments: tuple[int, str, int], venue: str = "hyperliquid") -> Charged:
+def charged(*payments: tuple[int, str, int], venue: str = "hyperliquid") -> FundingPayments:
     """Return payments, each of an hour from the start, a rate and an interval."""
-    return Charged(
+    return FundingPayments(
         times_ms=[START_MS + hour * HOUR_MS for hour, _, _ in payments],
         rates=[D(rate) for _, rate, _ in payments],
         hours=[hours for _, _, hours in payments],
@@ -53,7 +53,7 @@ def charged(*payments: tuple[int, str, int], venue: str = "hyperliquid") -> Char
     )
 
 
-def with_funding(strategy: Any, bars: pa.Table, payments: Charged) -> Bars:
+def with_funding(strategy: Any, bars: pa.Table, payments: FundingPayments) -> Bars:
     made = bars_of(strategy, bars)
     return Bars(
         shown=made.shown, steps=made.steps, funding={"hyperliquid": {strategy.symbol: payments}}
@@ -193,7 +193,7 @@ def test_hours_without_a_rate_are_counted_and_not_charged(
         found = read_funding(store, strategy())["hyperliquid"][BTC]
         made_up = read_funding(store, strategy(simulated=True))["hyperliquid"][BTC]
 
-    assert made_up == Charged()  # no real rate on bars of a made-up market
+    assert made_up == FundingPayments()  # no real rate on bars of a made-up market
     hours = 72 - 8 - 8
     assert found.covered_ms(span) == {
         "hyperliquid": hours * HOUR_MS
@@ -209,7 +209,7 @@ def test_without_any_rate_history_alone_charges_nothing_knowingly(
     with open_bars(db_path) as store:
         found = read_funding(store, strategy(funding))
 
-    assert found == ({"hyperliquid": {BTC: Charged()}} if charges else {})
+    assert found == ({"hyperliquid": {BTC: FundingPayments()}} if charges else {})
 
 
 def test_a_rate_that_was_changed_by_hand_is_refused(
@@ -254,7 +254,7 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
         funding="history",
         span=Span(START_MS, START_MS + 10 * HOUR_MS),
     )
-    payments = Charged(
+    payments = FundingPayments(
         times_ms=[START_MS + 2 * HOUR_MS, START_MS + 8 * HOUR_MS],
         rates=[D("0.001"), D("0.002")],
         hours=[2, 4],
@@ -294,7 +294,7 @@ def test_an_interval_that_has_not_ended_is_no_gap(tmp_path: Path) -> None:
         funding="history",
         span=Span(START_MS, START_MS + 24 * HOUR_MS),
     )
-    payments = Charged(
+    payments = FundingPayments(
         times_ms=[START_MS + 8 * HOUR_MS, START_MS + 16 * HOUR_MS],
         rates=[D("0.001"), D("0.002")],
         hours=[8, 8],
@@ -319,7 +319,7 @@ def test_a_payment_for_less_than_an_hour_of_the_span_has_its_share(tmp_path: Pat
         timeframe=parse_timeframe("5m"),
         span=Span(START_MS + 50 * MINUTE_MS, START_MS + 70 * MINUTE_MS),
     )
-    payments = Charged(
+    payments = FundingPayments(
         times_ms=[START_MS + HOUR_MS], rates=[D("0.001")], hours=[1], venues=["sample"]
     )
     table = make_bars([100.0] * 14, timeframe="5m").slice(10)
@@ -344,7 +344,7 @@ def test_without_any_payment_whole_hours_of_the_span_lack_one(
     )
     table = make_bars([100.0] * (51 + minutes), timeframe="1m").slice(51)
 
-    summary = backtest(strategy, with_funding(strategy, table, Charged()), tmp_path)
+    summary = backtest(strategy, with_funding(strategy, table, FundingPayments()), tmp_path)
 
     source = summary.primary.funding_sources[BTC]
     assert (source.shares, source.hours_without_rate) == ({}, hours)
@@ -353,4 +353,4 @@ def test_without_any_payment_whole_hours_of_the_span_lack_one(
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:
     with open_bars(db_path) as store:
-        assert read_bars(store, strategy()).funding == {"hyperliquid": {BTC: Charged()}}
+        assert read_bars(store, strategy()).funding == {"hyperliquid": {BTC: FundingPayments()}}

@@ -262,7 +262,7 @@ def test_a_file_with_the_future_in_it_is_caught(
 """
     strategy = peek(methods, params={"source": str(path)}, root=tmp_path)
 
-    said = r"peek.py:\d+ opens (future.sqlite: .* not cut|the database .*future.sqlite, and a)"
+    said = r"peek.py:\d+ opens (future.sqlite: .* not cut|the database .*future.sqlite, but all)"
     with pytest.raises(StrategyError, match=said):
         look_ahead(strategy, wave(400))
 

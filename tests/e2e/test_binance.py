@@ -287,7 +287,7 @@ AT_ONCE = [
     ),
     pytest.param(
         Fault(match="/api/", kind="status", status=418, until_ms=1_710_000_000_000),
-        "binance_spot: {url} bans this address until 2024-03-09T16:00:00Z (HTTP 418), ...",
+        "binance_spot: {url} bans this address until 2024-03-09T16:00:00Z (HTTP 418) ...",
         id="418",
     ),
 ]
@@ -355,7 +355,7 @@ def test_what_gets_better_is_mended_and_said(binance: Project, url: str) -> None
     assert rows(binance) == truth("2024-02-12", "2024-02-17")
     assert end.stderr == ""
     said = end.stdout.splitlines()
-    assert f"   {NAME}: {url} asks to be left alone (HTTP 429) for 4 s" in said
+    assert f"   {NAME}: {url} limits requests (HTTP 429), continuing in 4 s" in said
     assert (
         f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM has another sha256, twice; "
         "taken from REST"

@@ -166,6 +166,9 @@ def test_only_what_changed_runs_again(again: Project) -> None:
     said = again.doit(*ONE_WEEK, "experiment:other").stdout
     assert " trials in " not in said  # a name is no part of a trial
     assert "best of trials 0 to 17: " in said
+    again.edit("config/experiments/other.yaml", "markets: 3", "markets: 5")
+    plan = again.doit(*ONE_WEEK, "plan", "experiment:other").stdout
+    assert "to run: 2 for the Monte Carlo (5 markets, each a whole trial)" in plan
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])

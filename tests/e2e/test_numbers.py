@@ -69,7 +69,7 @@ def test_a_strategy_that_peeks_fails_with_one_line(done: Project) -> None:
 
     (line,) = failed.stderr.splitlines()
     assert line.startswith(f"ERROR: lookahead:{NAME}: tbv8/strategies/peek.py:")
-    assert "opens the database data/tbv8.sqlite, and a result must know" in line
+    assert "opens the database data/tbv8.sqlite, but all inputs of a result" in line
 
 
 def test_risk_funding_and_slippage_of_the_yaml_are_in_the_result(done: Project) -> None:

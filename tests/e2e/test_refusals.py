@@ -73,6 +73,33 @@ def test_an_empty_word_is_refused(finished: Project, words: tuple[str, ...], lin
     assert refused(finished, *words, code=3) == Line(f"ERROR: {line}")
 
 
+@pytest.mark.parametrize("name", ["data/tbv8.sqlite", "data", "README.md", ""])
+def test_a_file_that_is_no_state_of_pydoit_is_refused_and_left_alone(
+    finished: Project, name: str
+) -> None:
+    before = sorted(path.name for path in (finished.root, *finished.root.glob("data/*")))
+
+    assert refused(finished, "--db-file", name, "migrate", code=3) == Line(
+        f"ERROR: --db-file: {name!r} is no state file of pydoit: leave the option out; ..."
+    )
+    assert sorted(path.name for path in (finished.root, *finished.root.glob("data/*"))) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("data/tbv8.sqlite", "data/tbv8.sqlite is the database itself..."), ("", "'' is a folder...")],
+)
+def test_an_output_file_is_neither_the_database_nor_a_folder(
+    finished: Project, name: str, problem: str
+) -> None:
+    size = finished.db_path.stat().st_size
+
+    line = refused(finished, "-o", name, "migrate", code=3)
+
+    assert line == Line(f"ERROR: --output-file: {problem}")
+    assert finished.db_path.stat().st_size == size
+
+
 TAKE_TASKS = ["", "plan", "why", "list", "info", "help"]
 
 

@@ -20,7 +20,7 @@ from tbv8.experiments.keys import to_trial
 from tbv8.experiments.markets import Days, draw_market, rechain
 from tbv8.experiments.trial import run_trial
 from tbv8.market import DAY_MS, HOUR_MS, ONE_MINUTE, Span, parse_timeframe
-from tbv8.trading.funding import Charged
+from tbv8.trading.funding import FundingPayments
 from tests.backtest.builders import SCRIPTED, START_MS, install, make_bars, make_strategy
 from tests.experiments.builders import FIVE_MINUTES, days, ema, tables
 
@@ -152,7 +152,7 @@ def test_all_symbols_and_the_funding_move_together() -> None:
     double = half_days([[[2 * price for price in bar] for bar in day] for day in REAL])
     both = {("BTC/USDT", HALF_DAY): half_days(), ("ETH/USDT", HALF_DAY): double}
     hours = [8, 24, 32, 48, 72]
-    charged = Charged(
+    charged = FundingPayments(
         times_ms=[START_MS + hour * HOUR_MS for hour in hours],
         rates=[Decimal(hour) for hour in hours],
         hours=[8, 16, 8, 16, 24],

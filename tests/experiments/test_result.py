@@ -261,6 +261,21 @@ def test_a_page_has_fractions_in_percent_and_a_name_for_each_metric(database: Da
     assert tuple(METRIC_NAMES) == METRICS
 
 
+@pytest.mark.parametrize(("metric", "even"), [("return", 0), ("profit_factor", 1)])
+def test_colours_of_a_map_change_where_a_trial_breaks_even(
+    database: Database, metric: str, even: int
+) -> None:
+    asked = experiment(ema(days(0, DAYS)), axis("fast", 2, 3), axis("slow", 50, 60))
+    database.run(asked, noise(4, 4))
+    objective = Objective(metric=metric, maximize=True, min_trades=5)
+
+    found = database.findings(asked)
+    rows = [replace(row, trial=replace(row.trial, profit_factor=0.8)) for row in found.rows]
+    found = replace(found, rows=rows, experiment=replace(asked, objective=objective))
+
+    assert f'"zmid":{even}' in experiment_page(found).replace(" ", "")
+
+
 def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
     asked = sweep("first", 2)
     database.run(asked, noise(1, 1))
@@ -274,7 +289,7 @@ def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
     )
 
 
-def test_lists_and_comparisons_have_the_names_of_a_results_statistics(database: Database) -> None:
+def test_lists_and_exports_have_the_names_of_a_results_statistics(database: Database) -> None:
     asked = sweep("first", 2, 3)
     database.run(asked, noise(2, 2))
     with open_reader(database.path) as query:
@@ -283,6 +298,8 @@ def test_lists_and_comparisons_have_the_names_of_a_results_statistics(database: 
 
     shown = to_builtins(listed)["shown"]
 
+    assert to_builtins(listed)["probability_of_overfitting"] is None
+    assert [row["error"] for row in shown] == [None, None]
     returns = [row["return"] for row in shown]
     assert returns == sorted(returns, reverse=True)
     assert {*METRICS, "params.fast", "trades", "fills", "stats"} <= set(columns)

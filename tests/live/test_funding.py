@@ -18,7 +18,7 @@ from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS
 from tbv8.results.accounting import to_books
 from tbv8.results.marks import to_marks
 from tbv8.store.bars import open_bars
-from tbv8.trading.funding import AwaitedRates, Charged, Holding
+from tbv8.trading.funding import AwaitedRates, FundingPayments, Holding
 from tbv8.trading.records import Run
 from tests.builders import rows, shell
 from tests.live.rig import START_MS, World, bodies, ema, make_plan, scripted, whole
@@ -223,7 +223,7 @@ def awaited(*payments: tuple[int, int, str, int]) -> AwaitedRates:
     """Return rates of payments: booked at a minute, of an hour, at a rate, for hours."""
     rates = AwaitedRates()
     rates.extend(
-        Charged.of(
+        FundingPayments.of(
             (hour * HOUR_MS, D(rate), hours, "mexc", minute * MINUTE_MS)
             for minute, hour, rate, hours in payments
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
@@ -195,6 +196,21 @@ def test_a_journal_that_was_changed_is_refused(world: World, statement: str, sai
     assert rows(world.db_path, "SELECT count(*) FROM session_events") == count
 
 
+def test_a_start_names_the_session_that_begins_or_continues(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1"}))
+
+    for minutes in (1, 4, 2):
+        world.run(plan, minutes=minutes)
+
+    session = f"paper session 1 at hyperliquid, counted from {iso(START_MS)}"
+    assert world.texts("began") == [
+        f"{session}; the first counted 1m bar closes at {iso(START_MS + MINUTE_MS)}"
+    ]
+    begun, without_minutes, continued = world.texts("replayed")
+    assert (begun, without_minutes) == ("", f"{session}: no minute yet")
+    assert re.fullmatch(rf"{session}: 4 minutes in \d\.\d s, without a difference", continued)
+
+
 def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
     world: World,
 ) -> None:
@@ -238,7 +254,9 @@ def test_minutes_that_come_late_open_nothing(world: World) -> None:
     assert [m.ts_ms for m in journaled.minutes] == [
         START_MS + n * MINUTE_MS for n in range(len(journaled.minutes))
     ]
-    assert world.texts("stale") == [f"no closed minute since {iso(START_MS + 4 * MINUTE_MS)}"]
+    since = iso(START_MS + 4 * MINUTE_MS)
+    gaps = "`doit status` shows the recorder's gaps"
+    assert world.texts("stale") == [f"no closed minute since {since}: {gaps}"]
     assert world.texts("fresh") == ["closed minutes arrive again"]
     replay(plan, journaled)
 

@@ -52,7 +52,7 @@ def test_the_folder_of_a_session_is_a_result(world: World, plan: Plan) -> None:
     assert summary["market_data_venue"] == "hyperliquid"
     assert summary["bars"] == 19
     assert "priced" not in summary
-    assert check_replay({"primary": plan}).endswith("7 files too")
+    assert check_replay({"primary": plan}).endswith(", and the same bytes in 7 result files")
 
 
 def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, plan: Plan) -> None:
@@ -62,8 +62,8 @@ def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, pl
 
     said = check_replay({"primary": plan})
     minutes = len(world.journaled(plan).minutes)
-    assert said.startswith(f"test_v1: {minutes} minutes replayed, ")
-    assert said.endswith(" files too")
+    assert said.startswith(f"test_v1: replayed {minutes} minutes at hyperliquid: the same ")
+    assert said.endswith(" result files")
 
 
 def test_a_result_that_was_changed_is_named(plan: Plan) -> None:
@@ -224,4 +224,4 @@ def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path
     assert {row["why"] for row in priced} == {"no quotes were recorded"}
     assert summary["priced"]["priced"] == 0
     assert summary["priced"]["fills"] == len(priced) > 1
-    assert check_replay(plans).endswith("11 files too")
+    assert check_replay(plans).endswith("in 11 result files")

@@ -119,4 +119,4 @@ def test_results_list_and_count_what_was_reached(world: World, plan: Plan) -> No
     assert (summary["priced"]["fills"], summary["priced"]["reached"]) == (1, 1)
     assert summary["priced"]["cost_usd"] == float(listed[0]["cost_usd"])
     world.run(plan, minutes=5)
-    assert "files too" in check_replay({"primary": plan})
+    assert "the same bytes in" in check_replay({"primary": plan})

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import urllib.error
 import urllib.request
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tbv8.errors import ConfigError
 from tbv8.live.metrics import serve_metrics
 from tbv8.live.plan import ProcessReport
-from tbv8.live.view import SessionsView, SessionView
+from tbv8.live.view import SessionsView, SessionView, session_table
 from tests.builders import MONDAY
 
 STATE: dict[str, Any] = {
@@ -82,6 +85,25 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
         "   a: stale: no closed minute since noon",
         "   a: stopped: opens nothing until `doit start a`",
     ]
+
+
+def test_the_table_of_a_session_and_its_shadow_fits_a_terminal_of_80_columns() -> None:
+    sessions = {"primary": SessionView(), "shadow": SessionView()}
+    sessions["primary"].update(minute(done_ms=MONDAY))
+    sessions["shadow"].update(minute(kind="replayed", done_ms=None, lag_ms=None))
+    console = Console(width=80, file=(file := StringIO()))
+
+    console.print(session_table("btc_usdt_perp_v1", sessions))
+
+    lines = [line.rstrip() for line in file.getvalue().splitlines()]
+    assert [line.split()[0] for line in lines] == [
+        *("btc_usdt_perp_v1", "state", "last", "position", "working", "equity", "day's", "fills"),
+        "denied",
+    ]
+    assert lines[1].split()[1:] == ["running", "running"]
+    assert re.fullmatch(r"   last minute +00:00 UTC, [\d,]+ d \d+ h ago +none yet", lines[2])
+    assert lines[4].split()[2:] == ["2", "2"]
+    assert lines[5].split()[1:] == ["1,234.50", "1,234.50"]
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
         session_lock(world.db_path, "test_v1"),
         pytest.raises(
             DataError,
-            match=rf"its session is already running .*`kill {os.getpid()}`; `doit stop` lets it go",
+            match=rf"its session is already running .*`kill {os.getpid()}` \(`doit stop` ends its",
         ),
     ):
         watch_fast({"primary": plan}, 5)
@@ -208,6 +208,30 @@ def test_a_secondary_without_data_leaves_the_primary_alone(world: World) -> None
     assert len(minutes) >= 4
     assert (plans["primary"].folder / "summary.json").is_file()
     check_replay(plans)
+
+
+def test_a_shadow_that_cannot_continue_is_named_and_the_primary_goes_on(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plans = make_plans(world.db_path)
+    record_all(world)
+    world.run(plans["shadow"], minutes=1)
+    plans["shadow"] = replace(plans["shadow"], inputs={"config": Input("2", {})})
+    set_clock(START_MS - 20_000, 1)
+    failed: list[str] = []
+
+    def end_later(role: str, report: ProcessReport) -> None:
+        if report.kind == "failed" or (failed and report.kind == "alive"):
+            failed.append(f"{role} {report.kind}")
+        if failed.count("primary alive") == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    watch_fast(plans, 60, on_report=end_later)
+
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "cannot continue" in line)
+    assert line.startswith("   test_v1: shadow: its session cannot continue: its config ")
+    assert line.endswith(": the primary goes on without it")
+    assert failed[0] == "shadow failed"
 
 
 def test_a_host_ends_with_the_process_that_watches_it(world: World) -> None:

@@ -83,7 +83,7 @@ def test_a_result_without_a_caution_has_none() -> None:
         ),
         pytest.param(
             {"params": {"orders": {2: "1"}}, "risk": limits(max_daily_loss_usd="0.01")},
-            "closed and halted until 00:00 UTC once by max_daily_loss_usd",
+            "halted once by max_daily_loss_usd: all positions closed until 00:00 UTC",
             id="a halt",
         ),
     ],
@@ -138,14 +138,14 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
 
     assert found.primary.denied == {"reduce_only": 1, "stop_in_market": 1}
     assert cautions(found)[-1] == (
-        "hyperliquid: nothing was traded, 2 orders denied, 1 by reduce_only (send it while a "
-        "position of the other direction is held), 1 by stop_in_market (place triggers above the "
+        "hyperliquid: nothing was traded, 2 orders denied, 1 by reduce_only (send it while there "
+        "is an opposite position), 1 by stop_in_market (place triggers above the "
         "close to buy, below it to sell)"
     )
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
     assert (
-        "reducing where there is nothing to reduce (send it while a position of the other "
-        "direction is held): position 0, order -1"
+        "a reduce-only order with nothing to reduce (send it while there is an opposite "
+        "position): position 0, order -1"
     ) in page
     assert "a stop whose trigger the close has reached (place triggers above" in page
 

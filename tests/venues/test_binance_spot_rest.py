@@ -126,7 +126,7 @@ def test_a_venue_that_only_answers_emptily_ends_in_one_line(server: BinanceServe
         fetched(server, [TODAY])
 
     assert str(failed.value) == (
-        Line(f"binance_spot: {server.url}{KLINES}: no bars where there are some, 6 times: ...")
+        Line(f"binance_spot: {server.url}{KLINES}: an empty reply for known bars, 6 times: ...")
     )
 
 
@@ -381,8 +381,8 @@ def test_a_ban_stops_at_once_and_says_until_when(server: BinanceServer, time: Vi
         fetched(server, [TODAY], time=time)
 
     assert str(banned.value) == (
-        f"binance_spot: {server.url} bans this address until 2024-03-12T01:02:03Z (HTTP 418), "
-        "since too much was asked from it: run the same command again after that"
+        f"binance_spot: {server.url} bans this address until 2024-03-12T01:02:03Z (HTTP 418) "
+        "after too many requests: run the same command again after that"
     )
     assert server.count(status=418) == 1
     assert time.waits_s == []
@@ -390,7 +390,7 @@ def test_a_ban_stops_at_once_and_says_until_when(server: BinanceServer, time: Vi
 
 @pytest.mark.parametrize(
     ("retry_after", "until"),
-    [("120", "2024-03-10T12:02:20Z"), ("?", "a time that it does not tell")],
+    [("120", "2024-03-10T12:02:20Z"), ("?", "an unknown time")],
 )
 def test_a_ban_without_its_usual_words_is_told_from_the_header(
     server: BinanceServer, time: VirtualTime, retry_after: str, until: str

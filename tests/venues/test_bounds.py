@@ -50,7 +50,7 @@ def test_a_body_is_decoded_as_it_says() -> None:
     assert decoded(b"[]", "", 9) == decoded(b"[]", "identity", 9) == b"[]"
     assert decoded(zipped, " GZip ", 9) == b"[]"
     assert decoded(b"", "gzip", 9) == b""
-    with pytest.raises(BoundsError, match="an encoding that was not asked for, 'gzip, gzip'"):
+    with pytest.raises(BoundsError, match="an encoding that was not requested, 'gzip, gzip'"):
         decoded(zipped, "gzip, gzip", 9)
 
 

@@ -358,7 +358,7 @@ def test_payments_are_asked_for_from_the_newest_back_until_a_page_is_not_full() 
     assert isinstance(found, list)
     assert sorted(payment.time_ms // 3_600_000 for payment in found) == list(range(100, 400))
     assert found[0] == Payment(399 * 3_600_000, 0.0001)
-    with pytest.raises(VenueError, match="payments behind those"):
+    with pytest.raises(VenueError, match="payments after the requested ones"):
         request.parse(paid(*range(999, 799, -1)))
 
 

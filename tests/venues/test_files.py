@@ -167,7 +167,10 @@ JESSE_BARS = [
 @pytest.mark.parametrize(
     ("text", "layout"),
     [
-        (JESSE_ARRAY, "no header, told by its prices: time, open, close, high, low (as jesse has"),
+        (
+            JESSE_ARRAY,
+            "no header, columns by the prices: time, open, close, high, low (as jesse has",
+        ),
         (JESSE_TABLE, "`timestamp` in ms"),
     ],
     ids=["an array saved by numpy", "its table"],
@@ -321,7 +324,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         pytest.param(
             "ts,open,high,low,close\n",
             "BTCUSDT.csv: it has no column volume: name its columns ts, open, high, low, close, "
-            "volume; there are ts, open, high, low, close",
+            "volume; its columns are ts, open, high, low, close",
             id="no volume",
         ),
         pytest.param(
@@ -737,5 +740,5 @@ def test_an_import_is_stored_in_units_of_the_symbol(
     ts_ms, opened, *_, volume = rows_of(minute_bars(days(0, 1)))[0]
     assert bars_in(db_path, MINE)[0][:2] == (ts_ms, float(Decimal(str(opened)) / 1000))
     assert bars_in(db_path, MINE)[0][5] == float(Decimal(str(volume)) * 1000)
-    with pytest.raises(ConfigError, match="in units of 1000, and the file has .BTC/USDT. now"):
+    with pytest.raises(ConfigError, match="in units of 1000, and the file has 'BTC/USDT' now"):
         import_file(db_path, MINE, path, venue=single, now_ms=day(9), may_replace=refuse)

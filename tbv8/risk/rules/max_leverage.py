@@ -26,6 +26,6 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 MAX_LEVERAGE = Rule(
     name="max_leverage",
     key="risk.max_leverage",
-    words="more than the equity carries, or before there is a price",
+    words="more leverage than allowed, or no price yet",
     find_breach=_find_breach,
 )

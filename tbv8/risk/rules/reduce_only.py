@@ -15,8 +15,8 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 
 REDUCE_ONLY = Rule(
     name="reduce_only",
-    words="reducing where there is nothing to reduce",
+    words="a reduce-only order with nothing to reduce",
     find_breach=_find_breach,
     scope="sending",
-    cure="send it while a position of the other direction is held",
+    cure="send it while there is an opposite position",
 )

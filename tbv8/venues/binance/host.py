@@ -216,13 +216,13 @@ class Host:
         with self._lock:
             now_s = self.options.clock()
             if now_s < self._silent_until_s:
-                return "asks to be left alone (HTTP 429) for", self._silent_until_s - now_s
+                return "limits requests (HTTP 429), continuing in", self._silent_until_s - now_s
             if int(now_s // 60) != self._minute:
                 self._minute, self._used = int(now_s // 60), 0
             if weight and self._used and self._used + weight > self._limit * _WEIGHT_SHARE:
                 # The host's minute may turn a little later than ours.
                 used = f"{self._used} of the {self._limit} request weight of this minute"
-                return f"has {used} used, going on in", 60.5 - now_s % 60
+                return f"has {used} used, continuing in", 60.5 - now_s % 60
             self._used += weight
             return None
 
@@ -250,7 +250,7 @@ class Host:
         if failure.status == 418:
             raise VenueError(
                 f"{self._venue}: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
-                "418), since too much was asked from it: run the same command again after that"
+                "418) after too many requests: run the same command again after that"
             )
         if failure.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS):
             raise VenueError(
@@ -309,7 +309,7 @@ class Host:
             return iso(int(match[1]) // 1000 * 1000)
         wait_s = self._retry_after_s(failure)
         if wait_s is None:
-            return "a time that it does not tell (2 minutes to 3 days)"
+            return "an unknown time (2 minutes to 3 days)"
         return self._time_in(wait_s)
 
 

@@ -154,5 +154,5 @@ def to_table(minutes: MinuteBars) -> pa.Table:
 
 def _refuse(opens: Ints, is_wrong: Flags, problem: str) -> None:
     if is_wrong.any():
-        at = int(np.argmax(is_wrong))
-        raise ValueError(f"row {at + 1}, of open time {opens[at]}, {problem}")
+        index = int(np.argmax(is_wrong))
+        raise ValueError(f"row {index + 1}, of open time {opens[index]}, {problem}")

@@ -185,7 +185,7 @@ class Rest:
                 return join(parts), max(start_ms, min(last_ms, settled_ms))
             else:
                 empty_replies += 1
-                problem = "no bars where there are some"
+                problem = "an empty reply for known bars"
                 self._host.back_off(self._klines_path, problem, empty_replies, closing)
                 known_ms = start_ms
             runs = [Span(max(run.start_ms, known_ms), run.end_ms) for run in runs]
@@ -247,7 +247,7 @@ class Rest:
                 )
             times = [row.fundingTime for row in rows]
             if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
-                problem = "the reply is not the funding that was asked for"
+                problem = "the reply is not the requested funding"
                 raise FailureError(problem, headers=headers)
             return [Payment(row.fundingTime, row.fundingRate) for row in rows], headers
 

@@ -490,7 +490,7 @@ def _parse_payments(
     if len(payments) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
         return payments
     if oldest_ms >= span.end_ms:
-        raise undocumented(VENUE, reply, "payments behind those that were asked for")
+        raise undocumented(VENUE, reply, "payments after the requested ones")
     return followed_by(payments, live.payments_request(listing, Span(span.start_ms, oldest_ms)))
 
 

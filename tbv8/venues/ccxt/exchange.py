@@ -97,7 +97,7 @@ class Exchange:
                 failure, retry_after_s = self._check_failure(subject, e)
             except (*_UNREADABLE, msgspec.ValidationError) as e:
                 failure, retry_after_s = (
-                    f"its reply is not what ccxt knows ({type(e).__name__})",
+                    f"ccxt cannot read its reply ({type(e).__name__})",
                     0.0,
                 )
             pause_s = max(

@@ -204,8 +204,8 @@ class CcxtBars:
         if market.get("contract") and (market.get("inverse") or market.get("contractSize") != 1):
             raise VenueError(
                 f"{self._name}: {native} trades contracts of {market.get('contractSize')}, and "
-                "whether its volumes are in contracts or in coins ccxt does not tell: choose a "
-                "spot market, or contracts of 1"
+                "ccxt does not document whether its volumes are in contracts or in coins: choose "
+                "a spot market, or contracts of 1"
             )
 
     def _page(self, native: str) -> int:

@@ -104,8 +104,8 @@ class FileRows:
     def _join(self, parts: Sequence[tuple[Path, FileBars]]) -> list[np.ndarray]:
         """Return the bars of all files by time; bars of the same minute must be equal."""
         columns = [
-            np.concatenate([(bars.ts_ms, *bars.values)[at] for _, bars in parts])
-            for at in range(1 + len(PRICES))
+            np.concatenate([(bars.ts_ms, *bars.values)[index] for _, bars in parts])
+            for index in range(1 + len(PRICES))
         ]
         if len(parts) == 1:
             return columns
@@ -114,9 +114,9 @@ class FileRows:
         twin = np.flatnonzero(np.diff(columns[0]) == 0)
         differs = np.any([column[twin] != column[twin + 1] for column in columns], axis=0)
         if differs.any():
-            at = int(twin[np.argmax(differs)])
-            places = " and ".join(self._place(parts, int(row)) for row in order[at : at + 2])
-            when = iso(int(columns[0][at]))
+            index = int(twin[np.argmax(differs)])
+            places = " and ".join(self._place(parts, int(row)) for row in order[index : index + 2])
+            when = iso(int(columns[0][index]))
             raise DataError(
                 f"{places} have different bars of {when}: correct one, or remove it (and "
                 f"{np.count_nonzero(differs) - 1:,} more such minutes)"

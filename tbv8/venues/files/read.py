@@ -258,7 +258,7 @@ class _Csv:
 
     def line_of(self, row: int) -> int:
         """Return the line of a row."""
-        return next(line for at, (line, _) in enumerate(self.rows()) if at == row)
+        return next(line for index, (line, _) in enumerate(self.rows()) if index == row)
 
     def time_type(self) -> pa.DataType:
         """Return the type of the column of times, from its first value."""
@@ -309,7 +309,7 @@ def _pick(names: Sequence[str], name: str) -> dict[str, str]:
         )
         raise DataError(
             f"{name}: it has no column {lacking}: name its columns {', '.join(['ts', *PRICES])}; "
-            f"there are {one_line(', '.join(map(str, names)), most=200)}"
+            f"its columns are {one_line(', '.join(map(str, names)), most=200)}"
         )
     picked = {"time": times[0]} | {column: column for column in PRICES}
     doubles = [column for column, count in Counter(plain).items() if count > 1]
@@ -331,7 +331,7 @@ def _find_order(table: pa.Table) -> tuple[dict[str, int], str]:
 
     words, order = max(candidates.items(), key=lambda item: possible(item[1]))
     picked = {"time": 0} | {word: order[word] for word in PRICES}
-    return picked, f"no header, told by its prices: time, open, {words}, volume"
+    return picked, f"no header, columns by the prices: time, open, {words}, volume"
 
 
 def _is_local(text: str) -> bool:
@@ -461,10 +461,10 @@ def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
     """Return the name of local times for the user, and the same times in UTC."""
     zone: tzinfo = UTC if columns.zone == "UTC" else ZoneInfo(columns.zone)
     minute = _MINUTES[unit]
-    quarters, at = np.unique(ticks // (15 * minute), return_inverse=True)
+    quarters, index = np.unique(ticks // (15 * minute), return_inverse=True)
     walls = [_EPOCH + timedelta(minutes=15 * int(quarter)) for quarter in quarters]
     before, after = (
-        np.array([_offset_minutes(wall, zone, fold) for wall in walls], dtype=np.int64)[at]
+        np.array([_offset_minutes(wall, zone, fold) for wall in walls], dtype=np.int64)[index]
         for fold in (0, 1)
     )
 
