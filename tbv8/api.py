@@ -37,7 +37,7 @@ from tbv8.backtest.round_trips import Steps, read_round_trips, read_steps
 from tbv8.backtest.run import run_backtest
 from tbv8.config.document import unknown
 from tbv8.config.load import find_project
-from tbv8.config.records import Project, Strategy
+from tbv8.config.records import Kind, Project, Strategy
 from tbv8.config.source import classes
 from tbv8.config.source import params as params_of
 from tbv8.errors import ConfigError, DataError
@@ -311,13 +311,11 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
     return load_folder(root, overrides=overrides or {})
 
 
-def _find[T](project: Project, kind: str, choices: Mapping[str, T], name: str) -> T:
+def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) -> T:
     """Return a strategy or an experiment of the project, or raise the error of its file."""
     if name in choices:
         return choices[name]
-    for problem in project.problems:
-        if (problem.kind, problem.name) == (kind, name):
-            raise problem.error
+    project.check_file(kind, name)
     folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
     raise ConfigError(unknown(kind, name, choices), path=Path("config") / folder)
 
@@ -389,6 +387,7 @@ def _no_data_message(project: Project, series: Series, noun: str, span: Span, cu
     """Return the message about a series without stored data: the reason, or the cure."""
     venues = project.venues
     if series.venue not in venues:
+        project.check_file("venue", series.venue)
         return unknown("venue", series.venue, venues)
     if series.symbol not in venues[series.venue].symbols:
         choices = venues[series.venue].symbols

@@ -98,6 +98,8 @@ class Compare(ReadOnlyCommand):
         results: Mapping[str, Any] = {**project.strategies, **project.experiments}
         for name in pos_args:
             if name not in results:
+                project.check_file("strategy", name)
+                project.check_file("experiment", name)
                 raise InvalidCommand(unknown("strategy or experiment", name, results))
         with open_reader(project.db_path) as query:
             comparisons = [
@@ -190,8 +192,6 @@ def _experiment(project: Project, names: Sequence[str], command: str) -> Experim
         )
     name = names[0].removeprefix("experiment:")
     if name not in project.experiments:
-        for problem in project.problems:
-            if (problem.kind, problem.name) == ("experiment", name):
-                raise problem.error
+        project.check_file("experiment", name)
         raise InvalidCommand(unknown("experiment", name, project.experiments))
     return project.experiments[name]

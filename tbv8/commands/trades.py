@@ -106,6 +106,7 @@ def _read(
     if manifest is None:
         strategies = project.paper_strategies if paper else project.strategies
         if name not in strategies:
+            project.check_file("strategy", name)
             raise InvalidCommand(unknown("strategy", name, strategies))
         cure = (
             f"`doit paper:{name}` writes it every few minutes and at its end"
