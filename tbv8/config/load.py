@@ -358,9 +358,16 @@ def check_name(document: Document, key: str, name: str) -> str:
     """Return a name; refuse it if it is not the name of the file."""
     if name != document.path.stem:
         document.refuse((key,), f"{name!r} must be the file's name, {document.path.stem!r}")
-    if not re.fullmatch(NAME, name):
-        document.refuse((key,), f"{name!r} must consist of letters, digits, _ and -")
+    if problem := name_problem(name):
+        document.refuse((key,), problem)
     return name
+
+
+def name_problem(name: str) -> str | None:
+    """Return the problem of an id that cannot be a file's name; None if it can."""
+    if re.fullmatch(NAME, name):
+        return None
+    return f"{name!r} must consist of letters, digits, _ and -, and begin with a letter or digit"
 
 
 def _load_venue(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -345,9 +345,9 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         carried = " after the warm-up" if stats.open_positions else ""
         yield f"no order was sent{carried}"
     elif denied and not stats.fills:
-        yield f"nothing was traded, {_denied(stats.denied)}"
+        yield f"nothing was traded, {_denied(stats)}"
     elif denied:
-        yield _denied(stats.denied)
+        yield _denied(stats)
     elif not stats.fills:
         yield "no order was filled"
     for reason, count in stats.refused.items():
@@ -373,16 +373,18 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         )
 
 
-def _denied(denied: Mapping[str, int]) -> str:
-    total = counted(sum(denied.values()), "order")
-    if len(denied) == 1:
-        return f"{total} denied {_by(next(iter(denied)))}"
-    return f"{total} denied, {', '.join(f'{n:,} {_by(rule)}' for rule, n in denied.items())}"
+def _denied(stats: Stats) -> str:
+    total = counted(sum(stats.denied.values()), "order")
+    if len(stats.denied) == 1:
+        return f"{total} denied {_by(next(iter(stats.denied)), stats.denials)}"
+    rules = (f"{n:,} {_by(rule, stats.denials)}" for rule, n in stats.denied.items())
+    return f"{total} denied, {', '.join(rules)}"
 
 
-def _by(name: str) -> str:
-    rule = RULES.get(name)
-    return f"by {name} ({rule.cure})" if rule and rule.cure else f"by {name}"
+def _by(name: str, denials: Sequence[Event]) -> str:
+    breaches = [denial.numbers for denial in denials if denial.rule == name]
+    hint = RULES[name].hint(breaches) if name in RULES else ""
+    return f"by {name} ({hint})" if hint else f"by {name}"
 
 
 def _lines(summary: Summary) -> list[str]:
