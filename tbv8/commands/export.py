@@ -207,7 +207,8 @@ def _export_file(project: Project, options: _Options, path: Path) -> None:
     days = _days(project, options)
     with progress(f"export {options.dataset}", sum(map(len, days.values())), "days") as advance:
         export_file(project.db_path, path, options.dataset, days, advance=advance)
-    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}")
+    apart = ", told apart by the columns venue and symbol" if len(days) > 1 else ""
+    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}{apart}")
 
 
 def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:

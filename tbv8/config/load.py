@@ -302,6 +302,14 @@ def _check_places(root: Path, document: Document, db_path: Path, results_path: P
         document.refuse((key,), f"{problem}: {cure}")
     if db_path.is_dir():
         document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write the path of a file")
+    for key, real in (("db_path", real_db), ("results_path", real_results)):
+        folder = Path(real).parent
+        if not folder.is_relative_to(os.path.realpath(root)) and not folder.is_dir():
+            document.refuse(
+                (key,),
+                f"there is no folder {str(folder)!r}, and tbv8 creates none outside of the "
+                f"project: run `mkdir -p {folder}`, or write another path",
+            )
 
 
 def _overlap(path: str, other: str) -> bool:
