@@ -263,13 +263,13 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) 
     tasks whose help lists the options.
     """
     cause, message = error.__context__, str(error)
-    options = [*options, *(CmdOption(option) for group in OPTIONS.values() for option in group)]
     if isinstance(cause, GetoptError):
         longs = re.findall(r"'long': ?'([\w-]+)'", message) or [o.long for o in options if o.long]
         hint = _near_option(cause.opt, longs, subject) if "not recognized" in cause.msg else ""
         return InvalidCommand(f"{cause.msg}{hint}")
     name = re.match(r"Error parsing parameter '(\w+)'", message)
-    option = next((o for o in options if name and o.name == name[1]), None)
+    of_tasks = (CmdOption(option) for group in OPTIONS.values() for option in group)
+    option = next((o for o in (*options, *of_tasks) if name and o.name == name[1]), None)
     if option is None:
         return InvalidCommand(_as_one_line(error))
     label = f"--{option.long}" if option.long else f"-{option.short}"
