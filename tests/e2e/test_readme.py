@@ -82,6 +82,14 @@ def test_the_yaml_of_the_readme_loads(project: Project) -> None:
     assert "grid search of ema_cross.EmaCross over fast, slow" in listed
 
 
+def test_the_yaml_of_the_guide_to_paper_trading_loads(project: Project) -> None:
+    (settings,) = blocks("yaml", "docs/paper.md")
+    with (project.root / "config/data.yaml").open("a", encoding="utf-8") as file:
+        file.write(settings)
+
+    assert "paper:btc_usdt_perp_v1" in project.doit("list", "--all").stdout
+
+
 @pytest.fixture(scope="module")
 def january(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """Return a project whose Binance is a local one, and whose history ends with January."""
