@@ -19,6 +19,7 @@ from tbv8.experiments.result import (
     best_text,
     efficiency_text,
     gains_text,
+    no_choice_text,
     sharpe_text,
     tries_text,
 )
@@ -72,7 +73,7 @@ def _header(findings: Findings) -> Html:
     text = (
         capital(best_text(findings, chosen))
         if chosen
-        else f"None of {counted(len(findings.rows), 'trial')} has a result with enough round trips"
+        else "No best trial: " + no_choice_text(experiment, [row.trial for row in findings.rows])
     )
     return element(
         "header",

@@ -201,7 +201,8 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
             planned += survey.following(store.query)
         if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        planned = planned[:: -(-len(planned) // (most or len(planned)))]
+        count = min(most or len(planned), len(planned))
+        planned = [planned[at * len(planned) // count] for at in range(count)]
         recorded = read_trials(store.query, [each.key for each in planned])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
         funding = _read_funding(store, experiment)

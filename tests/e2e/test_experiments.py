@@ -36,7 +36,7 @@ search:
     slippage_ticks: [0, 2]
 objective: {maximize: return}
 walk_forward: {train: 3d, test: 2d, warm_up: 1d}
-monte_carlo: {paths: 50, block_days: 2, markets: 3}
+monte_carlo: {paths: 100, block_days: 1, markets: 3}
 overfitting: {blocks: 4}
 """
 TASK = "experiment:sweep"
@@ -105,8 +105,8 @@ def test_the_files_of_a_result(swept: Project) -> None:
     ]
     drawn = summary["monte_carlo"]
     paths = {name: part["paths"] for name, part in drawn.items() if name != "losses"}
-    assert paths == {"days": 50, "trades": 50, "order": 50, "markets": 3}
-    assert len(files["montecarlo.csv"].splitlines()) == 1 + 3 * 50 + 3
+    assert paths == {"days": 100, "trades": 100, "order": 100, "markets": 3}
+    assert len(files["montecarlo.csv"].splitlines()) == 1 + 3 * 100 + 3
     assert (drawn["losses"], drawn["markets"]["failed"]) == ([0.05, 0.1, 0.2], 0)
     assert summary["tries"] == 8  # markets are none
 
@@ -128,7 +128,7 @@ def test_the_page_in_a_browser(swept: Project, width: int) -> None:
         assert "doit promote sweep --number" in first
         assert "SIMULATED" in page.locator(".banner").inner_text()
         rows = page.locator("#drawn-table tbody tr").all_inner_texts()
-        assert [row.split("\t")[1] for row in rows] == ["50", "50", "50", "3"]
+        assert [row.split("\t")[1] for row in rows] == ["100", "100", "100", "3"]
 
 
 def test_a_finished_experiment_is_fresh_and_no_part_of_doit_alone(swept: Project) -> None:
@@ -249,10 +249,10 @@ def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
     table = pyarrow.parquet.read_table(again.root / "data/export/trials/sweep.parquet")
     assert table.num_rows == ALL
     assert table["params.fast"].to_pylist()[:3] == [5, 5, 5]
-    assert "sweep: reproduced, 14 trials with the same digests" in said
+    assert "sweep: reproduced, 20 trials with the same digests" in said
     assert "sweep: 6 files with the same bytes" in said
     assert f"sweep: reproduced, {ALL} trials with the same digests" in other.stdout
-    line = "ERROR: reproduce:sweep: not reproduced: montecarlo.csv:154: 'markets,2,"
+    line = "ERROR: reproduce:sweep: not reproduced: montecarlo.csv:304: 'markets,2,"
     assert other.stderr.startswith(line)
     assert failed.startswith("ERROR: reproduce:sweep: not reproduced: trial ")
     assert f"dropped {ALL} trials" in dropped
