@@ -8,7 +8,8 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.warming import check_warm_up
-from tbv8.freshness.result import changes, damage, to_parts
+from tbv8.freshness.reasons import changes
+from tbv8.freshness.result import damage, to_parts
 from tbv8.freshness.state import State
 from tbv8.manifest import Input, Manifest, read_manifest
 from tbv8.page.words import counted
