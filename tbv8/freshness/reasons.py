@@ -19,7 +19,7 @@ _NAMES = {
     "source.venue": "market_data_venue",
     "blocks": "overfitting.blocks",
 }
-_FIRST = ("market_data_venue", "symbol", "timeframe")  # of the lines: they name another market
+_FIRST = ("market_data_venue", "symbols", "timeframe")  # of the lines: another market
 _FUNDING_WORDS = {
     "history": "the venues' recorded rates",
     "held": "the recorded rates, if the database has any",
@@ -84,12 +84,10 @@ def _settings(part: str, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if key == "module":
             yield "strategy", f"{value}{':' if is_file(value) else '.'}{flat.get('class_name')}"
         elif key == "symbols":
-            yield "symbol" if len(value) == 1 else "symbols", ", ".join(value)
+            yield key, ", ".join(value)
         elif key == "objective.metric":
-            yield (
-                "objective",
-                f"{'maximize' if flat.get('objective.maximize') else 'minimize'} {value}",
-            )
+            verb = "maximize" if flat.get("objective.maximize") else "minimize"
+            yield "objective", f"{verb} {value}"
         elif key == "funding":
             yield key, _FUNDING_WORDS.get(value, value)
         elif key == "not_in_history":

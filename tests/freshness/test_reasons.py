@@ -51,10 +51,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
             "timeframe": {"text": "1m"},
         },
         [
-            "symbol: A/USDT was removed",
+            "symbols: A/USDT became A/USDT, B/USDT",
             "timeframe: 5m became 1m",
             "bars: [] became [1h, 15m]",
-            "symbols: A/USDT, B/USDT was added",
         ],
     ),
     "a class, and the rates": (
