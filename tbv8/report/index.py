@@ -250,8 +250,10 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
         result = results.pop(strategy.strategy_id, None)
-        venue = strategy.market_data_venue
-        venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
+        venue, simulated = strategy.market_data_venue, strategy.simulated
+        if simulated is None:
+            simulated = find_venue(venue).simulated
+        venue = f"{venue} (simulated)" if simulated else venue
         problem = (result.problem,) if result and result.problem else ()
         yield _StrategyRow(
             strategy_id=strategy.strategy_id,

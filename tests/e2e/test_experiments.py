@@ -222,14 +222,18 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert len(numbers) > 30
     compared = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
-    assert [line.split()[0] for line in compared[1:]] == ["sweep", "best_v1"]
+    assert [line.split()[0] for line in compared[1:3]] == ["sweep", "best_v1"]
+    span = f"{summary['span']['start'][:10]} .. {summary['span']['end'][:10]}"
+    assert compared[3:] == [f"ema_cross.EmaCross on sample:BTC/USDT (simulated), {span}"]
     again.edit(
         "config/strategies/best_v1.yaml", "max_daily_loss_usd: 10.0", "max_daily_loss_usd: 9"
     )
+    elsewhere = again.doit("compare", "sweep", "best_v1").stdout.splitlines()
+    assert elsewhere[:4] == compared  # the results' own span and market, not the config's
     stale = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
-    assert stale[:3] == compared
+    assert stale[:4] == compared
     reason = "risk.max_daily_loss_usd: 10 became 9"
-    assert stale[3:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
+    assert stale[4:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
 
