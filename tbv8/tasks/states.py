@@ -124,6 +124,13 @@ def result_state(folder: Path) -> State:
     return State(() if read_manifest(folder) else ("there is no result to reproduce",))
 
 
+def trials_outlook(experiment: Experiment) -> tuple[str, ...]:
+    """Return the reason to run a new experiment, known before there is a database."""
+    from tbv8.experiments.state import trials_text  # not needed by `doit list`
+
+    return (trials_text(experiment),)
+
+
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
     """Return the state of an experiment's result: current, or stale with the reasons."""
     from tbv8.experiments.state import experiment_state  # not needed by `doit list`

@@ -81,6 +81,15 @@ def again(swept: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "again")
 
 
+def test_a_plan_without_a_database_has_the_number_of_trials(bare: Project) -> None:
+    plan = sweep(bare).doit(*ONE_WEEK, "plan", TASK).stdout
+
+    assert (
+        f"to run: {TRIALS * (1 + WINDOWS)} trials, then {WINDOWS} out of sample and {DRAWN} for "
+        "the Monte Carlo (3 markets, each a whole trial)\n"
+    ) in plan
+
+
 def test_the_files_of_a_result(swept: Project) -> None:
     files = outputs(swept)
 
