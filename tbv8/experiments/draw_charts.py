@@ -38,7 +38,11 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
     for name, _, paths in drawn.methods:
         content += [element("h3", _TITLES[name]), *_method(findings, drawn, name, paths)]
     if drawn.failed and not drawn.markets:
-        content.append(element("p", f"All {drawn.failed:,} markets failed.", class_="note"))
+        content.append(
+            element(
+                "p", f"{counted(drawn.failed, 'market')}, and none gave a result.", class_="note"
+            )
+        )
     return "monte-carlo", "Monte Carlo", content
 
 

@@ -52,6 +52,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
+from tbv8.text import counted
 from tbv8.trading.funding import FundingPayments
 
 
@@ -179,7 +180,7 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
             write_folder(survey, query, inputs=inputs, results_path=results_path, folder=rewritten)
             if difference := first_difference(folder, rewritten):
                 raise DataError(f"not reproduced: {difference}")
-    return f"{len(manifest.outputs)} files with the same bytes"
+    return f"{counted(len(manifest.outputs), 'file')} with the same bytes"
 
 
 def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:

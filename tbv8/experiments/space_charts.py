@@ -405,7 +405,7 @@ def _parallel(findings: Findings) -> Chart:
         )
     return Chart(
         id="parallel-chart",
-        label=f"The values of the best {len(rows)} trials, a line each",
+        label=f"The values of the best {counted(len(rows), 'trial')}, a line each",
         columns=columns,
         traces=traces,
         layout={
