@@ -120,9 +120,8 @@ def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> 
         handover = _record(db_path, lives, options, stop, None)
         while handover is not None:
             if options.make_database is None:
-                raise DataError(
-                    f"{db_path}: {_MOVED}: {counted(len(handover.batch), 'row')} could not be written"
-                )
+                lost = counted(len(handover.batch), "row")
+                raise DataError(f"{db_path}: {_MOVED}: {lost} could not be written")
             options.make_database()
             print(
                 f"   {db_path}: {_MOVED}: recording continues in the present file, with "

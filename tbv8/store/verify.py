@@ -86,9 +86,7 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem
     """
     if not (_is_dataset(dataset) and _is_table(store, dataset)):
         for day in read_days(store.query, series, dataset):
-            problem = (
-                f"the ledger has {counted(day.bars, 'row')}, but there is no such table of bars"
-            )
+            problem = f"the ledger has {day.bars} rows, but there is no such table of bars"
             yield DayProblem(series.venue, series.symbol, dataset, day.day_ms, problem)
         return
     if strays := _strays(store, dataset, series):
@@ -281,14 +279,13 @@ def _ledger_problems(day: LedgerDay, count: int, digest: str) -> Iterator[str]:
     elif day.digest != digest:
         yield "its rows do not match the ledger's digest"
     if day.bars != count:
-        yield f"{counted(count, 'row')}, but {day.bars:,} in the ledger"
+        yield f"{counted(count, 'row')}, but {day.bars} in the ledger"
 
 
 def _missing_problems(rows: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
     if dataset in MINUTE_DATASETS and day.bars + day.missing != day.span.minutes:
         total = day.span.minutes
-        bars = counted(day.bars, "bar")
-        yield f"{bars} and {day.missing:,} missing do not add up to {total:,} minutes"
+        yield f"{day.bars} bars and {day.missing} missing do not add up to {total:,} minutes"
     if dataset == FUNDING:
         missing = missing_hours(paid_in(rows, day.span), day.span)
         if day.missing != missing:
