@@ -363,7 +363,7 @@ def path_part(findings: Findings) -> Part:
     if len(findings.experiment.search.axes) > 1:
         count = min(len(ordered(findings)), _MOST_LINES)
         note = (
-            "A line is a trial, the thick one the best. Each axis goes from the first to the last "
+            "Each line is a trial, the thick one the best. Each axis goes from the first to the last "
             "value in the YAML."
         )
         content += [

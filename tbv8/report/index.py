@@ -458,11 +458,14 @@ def _tasks(report: Report) -> Part:
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
         ]
-    note = (
-        "Each task is to the right of the tasks that it depends on. `doit` runs the backtests, and "
-        "of their dependencies the stale ones and all tasks that depend on these. Point at a task "
-        "for its reasons, or type `doit plan`."
-    )
+    note = [
+        "Each task is to the right of the tasks that it depends on. ",
+        element("code", "doit"),
+        " runs the stale tasks that the backtests need, and every task behind one that ran. Point "
+        "at a task for its reasons, or type ",
+        element("code", "doit plan"),
+        ".",
+    ]
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 
 
