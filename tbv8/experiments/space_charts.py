@@ -363,8 +363,8 @@ def path_part(findings: Findings) -> Part:
     if len(findings.experiment.search.axes) > 1:
         count = min(len(ordered(findings)), _MOST_LINES)
         note = (
-            "Each line is a trial, the thick one the best. Each axis goes from the first to the last "
-            "value in the YAML."
+            "Each line is a trial, the thick one the best. Each axis goes from the first to the "
+            "last value in the YAML."
         )
         content += [
             element("h3", f"The values of the best {counted(count, 'trial')}"),
