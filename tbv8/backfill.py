@@ -57,7 +57,7 @@ from tbv8.store.ledger import (
 )
 from tbv8.store.natives import NativeMarket, claim_native, is_changed, read_native
 from tbv8.store.verify import DayProblem
-from tbv8.text import one_line
+from tbv8.text import counted, one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_file
@@ -489,9 +489,9 @@ def _check_disk(db_path: Path, minutes: int) -> None:
     free = shutil.disk_usage(db_path.parent).free
     if free < needed:
         raise DataError(
-            f"{db_path}: {minutes:,} bars take about {_megabytes(needed)}, and {_megabytes(free)} "
-            "are free on its disk: free some space, set another db_path in config/data.yaml, or "
-            "a later start_date in config/history.yaml"
+            f"{db_path}: {counted(minutes, 'bar')} take about {_megabytes(needed)}, and "
+            f"{_megabytes(free)} are free on its disk: free some space, set another db_path in "
+            "config/data.yaml, or a later start_date in config/history.yaml"
         )
 
 
@@ -528,7 +528,7 @@ def _not_yet_text(awaited: Sequence[Span], dataset: str) -> str:
     minutes = sum(span.minutes for span in awaited)
     return (
         f"the venue has no bar from {iso(awaited[0].start_ms)} on yet: the next run fetches "
-        f"{minutes:,} minute{'' if minutes == 1 else 's'}"
+        f"{counted(minutes, 'minute')}"
     )
 
 

@@ -29,7 +29,7 @@ class Trials(ReadOnlyCommand):
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "above the one that luck alone gives the best of all tries: of all variants of this "
+        "above what the best of all tries reaches by luck: tries are all variants of this "
         "strategy that experiments have run on this series. PBO is the probability of backtest "
         "overfitting, from the experiment's last result. Trials without a result come "
         "last, with the reason."

@@ -109,7 +109,7 @@ def _choice_text(findings: Findings) -> str:
     objective = findings.experiment.objective
     best, metric = "highest" if objective.maximize else "lowest", METRIC_NAMES[objective.metric]
     return (
-        f"the {best} {metric} of {len(findings.rows):,} trials with at least "
+        f"the {best} {metric} of {counted(len(findings.rows), 'trial')} with at least "
         f"{counted(objective.min_trades, 'round trip')}"
     )
 

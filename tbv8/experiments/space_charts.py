@@ -363,8 +363,8 @@ def path_part(findings: Findings) -> Part:
     if len(findings.experiment.search.axes) > 1:
         count = min(len(ordered(findings)), _MOST_LINES)
         note = (
-            "A line is a trial, the thick one the best. Each axis goes from the first to the last "
-            "value in the YAML."
+            "Each line is a trial, the thick one the best. Each axis goes from the first to the "
+            "last value in the YAML."
         )
         content += [
             element("h3", f"The values of the best {counted(count, 'trial')}"),
@@ -405,7 +405,7 @@ def _parallel(findings: Findings) -> Chart:
         )
     return Chart(
         id="parallel-chart",
-        label=f"The values of the best {len(rows)} trials, a line each",
+        label=f"The values of the best {counted(len(rows), 'trial')}, a line each",
         columns=columns,
         traces=traces,
         layout={

@@ -7,6 +7,7 @@ from typing import Any
 
 from tbv8.market import iso
 from tbv8.page.html import Html, element
+from tbv8.text import counted as counted
 
 NONE = "–"
 """The text in place of a missing number; it sorts last."""
@@ -41,11 +42,6 @@ def length(ms: int) -> str:
 def length_cell(ms: int) -> Html:
     """Return a length that sorts by its size."""
     return element("span", length(ms), data_value=ms)
-
-
-def counted(count: int, what: str) -> str:
-    """Return `1 fill`, `2,000 fills`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def capital(text: str) -> str:

@@ -250,8 +250,10 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
         result = results.pop(strategy.strategy_id, None)
-        venue = strategy.market_data_venue
-        venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
+        venue, simulated = strategy.market_data_venue, strategy.simulated
+        if simulated is None:
+            simulated = find_venue(venue).simulated
+        venue = f"{venue} (simulated)" if simulated else venue
         problem = (result.problem,) if result and result.problem else ()
         yield _StrategyRow(
             strategy_id=strategy.strategy_id,
@@ -456,11 +458,14 @@ def _tasks(report: Report) -> Part:
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
         ]
-    note = (
-        "Each task is to the right of the tasks that it depends on. `doit` runs the backtests, and "
-        "of their dependencies the stale ones and all tasks that depend on these. Point at a task "
-        "for its reasons, or type `doit plan`."
-    )
+    note = [
+        "Each task is to the right of the tasks that it depends on. ",
+        element("code", "doit"),
+        " runs the stale tasks that the backtests need, and every task behind one that ran. Point "
+        "at a task for its reasons, or type ",
+        element("code", "doit plan"),
+        ".",
+    ]
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 
 

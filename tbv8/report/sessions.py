@@ -159,7 +159,7 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):
-        yield f"{name}: {counted(count, 'minute')} opened nothing by {rule}"
+        yield f"{name}: no position could be opened in {counted(count, 'minute')} ({rule})"
     if status.missing_minutes:
         yield f"{name}: {counted(status.missing_minutes, 'minute')} missing in all sources"
     if status.priced:

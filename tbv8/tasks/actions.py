@@ -21,6 +21,7 @@ from tbv8.market import Series, Span, Timeframe, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
 from tbv8.tasks.states import without_history
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
         changed = [part for part in now if manifest.inputs.get(part) != now[part]]
         note = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{note}")
-    print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+    print(f"   {name}: reproduced, {counted(len(manifest.outputs), 'file')} with the same bytes")
 
 
 def run_trials(project: Project, experiment: Experiment) -> None:
@@ -229,7 +230,7 @@ def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:
 
     name, most = experiment.experiment_id, None if all_ else MOST_REPRODUCED
     count = reproduce_trials(experiment, db_path=project.db_path, most=most)
-    print(f"   {name}: reproduced, {count} trials with the same digests")
+    print(f"   {name}: reproduced, {counted(count, 'trial')} with the same digests")
     line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
     print(f"   {name}: {line}")
 

@@ -29,7 +29,7 @@ from tbv8.market import (
     Trade,
     iso,
 )
-from tbv8.text import one_line, quoted
+from tbv8.text import counted, one_line, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +85,7 @@ def unusable_note(opens: Sequence[int]) -> list[str]:
     if not opens:
         return []
     count, first = len(opens), iso(opens[0])
-    minutes = f"the minute {first} has" if count == 1 else f"{count} minutes from {first} on have"
+    minutes = f"the minute {first} has" if count == 1 else f"{count:,} minutes from {first} on have"
     return [f"{minutes} no usable bar at the venue, written down as missing"]
 
 
@@ -99,7 +99,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         parts = [
-            f"{count} {unit}{'' if count == 1 else 's'}"
+            f"{counted(count, unit)}"
             for count, unit in (
                 (self.monthly_files, "monthly file"),
                 (self.daily_files, "daily file"),

@@ -251,7 +251,7 @@ def test_what_two_looks_did_not_find_is_asked_for_again_on_request_only(
 
     assert planned.stdout.splitlines() == [
         f"backfill:{NAME}",
-        "    --recheck: 1,410 minutes were missing at the venue",
+        "    --recheck: 1,410 minutes missing at the venue",
     ]
     assert again.stdout.splitlines()[-2:] == [
         f"   {NAME}: 2024-02-12: 30 of 30 missing minutes came, from 2024-02-12T10:00:00Z on",

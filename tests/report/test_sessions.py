@@ -94,7 +94,7 @@ def test_what_a_session_holds_and_what_it_did(session: Project) -> None:
     assert (found.barred_minutes, found.missing_minutes) == ({"stale_bar": 1}, 2)
     assert (found.priced, found.priced_cost, found.corrected) == (1, Decimal("0.75"), 1)
     assert list(session_lines(found)) == [
-        "btc_usdt_perp_v1: 1 minute opened nothing by stale_bar",
+        "btc_usdt_perp_v1: no position could be opened in 1 minute (stale_bar)",
         "btc_usdt_perp_v1: 2 minutes missing in all sources",
         "btc_usdt_perp_v1: 1 fill priced by the secondary's quotes: +0.75 USD extra cost there",
         "btc_usdt_perp_v1: the recorder corrected 1 bar after use, without effect on the session",

@@ -175,6 +175,18 @@ def test_missing_minutes_are_said_first() -> None:
     ]
 
 
+def test_missing_bars_are_named_for_every_symbol() -> None:
+    found = replace(
+        summarised([100.0] * MONTH, params={"orders": {2: "1"}}),
+        missing_minutes={"BTC/USDT": 0, "ETH/USDT": 365},
+        missing_bars={"ETH/USDT": 5},
+    )
+
+    assert cautions(found) == [
+        "ETH/USDT: 365 of 44,640 minutes are missing (0.82%), and with them 5 of 744 1h bars"
+    ]
+
+
 @pytest.mark.parametrize(
     ("part", "said"),
     [

@@ -22,7 +22,7 @@ def page_header(result: Result) -> Html:
     summary, span = result.summary, result.summary.span
     simulated = " (simulated)" if summary.simulated else ""
     facts = (
-        f"{', '.join(summary.symbols)}, {summary.bars:,} {summary.timeframe} bars of "
+        f"{', '.join(summary.symbols)}, {counted(summary.bars, f'{summary.timeframe} bar')} of "
         f"{summary.market_data_venue}{simulated}, "
         f"{moment(span['start'])} to {moment(span['end'])} UTC"
     )
