@@ -58,7 +58,9 @@ class SessionView(msgspec.Struct, kw_only=True):
         if report.kind in ("minute", "replayed"):
             self.minute = report
             self.minutes += report.kind == "minute" and report.lag_ms is not None
-            is_stopped = report.state.get("barred") == "stopped"
+            is_stopped = report.state.get("barred") == "stopped" or (
+                report.kind == "replayed" and self.problem == "stopped"  # by a request
+            )
             self.problem = "stopped" if is_stopped else ""
         elif report.kind == "fresh" or report.kind == "started":
             self.problem = ""

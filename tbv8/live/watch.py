@@ -127,11 +127,11 @@ class _SessionProcess:
     def ensure_running(self) -> None:
         """Start the process if it does not run and may be started."""
         if self.host is None and not self.failed and time.monotonic() >= self._start_s:
-            self.is_running = False
+            self.is_running = self.is_stopped = False
             self.host = HostProcess(self.plan, self._module)
 
     def end_hung(self) -> None:
-        """Kill a process that hangs; the next one executes the stop before any minute."""
+        """Kill a process that hangs; the minute in which it hung opens nothing in the next one."""
         if self.host is not None:
             self.host.kill()
         self.host, self.is_running, self.stop_seen_s = None, False, None
