@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from doit.exceptions import InvalidCommand
@@ -75,15 +76,19 @@ class Stop(_Switch):
         print(stop_line(name, reply, closing=closing), flush=True)
         is_soon = step.ceil(now_ms) - now_ms <= MINUTE_MS
         if close and is_soon and reply.awaits_close:
-            return _await_close(project, name)
+            return await_close(db_path, name)
         return 0
 
 
-def _await_close(project: Project, name: str) -> int:
-    """Print what the session has closed; Ctrl-C ends the wait alone."""
+def await_close(db_path: Path, name: str) -> int:
+    """Print what the session has closed; Ctrl-C ends the wait alone.
+
+    Returns:
+        The exit code.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        print(closed_line(name, await_reply(project.db_path, name, action="stop", close=True)))
+        print(closed_line(name, await_reply(db_path, name, action="stop", close=True)))
     except KeyboardInterrupt:
         print(f"{name}: the session goes on closing; `doit status` shows it")
         return 130

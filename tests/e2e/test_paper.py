@@ -73,8 +73,8 @@ def test_a_session_from_its_start_to_its_replay(
 
         # and when
         confirmed = (  # the first line may be "not confirmed yet"
-            r"live: (stopped|was stopped at \S+ already): holds no position"
-            r"(, no order to cancel)?; the process goes on, Ctrl-C ends it\n"
+            r"live: (stopped: no order to cancel; |was stopped at \S+ already: )holds no position"
+            r"; the process goes on, Ctrl-C ends it\n"
         )
         wait_until(lambda: re.fullmatch(confirmed, project.doit("stop", "live", "--close").stdout))
 

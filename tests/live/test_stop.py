@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tbv8.commands.stop import await_close
 from tbv8.live.plan import Plan
 from tbv8.live.results import replay
 from tbv8.live.stopping import (
@@ -23,6 +27,7 @@ from tbv8.live.stopping import (
     write_stop,
 )
 from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, iso, parse_timeframe
+from tbv8.store.sessions import session_lock
 from tests.builders import shell
 from tests.live.rig import START_MS, Killed, World, bodies, make_plan, scripted
 
@@ -100,7 +105,7 @@ def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: 
 
 def test_a_position_is_closed_at_the_first_close_after_the_request(world: World) -> None:
     plan = make_stoppable(world, {2: "1"})
-    world.events = [(at(5.9), lambda: write_stop(plan.stop_path, close=True))]
+    world.events = [(at(5.5), lambda: write_stop(plan.stop_path, close=True))]
 
     world.run(plan, minutes=8)
 
@@ -171,6 +176,7 @@ def test_after_a_downtime_a_position_is_closed_at_a_new_price(world: World) -> N
     world.run(plan, minutes=3)
 
     assert commands(world, plan) == [(12, STOP), (13, CLOSE)]
+    assert {event.at_ms for event in world.journaled(plan).commands} == {at(12.5)}
     closing = fills(world, plan)[-1]
     assert (closing["ts_ms"], float(closing["price"])) == (at(13), world.bars()[12].close)
 
@@ -430,3 +436,22 @@ def test_a_stop_file_that_closes_stays_so(tmp_path: Path) -> None:
     for close, text in ((False, "\n"), (True, "close\n"), (False, "close\n")):
         write_stop(path, close=close)
         assert path.read_text() == text
+
+
+def test_ctrl_c_ends_the_wait_for_a_close_alone(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = make_stoppable(world, {2: "1"})
+    world.events = [(at(5.5), lambda: write_stop(plan.stop_path, close=True))]
+    world.run(plan, minutes=6)  # not closed yet
+    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+
+    with session_lock(world.db_path, "test_v1"):
+        interrupt.start()
+        code = await_close(world.db_path, "test_v1")
+
+    assert code == 130
+    assert capsys.readouterr().out == (
+        "test_v1: the session goes on closing; `doit status` shows it\n"
+    )
+    assert plan.stop_path.read_text() == "close\n"
