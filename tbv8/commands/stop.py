@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from doit.exceptions import InvalidCommand
@@ -14,8 +12,8 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.live.setting import our_clock
 from tbv8.live.stopping import (
+    await_close,
     await_reply,
-    closed_line,
     closing_text,
     count_commands,
     start_line,
@@ -78,23 +76,6 @@ class Stop(_Switch):
         if close and is_soon and reply.awaits_close:
             return await_close(db_path, name)
         return 0
-
-
-def await_close(db_path: Path, name: str) -> int:
-    """Print what the session has closed; Ctrl-C ends the wait alone.
-
-    Returns:
-        The exit code.
-    """
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        print(closed_line(name, await_reply(db_path, name, action="stop", close=True)))
-    except KeyboardInterrupt:
-        print(f"{name}: the session goes on closing; `doit status` shows it")
-        return 130
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return 0
 
 
 class Start(_Switch):

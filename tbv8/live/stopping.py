@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -142,6 +143,36 @@ def closed_line(name: str, reply: SessionReply) -> str:
     positions = positions_text(reply.state or {})
     holds = f"holds {positions or 'no position'}"
     return f"{name}: {at}{holds}; the process goes on, Ctrl-C ends it"
+
+
+def await_close(db_path: Path, name: str) -> int:
+    """Print what the session has closed; Ctrl-C ends the wait alone.
+
+    Returns:
+        The exit code.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(closed_line(name, await_reply(db_path, name, action="stop", close=True)))
+    except KeyboardInterrupt:
+        print(f"{name}: the session goes on closing; `doit status` shows it")
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return 0
+
+
+def left_line(name: str, state: Mapping[str, Any]) -> str:
+    """Return the line about what a session leaves open as its process ends; empty for nothing."""
+    positions = positions_text(state)
+    if not positions:
+        return ""
+    working = state["working"]
+    orders = f" with {counted(working, 'working order')}" if working else ""
+    return (
+        f"{name}: still holds {positions}{orders}: the next `doit paper:{name}` continues it, and "
+        f"closes it after `doit stop {name} --close`"
+    )
 
 
 def start_line(name: str, reply: SessionReply) -> str:

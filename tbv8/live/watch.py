@@ -20,6 +20,7 @@ from tbv8.live.children import HostProcess, RecorderProcess, ResultsProcess
 from tbv8.live.inputs import check_inputs
 from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, ProcessReport
+from tbv8.live.stopping import left_line
 from tbv8.live.view import SessionsView, SessionView
 from tbv8.manifest import PAGE
 from tbv8.market import iso
@@ -252,6 +253,9 @@ class _Watcher:
             for line in report.lines:
                 print(f"   {line}")
             print(f"   {self._plans['primary'].folder / PAGE}")
+        last = self.sessions["primary"].minute
+        if last is not None and (line := left_line(name, last.state)):
+            print(f"   {line}")
 
     def _current(self) -> dict[str, Plan]:
         return {role: process.plan for role, process in self._processes.items()}

@@ -11,6 +11,7 @@ from functools import partial
 
 from tbv8.errors import MovedError
 from tbv8.market import Series
+from tbv8.page.words import counted
 from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
@@ -144,7 +145,7 @@ class BatchWriter:
             self._outbox.stuck = True
             self._outbox.weigh()
             if is_first:
-                self._log(f"{e}: waiting, with {len(self._outbox):,} rows in memory")
+                self._log(f"{e}: waiting, with {counted(len(self._outbox), 'row')} in memory")
             return False
         self._is_elsewhere = True
         self._check_place()
@@ -157,7 +158,8 @@ class BatchWriter:
         if self._outbox.dropped > self._dropped and not self._outbox.full:
             dropped, self._dropped = self._outbox.dropped - self._dropped, self._outbox.dropped
             self._log(
-                f"WARNING: {dropped:,} events were dropped, the buffer was full: see recording_gaps"
+                f"WARNING: {counted(dropped, 'event')} dropped, the buffer was full: see "
+                "recording_gaps"
             )
         self.commits += 1
         self.trades += written.trades

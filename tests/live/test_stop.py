@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tbv8.commands.stop import await_close
 from tbv8.live.plan import Plan
 from tbv8.live.results import replay
 from tbv8.live.stopping import (
     SessionReply,
+    await_close,
     closed_line,
     closing_text,
+    left_line,
     positions_text,
     read_reply,
     start_line,
@@ -383,6 +384,12 @@ def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
         f"{iso(at(9))}"
     )
 
+    assert left_line("live", state) == (
+        "live: still holds 0.5 BTC long: the next `doit paper:live` continues it, and closes it "
+        "after `doit stop live --close`"
+    )
+    assert " with 1 working order:" in left_line("live", {**state, "working": 1})
+
     # and when it is stopped once more
     again = read_reply(world.db_path, "test_v1", action="stop", after=1)
 
@@ -409,6 +416,7 @@ def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
     reply = read_reply(world.db_path, "test_v1", action="stop", close=True)
     assert reply is not None
     (fill,) = reply.fills
+    assert left_line("live", state) == ""
     assert closed_line("live", reply) == (
         f"live: closed at {iso(at(9))}: sold 0.5 BTC/USDT at {fill['price']}, holds no position; "
         "the process goes on, Ctrl-C ends it"
