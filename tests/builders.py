@@ -53,6 +53,15 @@ def copy_config(root: Path) -> None:
         shutil.copy(ROOT / path, root / path)
 
 
+def is_alive(pid: int | str) -> bool:
+    """Return False for a process that has ended, though nobody may have waited for it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
 def at(text: str) -> int:
     """Return an ISO time as milliseconds UTC, by the standard library alone."""
     moment = datetime.fromisoformat(text).replace(tzinfo=UTC)

@@ -89,14 +89,14 @@ def take_variables(_main: DoitMain, arguments: Sequence[str]) -> list[str]:
     An empty argument is one of the others: pydoit's own function raises an IndexError for it.
     """
     reset_vars()
-    others = []
+    remaining = []
     for argument in arguments:
         name, sign, value = argument.partition("=")
         if sign and not name.startswith("-"):
             set_var(name, value)
         else:
-            others.append(argument)
-    return others
+            remaining.append(argument)
+    return remaining
 
 
 def option_lines(option: Any) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import doit.cmd_clean
@@ -47,8 +48,6 @@ class Run(OneLineErrors, doit.cmd_run.Run):
         if params["num_process"] < 0:
             processes = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {processes!r}")
-        if params["outfile"] == "":
-            raise InvalidCommand("--output-file: write the path of a file")
         if params["outfile"] is None:  # stdout was closed when pydoit took it for the default
             params["outfile"] = sys.stdout
         code: int = super().execute(params, args)
@@ -57,8 +56,20 @@ class Run(OneLineErrors, doit.cmd_run.Run):
     @wraps(doit.cmd_run.Run._execute)  # pydoit reads its parameters by name
     def _execute(self, *args: Any, **options: Any) -> int:
         check_patterns(self.sel_tasks or (), self.task_list)
+        if isinstance(outfile := options["outfile"], str):
+            _check_output_file(outfile, self.loader.namespace)
         code: int = super()._execute(*args, **options)
         return code
+
+
+def _check_output_file(name: str, namespace: Mapping[str, Any]) -> None:
+    """Refuse an output file that is a folder, or the database, which pydoit would empty."""
+    path = Path(name)
+    if path.is_dir():  # "" is the current folder
+        raise InvalidCommand(f"--output-file: {name!r} is a folder: write the path of a file")
+    db_path = namespace["PROJECT"].db_path if "PROJECT" in namespace else None
+    if db_path and db_path.exists() and path.exists() and path.samefile(db_path):
+        raise InvalidCommand(f"--output-file: {name} is the database itself: write another name")
 
 
 class List(OneLineErrors, doit.cmd_list.List):

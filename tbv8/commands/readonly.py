@@ -13,6 +13,7 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.commands.order import in_order
 from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
@@ -51,22 +52,11 @@ class ReadOnlyCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit
         return text if options else text.replace("\nOPTIONS\n", "")
 
     def selected(self) -> Iterator[Task]:
-        """Yield the selected tasks and their dependencies, in the order of execution."""
+        """Return the selected tasks and their dependencies, in the order of execution."""
         control = TaskControl(self.task_list)
         check_patterns(self.sel_tasks, self.task_list)
         control.process(self.sel_tasks)
-        visited: set[str] = set()
-
-        def walk(name: str) -> Iterator[Task]:
-            if name not in visited:
-                visited.add(name)
-                task = control.tasks[name]
-                for before in (*task.setup_tasks, *task.task_dep):
-                    yield from walk(before)
-                yield task
-
-        for name in control.selected_tasks:
-            yield from walk(name)
+        return in_order(control)
 
 
 def read_state(task: Task) -> State:

@@ -1005,10 +1005,10 @@ def _instruments(
                 able = [
                     v.name for v in inputs.venues.values() if v.instruments.keys() >= {*symbols}
                 ]
-                others = f"one of {', '.join(able)}, or " if able else ""
+                alternatives = f"one of {', '.join(able)}, or " if able else ""
                 document.refuse(
                     ("routing", role),
-                    f"{name} has no instrument rules for {symbol}: write {others}"
+                    f"{name} has no instrument rules for {symbol}: write {alternatives}"
                     f"{_rules_line(symbol)} into config/venues/{name}.yaml, with the venue's own "
                     "numbers",
                 )
@@ -1057,9 +1057,9 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         if (strategy := class_name.removesuffix("Config")) in names:
             written = text.removesuffix("Config")
             document.refuse(key, f"holds the params of {strategy}: write {written}")
-        others = f", or name another class: {', '.join(names)}" if names else ""
+        alternatives = f", or name another class: {', '.join(names)}" if names else ""
         document.refuse(
-            key, f"{file} has no class {class_name}Config: write one for its params{others}"
+            key, f"{file} has no class {class_name}Config: write one for its params{alternatives}"
         )
     return module, class_name
 

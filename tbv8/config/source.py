@@ -413,7 +413,18 @@ def untracked_problem(place: str, module: str) -> str:
     )
 
 
-def _imported(path: Path, root: Path) -> Iterator[Path]:
+def _imported(path: Path, root: Path) -> Iterable[Path]:
+    """Return the modules below `root` or of tbv8 that a file imports, with their packages."""
+    return _imported_by_tbv8(path, root) if path.is_relative_to(_PACKAGE) else _find(path, root)
+
+
+@lru_cache
+def _imported_by_tbv8(path: Path, root: Path) -> tuple[Path, ...]:
+    """Return `_find`'s paths; cached, since strategies share most of them."""
+    return tuple(_find(path, root))
+
+
+def _find(path: Path, root: Path) -> Iterator[Path]:
     for node in _imports(parse_source(path)):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]

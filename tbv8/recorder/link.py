@@ -1,4 +1,4 @@
-"""One venue's connection: reconnect, subscribe, keep alive, and pass every event to its desk."""
+"""One venue's connection: reconnect, subscribe, keep alive, and pass every event to its tracker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, Bbo, Trade
-from tbv8.recorder.desk import AHEAD_MS, Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.recorder.tracker import AHEAD_MS, SeriesTracker
 from tbv8.store.ticks import NOT_RUNNING
 from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
@@ -83,14 +83,14 @@ class _Connect(connect):
 
 
 class Link:
-    """The connection to a venue, with a desk for each symbol.
+    """The connection to a venue, with a tracker for each symbol.
 
     Args:
         live: The venue's protocol.
         url: The address.
-        desks: The desks by symbol.
+        trackers: The trackers by symbol.
         clock: The venue's clock.
-        outbox: The outbox of the desks.
+        outbox: The outbox of the trackers.
         pace: Timeouts and intervals.
         log: Prints a line for the user.
         refresh_listings: Returns the venue's listings.
@@ -100,7 +100,7 @@ class Link:
         self,
         live: Live,
         url: str,
-        desks: Mapping[str, Desk],
+        trackers: Mapping[str, SeriesTracker],
         *,
         outbox: Outbox,
         clock: Clock,
@@ -110,7 +110,7 @@ class Link:
     ) -> None:
         self.state = "starting"
         self.dials = self.frames = self.unreadable = 0
-        self._live, self._url, self._desks, self._outbox = live, url, desks, outbox
+        self._live, self._url, self._trackers, self._outbox = live, url, trackers, outbox
         self._clock, self._pace, self._log = clock, pace, log
         self._refresh_listings, self._shut_out = refresh_listings, False
         self._ping_s = live.ping_s if pace.ping_s is None else pace.ping_s
@@ -147,7 +147,7 @@ class Link:
                 reason = await self._dial()
             finally:
                 for symbol in self.listings:
-                    self._desks[symbol].disconnect(self._reason, self._last_ms)
+                    self._trackers[symbol].disconnect(self._reason, self._last_ms)
             lasted_s = time.monotonic() - began_s
             failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
             self.state = f"down: {reason}"
@@ -224,7 +224,7 @@ class Link:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _receive(self, socket: ClientConnection, feed: Feed) -> None:
-        clock, desks, outbox = self._clock, self._desks, self._outbox
+        clock, trackers, outbox = self._clock, self._trackers, self._outbox
         while True:
             frame = await socket.recv(decode=False)
             received_ms, now_ms = clock.local_ms(), clock.now_ms()
@@ -238,11 +238,11 @@ class Link:
             for event in events:
                 try:
                     if isinstance(event, Trade):
-                        desk = desks[event.symbol]
-                        desk.take_trade(event, received_ms=received_ms, now_ms=now_ms)
+                        tracker = trackers[event.symbol]
+                        tracker.take_trade(event, received_ms=received_ms, now_ms=now_ms)
                     elif isinstance(event, Bbo):
-                        desk = desks[event.symbol]
-                        desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
+                        tracker = trackers[event.symbol]
+                        tracker.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
                     elif isinstance(event, Ack):
                         self._note_ack(event, now_ms)
                     elif isinstance(event, ErrorFrame):
@@ -265,7 +265,7 @@ class Link:
         self.unreadable += 1
         self._log(f"unreadable frame, recorded as a gap: {e}")
         for symbol in self.listings:
-            self._desks[symbol].mark_unreadable(now_ms, self._last_ms)
+            self._trackers[symbol].mark_unreadable(now_ms, self._last_ms)
 
     def _skip_event(
         self, event: Trade | Bbo | Ack | ErrorFrame, e: VenueError, now_ms: int
@@ -274,7 +274,7 @@ class Link:
         self._log(f"event not stored, recorded as a gap: {e}")
         if isinstance(event, Trade | Bbo):
             channel: Channel = "trades" if isinstance(event, Trade) else "bbo"
-            self._desks[event.symbol].mark_unreadable(now_ms, self._last_ms, only=channel)
+            self._trackers[event.symbol].mark_unreadable(now_ms, self._last_ms, only=channel)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
         """Mark a stream as up; acks without a symbol confirm a whole channel once all arrived."""
@@ -289,14 +289,14 @@ class Link:
 
     def _confirm(self, symbol: str, channel: Channel, now_ms: int) -> None:
         self._pending.pop((symbol, channel), None)
-        self._desks[symbol].mark_up(channel, now_ms)
+        self._trackers[symbol].mark_up(channel, now_ms)
         if not self._pending:
             self.state = "up"
 
     async def _subscribe_all(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             for symbol in self.listings:
-                for channel in self._desks[symbol].watches:
+                for channel in self._trackers[symbol].watches:
                     await self._subscribe(socket, symbol, channel)
 
     async def _subscribe(
@@ -345,11 +345,11 @@ class Link:
                 self._abort(f"silent for {silence_limit_s:.0f} s, even to pings")
                 return
             # An event of the stream itself confirms it as well.
-            for key in [k for k in self._pending if self._desks[k[0]].watches[k[1]].up]:
+            for key in [k for k in self._pending if self._trackers[k[0]].watches[k[1]].up]:
                 self._confirm(*key, self._clock.now_ms())
             overdue = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
             if overdue and not any(
-                w.up for s in self.listings for w in self._desks[s].watches.values()
+                w.up for s in self.listings for w in self._trackers[s].watches.values()
             ):
                 self._abort("no answer to subscriptions")
                 return

@@ -1,4 +1,4 @@
-"""One venue's REST: its clock, its listings and the desks' requests, within the venue's limits."""
+"""A venue's REST: its clock, its listings and the trackers' requests, within the venue's limits."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import aiohttp
 
 from tbv8.errors import VenueError
 from tbv8.market import Span, iso
-from tbv8.recorder.desk import Desk, Need
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
+from tbv8.recorder.tracker import Need, SeriesTracker
 from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Channel, Listing, Live, Log, RefusedError, Request
@@ -160,12 +160,12 @@ class RestClient:
 
 
 class Refill:
-    """The REST requests that the desks of a venue need, sent one after the other.
+    """The REST requests that the trackers of a venue need, sent one after the other.
 
     Args:
         live: The venue's protocol.
         rest: The venue's REST.
-        desks: The desks by symbol.
+        trackers: The trackers by symbol.
         clock: The venue's clock.
         pace: Pauses between attempts.
         log: Prints a line for the user.
@@ -176,7 +176,7 @@ class Refill:
         self,
         live: Live,
         rest: RestClient,
-        desks: Mapping[str, Desk],
+        trackers: Mapping[str, SeriesTracker],
         *,
         clock: Clock,
         pace: Pace,
@@ -184,7 +184,7 @@ class Refill:
         on_dead: Callable[[str, Channel], Awaitable[None]],
     ) -> None:
         self.failed = 0
-        self._live, self._rest, self._desks = live, rest, desks
+        self._live, self._rest, self._trackers = live, rest, trackers
         self._clock, self._pace, self._log, self._on_dead = clock, pace, log, on_dead
         self.listings: Mapping[str, Listing] = {}
         self._under_way: set[tuple[str, str]] = set()
@@ -245,18 +245,18 @@ class Refill:
                 await asyncio.sleep(self._pause_s(failures))
 
     async def run(self) -> None:
-        """Send the requests that the desks of `listings` need, until cancelled."""
+        """Send the requests that the trackers of `listings` need, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 now_ms = self._clock.now_ms()
                 for symbol, listing in self.listings.items():
-                    desk = self._desks[symbol]
-                    desk.tick(now_ms)
-                    for need in desk.needs(now_ms):
+                    tracker = self._trackers[symbol]
+                    tracker.tick(now_ms)
+                    for need in tracker.needs(now_ms):
                         if self._may_send(symbol, need):
                             self._under_way.add((symbol, need.kind))
                             group.create_task(self._fulfil(symbol, listing, need))
-                    self._warn_of_the_end(symbol, desk, now_ms)
+                    self._warn_of_the_end(symbol, tracker, now_ms)
                 await asyncio.sleep(self._pace.tick_s)
 
     def _may_send(self, symbol: str, need: Need) -> bool:
@@ -280,7 +280,7 @@ class Refill:
             self._under_way.discard(key)
 
     async def _fetch_for(self, symbol: str, listing: Listing, need: Need) -> None:
-        desk, clock, live = self._desks[symbol], self._clock, self._live
+        tracker, clock, live = self._trackers[symbol], self._clock, self._live
         if need.kind == "minutes":
             assert need.span is not None
             start_ms = need.span.start_ms
@@ -290,14 +290,14 @@ class Refill:
             await self._rest.await_turn(request.weight)
             sent_ms = clock.now_ms()
             bars = await self._rest.fetch(request)
-            desk.minutes.refill(span, bars, sent_ms=sent_ms)
-            desk.tick(clock.now_ms())
+            tracker.minutes.refill(span, bars, sent_ms=sent_ms)
+            tracker.tick(clock.now_ms())
         elif need.kind == "recent":
             recent = unit_request(live.recent_trades_request(symbol, listing), listing)
             await self._rest.await_turn(recent.weight)
             sent_ms = clock.now_ms()
             trades = await self._rest.fetch(recent)
-            dead = desk.take_recent(
+            dead = tracker.take_recent(
                 trades,
                 sent_ms=sent_ms,
                 received_ms=clock.local_ms(),
@@ -310,25 +310,25 @@ class Refill:
             await self._rest.await_turn(book.weight)
             sent_ms = clock.now_ms()
             bbo = await self._rest.fetch(book)
-            if desk.take_book(bbo, sent_ms=sent_ms, now_ms=clock.now_ms()):
+            if tracker.take_book(bbo, sent_ms=sent_ms, now_ms=clock.now_ms()):
                 await self._on_dead(symbol, "bbo")
 
     def _pause_s(self, failures: int) -> float:
         pace = self._pace
         return backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
 
-    def _warn_of_the_end(self, symbol: str, desk: Desk, now_ms: int) -> None:
+    def _warn_of_the_end(self, symbol: str, tracker: SeriesTracker, now_ms: int) -> None:
         kept_minutes = self._live.kept_minutes
         if kept_minutes is None:
             return
-        pending_ms = desk.minutes.pending_ms(now_ms)
+        pending_ms = tracker.minutes.pending_ms(now_ms)
         if pending_ms < kept_minutes * 60_000 * _NEAR_THE_END:
             return
         now_s = time.monotonic()
         if now_s - self._warned_s.get(symbol, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned_s[symbol] = now_s
             self._log(
-                f"WARNING: {desk.series} has missing minutes from {pending_ms / 3_600_000:.0f} h"
+                f"WARNING: {tracker.series} has missing minutes from {pending_ms / 3_600_000:.0f} h"
                 f" ago, and the venue keeps only {kept_minutes / 60:.0f} h: restore the connection "
                 "before older minutes are lost"
             )

@@ -19,7 +19,6 @@ from tbv8.config.records import Venue
 from tbv8.errors import DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.page.words import counted
-from tbv8.recorder.desk import Desk
 from tbv8.recorder.enabled import enabled_venues
 from tbv8.recorder.link import Clock, Link
 from tbv8.recorder.metrics import serve_metrics
@@ -28,6 +27,7 @@ from tbv8.recorder.pace import STANDARD, Pace
 from tbv8.recorder.polls import Polls
 from tbv8.recorder.refill import Refill, RestClient, open_session
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
+from tbv8.recorder.tracker import SeriesTracker
 from tbv8.recorder.view import RecorderView, summary
 from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import BatchWriter, OnCommit
@@ -213,13 +213,13 @@ class _StopRequest:
 
 
 class _VenueRecorder:
-    """One venue: its desks, its connection and its REST."""
+    """One venue: its trackers, its connection and its REST."""
 
     def __init__(
         self,
         venue: Venue,
         live: Live,
-        desks: Mapping[str, Desk],
+        trackers: Mapping[str, SeriesTracker],
         *,
         db_path: Path,
         outbox: Outbox,
@@ -231,7 +231,7 @@ class _VenueRecorder:
         self._venue, self._live = venue, live
         self._streams = streams_of(venue)
         self._log: Log = lambda text: log(f"{venue.name}: {text}")
-        self.desks = desks
+        self.trackers = trackers
         self.clock = Clock(options.local_ms, options.steady_ms)
         self._pace = options.pace
         self._problems: dict[str, str] = {}
@@ -239,7 +239,7 @@ class _VenueRecorder:
         self.link = Link(
             live,
             venue.ws_url or live.ws_url,
-            desks,
+            trackers,
             outbox=outbox,
             clock=self.clock,
             pace=options.pace,
@@ -268,7 +268,7 @@ class _VenueRecorder:
         self.refill = Refill(
             live,
             rest,
-            desks,
+            trackers,
             clock=self.clock,
             pace=options.pace,
             log=self._log,
@@ -346,15 +346,15 @@ class _VenueRecorder:
             payments=self.polls.payments,
             offset_ms=self.clock.offset_ms,
             streams=tuple(
-                _stream_status(desk, channel, watch, now_ms, problem=self._problems.get(symbol))
-                for symbol, desk in self.desks.items()
-                for channel, watch in desk.watches.items()
+                _stream_status(tracker, channel, watch, now_ms, problem=self._problems.get(symbol))
+                for symbol, tracker in self.trackers.items()
+                for channel, watch in tracker.watches.items()
             ),
         )
 
 
 def _stream_status(
-    desk: Desk, channel: str, watch: Watch, now_ms: int, *, problem: str | None
+    tracker: SeriesTracker, channel: str, watch: Watch, now_ms: int, *, problem: str | None
 ) -> StreamStatus:
     silent_ms = now_ms - max(watch.proof_ms, watch.calm_ms)
     state = "up"
@@ -367,17 +367,17 @@ def _stream_status(
     elif now_ms - watch.last_event_ms > watch.silence_limit_ms:
         state = "quiet"
     return StreamStatus(
-        series=desk.series,
+        series=tracker.series,
         channel=channel,
         state=state,
         silent_s=silent_ms / 1000 if watch.proof_ms else 0.0,
         lag_ms=watch.lag_ms,
-        price=desk.price,
+        price=tracker.price,
         events=watch.events,
         duplicates=watch.duplicates,
         gaps=watch.gaps.count,
-        minutes=desk.minutes.count,
-        minutes_waiting=desk.minutes.pending_ms(now_ms) // MINUTE_MS,
+        minutes=tracker.minutes.count,
+        minutes_waiting=tracker.minutes.pending_ms(now_ms) // MINUTE_MS,
     )
 
 
@@ -398,11 +398,11 @@ class _Recorder:
         self._outbox = Outbox(options.buffer_rows)
         self._stop = stop
         self._view = RecorderView(options.pace)
-        self._desks: dict[Series, Desk] = {}
+        self._trackers: dict[Series, SeriesTracker] = {}
         for venue, live in lives:
             for symbol in venue.symbols:
                 series = Series(venue.name, symbol)
-                self._desks[series] = Desk(
+                self._trackers[series] = SeriesTracker(
                     series,
                     streams_of(venue),
                     self._outbox,
@@ -448,7 +448,7 @@ class _Recorder:
         writer = self._writer = BatchWriter(
             self._store,
             self._outbox,
-            self._desks,
+            self._trackers,
             local_ms=options.local_ms,
             pace=options.pace,
             log=log,
@@ -458,11 +458,11 @@ class _Recorder:
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session())
             for venue, live in self._lives:
-                desks = {s: self._desks[Series(venue.name, s)] for s in venue.symbols}
+                trackers = {s: self._trackers[Series(venue.name, s)] for s in venue.symbols}
                 venue_recorder = _VenueRecorder(
                     venue,
                     live,
-                    desks,
+                    trackers,
                     db_path=self._db_path,
                     outbox=self._outbox,
                     session=session,
@@ -549,7 +549,7 @@ class _Recorder:
             batch=Batch() if store.has_its_database() else writer.unwritten(),
             states={
                 series: query_recorded_state(store.query, series, now_ms=self._options.local_ms())
-                for series in self._desks
+                for series in self._trackers
             },
         )
 
@@ -560,8 +560,8 @@ class _Recorder:
 
     async def _finish(self, writer: BatchWriter) -> None:
         for venue_recorder in self._venue_recorders:
-            for desk in venue_recorder.desks.values():
-                desk.stop(venue_recorder.clock.now_ms())
+            for tracker in venue_recorder.trackers.values():
+                tracker.stop(venue_recorder.clock.now_ms())
         unwritten = await writer.finish()
         print(f"   {summary(self.status())}", flush=True)
         if unwritten:

@@ -12,9 +12,9 @@ from functools import partial
 from tbv8.errors import MovedError
 from tbv8.market import Series
 from tbv8.page.words import counted
-from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.recorder.tracker import SeriesTracker
 from tbv8.store.ticks import Batch, BusyError, TickStore
 from tbv8.venues.base import Log
 
@@ -30,7 +30,7 @@ class BatchWriter:
     Args:
         store: The database.
         outbox: The waiting rows.
-        desks: The desks, which add late trades to minutes that are not written yet.
+        trackers: The trackers, which add late trades to minutes that are not written yet.
         local_ms: Our clock.
         pace: The interval of transactions and the time limit for the last one.
         log: Prints a line for the user.
@@ -41,7 +41,7 @@ class BatchWriter:
         self,
         store: TickStore,
         outbox: Outbox,
-        desks: Mapping[Series, Desk],
+        trackers: Mapping[Series, SeriesTracker],
         *,
         local_ms: Callable[[], int],
         pace: Pace,
@@ -51,7 +51,7 @@ class BatchWriter:
         self.trades = self.bbo = self.minutes = self.commits = 0
         self.waiting_since_s: float | None = None
         self.moved = False
-        self._store, self._outbox, self._desks = store, outbox, desks
+        self._store, self._outbox, self._trackers = store, outbox, trackers
         self._local_ms, self._pace, self._log = local_ms, pace, log
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
@@ -166,7 +166,7 @@ class BatchWriter:
         self.bbo += written.bbo
         self.minutes += len(batch.minutes)
         for row in written.without_bar:
-            self._desks[Series(row[0], row[1])].minutes.add_trade_without_bar(row)
+            self._trackers[Series(row[0], row[1])].minutes.add_trade_without_bar(row)
         for warning in written.warnings:
             self._log(f"WARNING: {warning}")
         if self._on_commit is not None:

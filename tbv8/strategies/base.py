@@ -246,10 +246,10 @@ class LastValues:
 
     def handle_bar(self, bar: Bar) -> None:
         """Add a bar; NautilusTrader calls it before `on_bar`."""
-        at = self.seen % self.count
-        self._twice[at] = self._twice[at + self.count] = getattr(bar, self.of).as_double()
+        index = self.seen % self.count
+        self._twice[index] = self._twice[index + self.count] = getattr(bar, self.of).as_double()
         self.seen += 1
-        self.values = self._twice[at + 1 : at + 1 + self.count]
+        self.values = self._twice[index + 1 : index + 1 + self.count]
 
 
 class LastCloses(LastValues):

@@ -64,7 +64,7 @@ class Pairs(Strategy):
         if not self.bands.initialized or not self.bands.stddev:
             return
         score = (ratio - self.bands.middle) / self.bands.stddev
-        positions = [self.portfolio.net_position(each) for each in self.config.instrument_ids]
+        positions = [self.portfolio.net_position(leg) for leg in self.config.instrument_ids]
         if any(positions):
             side = 1 if positions[0] > 0 else -1
             alone = not all(positions)  # the order of the other leg was denied

@@ -355,9 +355,10 @@ class _Walk:
                 c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
             ]:
                 del self.live[child.id]
-        for other in list(self.live.values()):
-            if other.reduce_only and other.parent is None and not other.could_fill(self.position):
-                del self.live[other.id]
+        for resting in list(self.live.values()):
+            is_reducer = resting.reduce_only and resting.parent is None
+            if is_reducer and not resting.could_fill(self.position):
+                del self.live[resting.id]
         for name in excess(self.live.values(), self.position, self.units.max_position):
             del self.live[name]
 

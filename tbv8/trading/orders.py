@@ -31,7 +31,7 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of, side
 
 BY_STRATEGY = "by the strategy"
-"""Why an order was cancelled that nobody but the strategy cancelled."""
+"""The reason of a cancellation by the strategy."""
 
 _CAUSES = {"halt": "by the halt", "stop": "by `doit stop`"}
 _NS = 1_000_000
@@ -57,7 +57,7 @@ class Orders:
         forced: tbv8's closing orders, by id.
         numbers: The order_id in the results, by id.
         fills: All fills.
-        ended: Orders that ended before they were filled.
+        ended: Orders that ended before they were filled as a whole.
         unsent_children: Copies of children that wait for their parent, by id.
         dropped: Ids of children whose parent was never filled.
         changes: The author of each change that the engine has yet to report, by the order's id.
@@ -79,7 +79,7 @@ class Orders:
         self.dropped: set[str] = set()
         self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
-        self._causes: dict[str, str] = {}  # why an order is being cancelled, by id
+        self._causes: dict[str, str] = {}  # reasons of cancellations in progress, by id
 
     def join(self, loaded: Strategy) -> None:
         """Set the strategy; its class derives from that of `gated`."""
@@ -240,12 +240,12 @@ class Orders:
         )
 
     def deny(self, orders: Sequence[Any], culprit: Any, breach: Breach) -> None:
-        """Deny the orders of one request, and list that once: the strategy decided once.
+        """Deny all orders of a request, and list the denial once.
 
         Args:
-            orders: Of the request; several are a list such as a bracket.
-            culprit: The one of them that breaks a rule.
-            breach: The rule.
+            orders: The orders of the request; more than one are a list, such as a bracket.
+            culprit: The order that breaks a rule.
+            breach: The broken rule.
         """
         kind = "bracket" if any(order.parent_order_id for order in orders) else "list"
         whole = f"{kind} of {len(orders)} orders, " if len(orders) > 1 else ""

@@ -17,8 +17,8 @@ type Side = Literal["buy", "sell"]
 class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order that the strategy submitted, with its requested quantity.
 
-    `prices` are its limit and trigger, in this order, as far as it has them. `waits`: it begins
-    when its parent is filled, as the exits of a bracket do.
+    `prices` are its limit and trigger, in this order, as far as it has them. `waits` is True if it
+    begins only when its parent is filled, as the exits of a bracket.
     """
 
     ts_ms: int
@@ -33,10 +33,10 @@ class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EndedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that ended before it was filled; `quantity` is the unfilled rest.
+    """An order that ended before it was filled as a whole; `quantity` is the unfilled part.
 
-    `prices` are its limit and trigger, in this order, as far as it has them; `why` is the cause in
-    words.
+    `prices` are its limit and trigger, in this order, as far as it has them; `why` is the reason,
+    as text for the user.
     """
 
     ts_ms: int

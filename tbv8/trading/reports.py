@@ -175,7 +175,7 @@ class Reports:
             self.orders.drop(child, "its parent ended")
 
     def _end_of(self, event: Any) -> tuple[str, Literal["cancelled", "expired", "rejected"]]:
-        """Return why and how an order ended, of the engine's report."""
+        """Return the reason and the kind of an order's end, from the engine's report."""
         if isinstance(event, OrderExpired):
             return "its time is over", "expired"
         if isinstance(event, OrderRejected | OrderDenied):

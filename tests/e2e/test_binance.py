@@ -287,7 +287,7 @@ AT_ONCE = [
     ),
     pytest.param(
         Fault(match="/api/", kind="status", status=418, until_ms=1_710_000_000_000),
-        "binance_spot: {url} bans this address until 2024-03-09T16:00:00Z (HTTP 418), ...",
+        "binance_spot: {url} bans this address until 2024-03-09T16:00:00Z (HTTP 418) ...",
         id="418",
     ),
 ]

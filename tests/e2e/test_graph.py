@@ -90,8 +90,8 @@ def test_plan_tells_the_order_and_carries_reasons_down(bare: Project) -> None:
     assert list(tasks) == [
         "migrate",
         "backfill:sample:BTC/USDT",
-        "aggregate:sample:BTC/USDT:5m",
         "funding:sample:BTC/USDT",
+        "aggregate:sample:BTC/USDT:5m",
         BACKTEST,
     ]
     assert tasks["backfill:sample:BTC/USDT"]["after"] == ["migrate"]
@@ -249,11 +249,14 @@ def test_plan_in_words_says_because(project: Project) -> None:
     assert "because backfill:sample:BTC/USDT will run" in said
 
 
-def test_every_example_that_ships_runs(tmp_path: Path) -> None:
+def test_every_example_that_ships_runs_in_the_order_of_the_plan(tmp_path: Path) -> None:
     clone = copy_project(tmp_path / "clone", examples="*")
     names = {path.stem for path in SHIPPED if path.parent.name == "strategies"}
+    plan = list(planned(clone, *ONE_WEEK))
 
     said = clone.doit(*ONE_WEEK).stdout
+
+    assert [line[3:] for line in said.splitlines() if line.startswith(".  ")] == plan
 
     assert {path.name for path in clone.results.iterdir()} == names
     assert len(names) >= 4

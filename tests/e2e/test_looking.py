@@ -29,11 +29,11 @@ COMMANDS = ("status", "schema", "prune", "export", "verify", "plan", "why")
 
 
 def record_old_ticks(project: Project) -> None:
-    """Hold a trade and a quote of each of 100 days, the newest of today."""
+    """Hold a trade and a quote of each of 100 days, each an hour older than whole days."""
     with closing(sqlite3.connect(project.db_path)) as connection:
         ((now_s,),) = connection.execute("SELECT unixepoch()").fetchall()
     key = ("hyperliquid", "BTC/USDT")
-    moments = [(now_s - n * DAY_S) * 1000 for n in range(100)]
+    moments = [(now_s - 3600 - n * DAY_S) * 1000 for n in range(100)]
     with open_ticks(project.db_path) as store:
         trades = [trade_row(Trade(*key, ms, f"t{ms}", 5.0, 1.0, "buy"), ms) for ms in moments]
         quotes = [bbo_row(Bbo(*key, ms, 1.0, 1.0, None, None), ms) for ms in reversed(moments)]
@@ -288,11 +288,11 @@ def test_prune_drops_and_says_what(done: Project) -> None:
     assert unasked.stderr == (
         "ERROR: prune asks for confirmation, but there is no terminal: add --yes\n"
     )
-    assert "   trades of hyperliquid:BTC/USDT: 9 rows, 20" in end.stdout
+    assert "   trades of hyperliquid:BTC/USDT: 10 rows, 20" in end.stdout
     assert "   bbo of hyperliquid:BTC/USDT: 10 rows, 20" in end.stdout
     assert "keeps its size" in end.stdout
     assert done.sql("SELECT count(*) FROM bbo") == [(90,)]
-    assert done.sql("SELECT count(*) FROM trades") == [(91,)]  # its minute is not whole yet
+    assert done.sql("SELECT count(*) FROM trades") == [(90,)]
     assert done.sql("SELECT count(*), sum(close) FROM ohlcv_1m") == bars
     assert done.doit("prune", "--older-than", "99d", "-y").stdout.startswith("nothing is older")
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
@@ -19,6 +18,7 @@ from tbv8.freshness.result import session_inputs
 from tbv8.live.plan import on_venue
 from tbv8.live.results import write_results
 from tests.backtest.builders import read_rows
+from tests.builders import is_alive
 from tests.e2e.conftest import Project
 from tests.e2e.test_record import point_to
 from tests.lines import Line
@@ -47,10 +47,6 @@ def recorder_of(project: Project) -> str:
     """Return the process id of the recorder, "" where there was none."""
     lock = project.db_path.with_name("tbv8.sqlite.recorder.lock")
     return lock.read_text() if lock.exists() else ""
-
-
-def is_alive(pid: str) -> bool:
-    return Path(f"/proc/{pid}").exists()
 
 
 def test_a_session_from_its_start_to_its_replay(

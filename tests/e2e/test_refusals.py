@@ -85,6 +85,21 @@ def test_a_file_that_is_no_state_of_pydoit_is_refused_and_left_alone(
     assert sorted(path.name for path in (finished.root, *finished.root.glob("data/*"))) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("data/tbv8.sqlite", "data/tbv8.sqlite is the database itself..."), ("", "'' is a folder...")],
+)
+def test_an_output_file_is_neither_the_database_nor_a_folder(
+    finished: Project, name: str, problem: str
+) -> None:
+    size = finished.db_path.stat().st_size
+
+    line = refused(finished, "-o", name, "migrate", code=3)
+
+    assert line == Line(f"ERROR: --output-file: {problem}")
+    assert finished.db_path.stat().st_size == size
+
+
 TAKE_TASKS = ["", "plan", "why", "list", "info", "help"]
 
 

@@ -23,7 +23,7 @@ from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS
 from tbv8.store.sessions import session_lock
 from tests.backtest.builders import SCRIPTED, make_strategy
-from tests.builders import ROOT, rows
+from tests.builders import ROOT, is_alive, rows
 from tests.live.fast import hosts, make_plans, set_clock, watch_fast
 from tests.live.rig import START_MS, World, ema, make_plan, scripted
 from tests.recorder.rig import wait_until
@@ -258,7 +258,7 @@ watch_fast({{"primary": make_plan(world)}}, 60)
     child.kill()
     child.wait()
 
-    wait_until(lambda: not Path(f"/proc/{host}").exists())
+    wait_until(lambda: not is_alive(host))
 
 
 def test_a_full_disk_is_waited_for(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A desk driven by hand: no socket, no clock. Seconds count from NOON, minutes too."""
+"""A tracker driven by hand: no socket, no clock. Seconds count from NOON, minutes too."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tbv8.market import MINUTE_MS, Bar, Bbo, Series, Span, Trade
-from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.tracker import SeriesTracker
 from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Channel
 
@@ -42,7 +42,7 @@ def minutes(first: int, end: int) -> Span:
 
 
 class ByHand:
-    """A desk and the outbox that it fills; streams are not up yet."""
+    """A tracker and the outbox that it fills; streams are not up yet."""
 
     def __init__(
         self,
@@ -53,50 +53,52 @@ class ByHand:
         limit: int = 1000,
     ) -> None:
         self.outbox = Outbox(limit)
-        self.desk = Desk(
+        self.tracker = SeriesTracker(
             BTC, channels, self.outbox, held or RecordedState(), kept_minutes=kept_minutes
         )
 
     def up(self, channel: Channel, at_s: float) -> None:
-        self.desk.mark_up(channel, ms(at_s))
+        self.tracker.mark_up(channel, ms(at_s))
 
     def note_event(self, happened_s: float, *, at_s: float | None = None, **fields: Any) -> None:
         """Take a trade from the socket, by default in the moment when it happened."""
         at_ms = ms(happened_s if at_s is None else at_s)
-        self.desk.take_trade(trade(happened_s, **fields), received_ms=at_ms, now_ms=at_ms)
+        self.tracker.take_trade(trade(happened_s, **fields), received_ms=at_ms, now_ms=at_ms)
 
     def see(self, happened_s: float, bid: float, *, at_s: float | None = None) -> None:
         """Take a quote from the socket."""
         at_ms = ms(happened_s if at_s is None else at_s)
-        self.desk.take_bbo(quote(happened_s, bid), received_ms=at_ms, now_ms=at_ms)
+        self.tracker.take_bbo(quote(happened_s, bid), received_ms=at_ms, now_ms=at_ms)
 
     def tick(self, at_s: float) -> None:
-        self.desk.tick(ms(at_s))
+        self.tracker.tick(ms(at_s))
 
     def lost(self, last_s: float) -> None:
-        self.desk.disconnect("connection closed", ms(last_s))
+        self.tracker.disconnect("connection closed", ms(last_s))
 
     def recent(self, trades: Iterable[Trade], *, asked_s: float) -> bool:
         """Take the venue's newest trades by REST; return whether the stream is dead."""
         at_ms = ms(asked_s)
-        return self.desk.take_recent(list(trades), sent_ms=at_ms, received_ms=at_ms, now_ms=at_ms)
+        return self.tracker.take_recent(
+            list(trades), sent_ms=at_ms, received_ms=at_ms, now_ms=at_ms
+        )
 
     def book(self, bid: float, *, asked_s: float) -> bool:
         """Take the venue's best quote by REST; return whether the stream is dead."""
-        return self.desk.take_book(quote(asked_s, bid), sent_ms=ms(asked_s), now_ms=ms(asked_s))
+        return self.tracker.take_book(quote(asked_s, bid), sent_ms=ms(asked_s), now_ms=ms(asked_s))
 
     def refill(self, span: Span, bars: Iterable[Bar], *, asked_s: float) -> None:
         """Take the venue's own bars by REST and let what is over go."""
-        self.desk.minutes.refill(span, bars, sent_ms=ms(asked_s))
+        self.tracker.minutes.refill(span, bars, sent_ms=ms(asked_s))
         self.tick(asked_s)
 
     def wants(self, at_s: float) -> list[str]:
         """Return what should be asked by REST."""
-        return [need.kind for need in self.desk.needs(ms(at_s))]
+        return [need.kind for need in self.tracker.needs(ms(at_s))]
 
     def wanted_minutes(self, at_s: float) -> Span | None:
         """Return for which time the venue's own bars should be asked for."""
-        spans = [need.span for need in self.desk.needs(ms(at_s)) if need.kind == "minutes"]
+        spans = [need.span for need in self.tracker.needs(ms(at_s)) if need.kind == "minutes"]
         return spans[0] if spans else None
 
     @property

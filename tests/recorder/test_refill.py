@@ -14,10 +14,10 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS
-from tbv8.recorder.desk import Need
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Refill, RestClient, open_session
+from tbv8.recorder.tracker import Need
 from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Listing, RefusedError
 from tbv8.venues.mexc.live import MexcLive
@@ -41,7 +41,7 @@ def server() -> Iterator[LiveServer]:
 
 
 class Scene:
-    """A desk, the venue, and what was said; `desk` waits for the minutes from noon on."""
+    """A tracker, the venue, and what was said; `tracker` waits for the minutes from noon on."""
 
     def __init__(self, server: LiveServer, *, kept_minutes: int | None = None) -> None:
         self.hand = ByHand(held=RecordedState(minute_ms=NOON, close=5.0))
@@ -66,7 +66,7 @@ class Scene:
                 refill = Refill(
                     self.live,
                     rest,
-                    {"BTC/USDT": self.hand.desk},
+                    {"BTC/USDT": self.hand.tracker},
                     clock=self.clock,
                     pace=QUICK,
                     log=self.said.append,
@@ -233,12 +233,12 @@ def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_w
     scene = Scene(server, kept_minutes=20)
 
     async def warn(refill: Refill) -> None:
-        desk = scene.hand.desk
-        refill._warn_of_the_end("BTC/USDT", desk, ms(599))
+        tracker = scene.hand.tracker
+        refill._warn_of_the_end("BTC/USDT", tracker, ms(599))
         assert scene.said == []
-        refill._warn_of_the_end("BTC/USDT", desk, ms(600))
+        refill._warn_of_the_end("BTC/USDT", tracker, ms(600))
         assert len(scene.said) == 1
-        refill._warn_of_the_end("BTC/USDT", desk, ms(610))
+        refill._warn_of_the_end("BTC/USDT", tracker, ms(610))
         assert len(scene.said) == 1
         assert "has missing minutes" in scene.said[0]
 

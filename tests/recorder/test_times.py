@@ -11,9 +11,9 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade
-from tbv8.recorder.desk import AHEAD_MS, Desk
 from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.tracker import AHEAD_MS, SeriesTracker
 from tbv8.recorder.watch import MARGIN_MS
 from tbv8.store.ticks import (
     NOT_RUNNING,
@@ -49,55 +49,57 @@ def commit(db_path: Path, batch: Batch) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def desk() -> Desk:
+def tracker() -> SeriesTracker:
     """Return one whose streams are up since 10 s before NOON."""
-    desk = Desk(BTC, ("trades", "bbo"), Outbox(), RecordedState())
-    desk.mark_up("trades", NOON - 10_000)
-    desk.mark_up("bbo", NOON - 10_000)
-    return desk
+    tracker = SeriesTracker(BTC, ("trades", "bbo"), Outbox(), RecordedState())
+    tracker.mark_up("trades", NOON - 10_000)
+    tracker.mark_up("bbo", NOON - 10_000)
+    return tracker
 
 
-# One desk
+# One tracker
 
 
 @pytest.mark.parametrize("ahead_ms", [AHEAD_MS + 1, FAR_MS], ids=["minutes", "400 days"])
 def test_what_is_dated_further_ahead_than_a_clock_can_be_off_is_refused(
-    desk: Desk, ahead_ms: int
+    tracker: SeriesTracker, ahead_ms: int
 ) -> None:
     at = {"received_ms": NOON, "now_ms": NOON}
     ts_ms = NOON + ahead_ms
     takes: list[Callable[[], Any]] = [
-        lambda: desk.take_trade(trade(ts_ms), **at),
-        lambda: desk.take_bbo(quote(ts_ms), **at),
-        lambda: desk.take_recent([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
-        lambda: desk.take_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
+        lambda: tracker.take_trade(trade(ts_ms), **at),
+        lambda: tracker.take_bbo(quote(ts_ms), **at),
+        lambda: tracker.take_recent([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
+        lambda: tracker.take_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
     ]
-    before = len(desk._outbox.batch)
+    before = len(tracker._outbox.batch)
 
     for take in takes:
         with pytest.raises(VenueError, match=r"BTC/USDT: a (trade|quote) is dated 202"):
             take()
 
-    assert len(desk._outbox.batch) == before
-    assert desk.price is None
+    assert len(tracker._outbox.batch) == before
+    assert tracker.price is None
 
 
-def test_a_trade_a_little_ahead_is_stored_and_does_not_blind_the_watch(desk: Desk) -> None:
-    desk.take_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)
-    assert len(desk._outbox.batch.trades) == 1
+def test_a_trade_a_little_ahead_is_stored_and_does_not_blind_the_watch(
+    tracker: SeriesTracker,
+) -> None:
+    tracker.take_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)
+    assert len(tracker._outbox.batch.trades) == 1
 
     # then the stream dies without a word, and REST has news
     newest = [trade(NOON), trade(NOON + 60_000)]
     asked = {"sent_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
-    assert desk.take_recent(newest, **asked)
+    assert tracker.take_recent(newest, **asked)
 
 
-def test_an_event_that_was_refused_is_a_gap_of_its_own_stream(desk: Desk) -> None:
-    desk.mark_unreadable(NOON, NOON - 100, only="bbo")
+def test_an_event_that_was_refused_is_a_gap_of_its_own_stream(tracker: SeriesTracker) -> None:
+    tracker.mark_unreadable(NOON, NOON - 100, only="bbo")
 
-    channels = {gap.channel for gap in desk._outbox.batch.gaps.values()}
+    channels = {gap.channel for gap in tracker._outbox.batch.gaps.values()}
     assert channels == {"bbo"}
-    assert all(watch.up for watch in desk.watches.values())
+    assert all(watch.up for watch in tracker.watches.values())
 
 
 # What a database holds since a version that stored such times
@@ -116,7 +118,7 @@ def test_times_far_ahead_in_the_database_do_not_hide_when_the_recorder_ended(
 
     held = read_recorded_state(db_path, BTC, now_ms=NOON + 5000)
     outbox = Outbox()
-    Desk(BTC, ("trades", "bbo"), outbox, held)
+    SeriesTracker(BTC, ("trades", "bbo"), outbox, held)
 
     assert held.trade_ms == NOON
     assert held.bbo == quote(NOON)
@@ -202,18 +204,18 @@ def test_a_single_wrong_look_changes_nothing() -> None:
 # A minute that the venue itself has wrong
 
 
-def refill(desk: Desk, *bars: Bar, at_s: float) -> None:
+def refill(tracker: SeriesTracker, *bars: Bar, at_s: float) -> None:
     sent_ms = NOON + int(at_s * 1000)
-    desk.minutes.refill(Span(NOON, NOON + 4 * MINUTE_MS), bars, sent_ms=sent_ms)
-    desk.tick(sent_ms)
+    tracker.minutes.refill(Span(NOON, NOON + 4 * MINUTE_MS), bars, sent_ms=sent_ms)
+    tracker.tick(sent_ms)
 
 
 def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path) -> None:
     # given a stream that was up, then down for four minutes, of which the second is impossible
     outbox = Outbox()
-    desk = Desk(BTC, ("trades",), outbox, RecordedState())
-    desk.mark_up("trades", NOON - 10_000)
-    desk.disconnect("gone", NOON - 5000)
+    tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState())
+    tracker.mark_up("trades", NOON - 10_000)
+    tracker.disconnect("gone", NOON - 5000)
     first, broken, last = (
         Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0),
         Bar(NOON + MINUTE_MS, 5.0, 4.0, 4.0, 5.0, 1.0),
@@ -221,9 +223,9 @@ def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path
     )
 
     # when the venue is asked once, it may yet mend it; then a second time
-    refill(desk, first, broken, last, at_s=250)
+    refill(tracker, first, broken, last, at_s=250)
     assert [minute.bar.ts_ms for minute in outbox.batch.minutes] == [NOON]
-    refill(desk, first, broken, last, at_s=280)
+    refill(tracker, first, broken, last, at_s=280)
 
     # then it is missing, the quiet minute behind it is flat at the last good close
     warnings = commit(db_path, outbox.batch)
@@ -243,13 +245,13 @@ def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path
 
 def test_a_run_that_begins_behind_such_a_minute_knows_the_price(db_path: Path) -> None:
     outbox = Outbox()
-    desk = Desk(BTC, ("trades",), outbox, RecordedState())
-    desk.mark_up("trades", NOON - 10_000)
-    desk.disconnect("gone", NOON - 5000)
-    refill(desk, Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0), at_s=64)
+    tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState())
+    tracker.mark_up("trades", NOON - 10_000)
+    tracker.disconnect("gone", NOON - 5000)
+    refill(tracker, Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0), at_s=64)
     broken = Bar(NOON + MINUTE_MS, 5.0, 4.0, 4.0, 5.0, 1.0)
-    refill(desk, broken, at_s=124)
-    refill(desk, broken, at_s=150)
+    refill(tracker, broken, at_s=124)
+    refill(tracker, broken, at_s=150)
     commit(db_path, outbox.batch)
 
     held = read_recorded_state(db_path, BTC, now_ms=NOON)

@@ -38,7 +38,7 @@ class Scene:
         self.writer = BatchWriter(
             store,
             outbox,
-            {BTC: self.hand.desk},
+            {BTC: self.hand.tracker},
             local_ms=lambda: 7,
             pace=pace,
             log=self.said.append,
@@ -184,7 +184,7 @@ def test_a_crowded_buffer_is_written_without_a_pause_and_another_is_not(
     assert scene.committed == [[1.0, 2.0], [3.0]]
 
 
-def test_a_late_trade_without_a_bar_goes_back_to_its_desk(store: TickStore) -> None:
+def test_a_late_trade_without_a_bar_goes_back_to_its_tracker(store: TickStore) -> None:
     scene = Scene(store, Outbox())
     scene.hand.up("trades", -10)
     scene.outbox.batch.late.append(trade_row(trade(10, price=9.0), 0))

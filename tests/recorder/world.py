@@ -1,7 +1,7 @@
-"""A simulated venue, network and recorder around one Desk, without a socket or a clock of its own.
+"""A simulated venue, network and recorder around one SeriesTracker, without socket or real clock.
 
-Everything that happens is in `truth`; the Desk sees what a socket and a REST API would have given
-it, on a clock that is wrong by up to half a second; a real database gets what it says.
+Everything that happens is in `truth`; the tracker gets what socket and REST would have given
+it, on a clock that is wrong by up to half a second; a real database gets its rows.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tbv8.market import MINUTE_MS, Bar, Bbo, Series, Span, Trade
-from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.tracker import SeriesTracker
 from tbv8.store.ticks import open_ticks, read_recorded_state
 
 BTC = Series("hyperliquid", "BTC/USDT")
@@ -89,7 +89,7 @@ class World:
         self.outbox = Outbox()
         held = read_recorded_state(self.db_path, BTC, now_ms=self.now_ms)
         kept = self.knobs.kept_minutes
-        self.desk = Desk(BTC, ("trades", "bbo"), self.outbox, held, kept_minutes=kept)
+        self.tracker = SeriesTracker(BTC, ("trades", "bbo"), self.outbox, held, kept_minutes=kept)
         self._rest_ms.clear()
 
     def kill(self) -> None:
@@ -104,7 +104,7 @@ class World:
 
     def stop(self) -> None:
         """End it as a user does."""
-        self.desk.stop(self.venue_ms)
+        self.tracker.stop(self.venue_ms)
         self.commit()
         self._hang_up()
 
@@ -122,7 +122,7 @@ class World:
         written = self._store.commit(batch, now_ms=self.now_ms)
         self.outbox.mark_written()
         for row in written.without_bar:
-            self.desk.minutes.add_trade_without_bar(row)
+            self.tracker.minutes.add_trade_without_bar(row)
         assert not written.warnings
         self._committed_ms = self.now_ms
 
@@ -131,7 +131,7 @@ class World:
     def drop(self) -> None:
         """Cut the connection; what was on the way is lost."""
         if self._connected:
-            self.desk.disconnect("connection closed", self._last_frame_ms)
+            self.tracker.disconnect("connection closed", self._last_frame_ms)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -179,7 +179,7 @@ class World:
             if not self._connected and self.network_up and self.now_ms >= self._dial_ms:
                 self._connect()
             self._receive()
-            self.desk.tick(self.venue_ms)
+            self.tracker.tick(self.venue_ms)
             self._ask()
             if self.now_ms - self._committed_ms >= 1000:
                 self.commit()
@@ -234,7 +234,7 @@ class World:
                 self._acks.remove((due, channel))
                 self._waiting.discard(channel)
                 self._last_frame_ms = self.venue_ms
-                self.desk.mark_up(channel, self.venue_ms)
+                self.tracker.mark_up(channel, self.venue_ms)
                 if channel == "trades":
                     for trade in self.trades[-self.random.randint(0, 12) :]:
                         self._send(trade, 0)
@@ -247,14 +247,14 @@ class World:
             times = 2 if self.random.random() < 0.02 else 1
             for _ in range(times):
                 if isinstance(event, Trade):
-                    self.desk.take_trade(event, received_ms=self.now_ms, now_ms=self.venue_ms)
+                    self.tracker.take_trade(event, received_ms=self.now_ms, now_ms=self.venue_ms)
                 else:
-                    self.desk.take_bbo(event, received_ms=self.now_ms, now_ms=self.venue_ms)
+                    self.tracker.take_bbo(event, received_ms=self.now_ms, now_ms=self.venue_ms)
 
     def _ask(self) -> None:
         if not self.rest_up:
             return
-        for need in self.desk.needs(self.venue_ms):
+        for need in self.tracker.needs(self.venue_ms):
             if self.now_ms < self._rest_ms.get(need.kind, 0):
                 continue
             self._rest_ms[need.kind] = self.now_ms + 400
@@ -264,15 +264,15 @@ class World:
                 bars = [
                     b for b in self.kept_bars() if need.span.start_ms <= b.ts_ms < need.span.end_ms
                 ]
-                self.desk.minutes.refill(need.span, bars, sent_ms=sent_ms)
+                self.tracker.minutes.refill(need.span, bars, sent_ms=sent_ms)
             elif need.kind == "recent":
                 newest = sorted(self.trades, key=_time_of)[-self.knobs.page :]
-                dead = self.desk.take_recent(
+                dead = self.tracker.take_recent(
                     newest, sent_ms=sent_ms, received_ms=self.now_ms, now_ms=sent_ms
                 )
                 if dead and self._connected:
                     self._subscribe("trades")
-            elif self.quotes and self.desk.take_book(
+            elif self.quotes and self.tracker.take_book(
                 self.quotes[-1], sent_ms=sent_ms, now_ms=sent_ms
             ):
                 self._subscribe("bbo")

@@ -26,7 +26,7 @@ EVENTS: dict[str, Event] = {
     "half open": World.half_open,
     "trades stall": lambda world: world.stall("trades"),
     "quotes stall": lambda world: world.stall("bbo"),
-    "unreadable": lambda world: world.desk.mark_unreadable(world.venue_ms, world._last_frame_ms),
+    "unreadable": lambda world: world.tracker.mark_unreadable(world.venue_ms, world._last_frame_ms),
     "rest down": lambda world: setattr(world, "rest_up", False),
     "rest up": lambda world: setattr(world, "rest_up", True),
     "network down": lambda world: (setattr(world, "network_up", False), world.drop())[0],

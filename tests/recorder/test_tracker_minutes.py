@@ -1,4 +1,4 @@
-"""Which minutes a desk gives away: watched from end to end, the venue's own, empty, or lost."""
+"""Which minutes a tracker gives away: watched from end to end, the venue's own, empty, or lost."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MIDNIGHT_S = 12 * 3600.0
 
 
 @pytest.fixture
-def desk() -> ByHand:
+def tracker() -> ByHand:
     """Return one whose trades are up since 10 s before noon."""
-    desk = ByHand(channels=("trades",))
-    desk.up("trades", -10)
-    return desk
+    tracker = ByHand(channels=("trades",))
+    tracker.up("trades", -10)
+    return tracker
 
 
-def only_bar(desk: ByHand) -> Bar:
-    (minute,) = desk.outbox.batch.minutes
+def only_bar(tracker: ByHand) -> Bar:
+    (minute,) = tracker.outbox.batch.minutes
     return minute.bar
 
 
@@ -31,104 +31,104 @@ def only_bar(desk: ByHand) -> Bar:
 def test_the_first_minute_is_the_first_that_begins_two_seconds_after_the_stream_is_up(
     up_s: float, first: int
 ) -> None:
-    desk = ByHand()
-    desk.up("trades", up_s)
+    tracker = ByHand()
+    tracker.up("trades", up_s)
     for second in (10, 70, 122.5):
-        desk.note_event(second)
+        tracker.note_event(second)
 
-    desk.tick(130)
+    tracker.tick(130)
 
-    assert desk.written[0] == (first, 5.0)
+    assert tracker.written[0] == (first, 5.0)
 
 
 def test_a_minute_leaves_when_what_was_sent_until_two_seconds_after_it_has_arrived(
-    desk: ByHand,
+    tracker: ByHand,
 ) -> None:
-    desk.note_event(10)
-    desk.note_event(61.9, at_s=70)
-    desk.tick(70)
-    assert desk.written == []
+    tracker.note_event(10)
+    tracker.note_event(61.9, at_s=70)
+    tracker.tick(70)
+    assert tracker.written == []
 
-    desk.note_event(62, at_s=70)
-    desk.tick(70)
-    assert desk.written == [(0, 5.0)]
-
-
-def test_a_bar_has_the_first_and_last_trade_by_time_and_all_sizes(desk: ByHand) -> None:
-    desk.note_event(20, price=5.0, size=0.1)
-    desk.note_event(30, price=9.0, size=0.2)
-    desk.note_event(10, price=4.0, size=0.3, at_s=31)
-    desk.note_event(25, price=3.0, size=0.4, at_s=32)
-    desk.note_event(62.5)
-    desk.tick(63)
-
-    assert only_bar(desk) == Bar(NOON, 4.0, 9.0, 3.0, 9.0, 1.0)
+    tracker.note_event(62, at_s=70)
+    tracker.tick(70)
+    assert tracker.written == [(0, 5.0)]
 
 
-def test_of_trades_with_equal_times_the_order_of_arrival_counts(desk: ByHand) -> None:
-    desk.note_event(10, price=5.0, trade_id="9")
-    desk.note_event(10, price=6.0, trade_id="8")
-    desk.note_event(62.5)
-    desk.tick(63)
+def test_a_bar_has_the_first_and_last_trade_by_time_and_all_sizes(tracker: ByHand) -> None:
+    tracker.note_event(20, price=5.0, size=0.1)
+    tracker.note_event(30, price=9.0, size=0.2)
+    tracker.note_event(10, price=4.0, size=0.3, at_s=31)
+    tracker.note_event(25, price=3.0, size=0.4, at_s=32)
+    tracker.note_event(62.5)
+    tracker.tick(63)
 
-    assert only_bar(desk) == Bar(NOON, 5.0, 6.0, 5.0, 6.0, 2.0)
+    assert only_bar(tracker) == Bar(NOON, 4.0, 9.0, 3.0, 9.0, 1.0)
 
 
-def test_the_order_in_which_sizes_were_added_leaves_no_trace(desk: ByHand) -> None:
+def test_of_trades_with_equal_times_the_order_of_arrival_counts(tracker: ByHand) -> None:
+    tracker.note_event(10, price=5.0, trade_id="9")
+    tracker.note_event(10, price=6.0, trade_id="8")
+    tracker.note_event(62.5)
+    tracker.tick(63)
+
+    assert only_bar(tracker) == Bar(NOON, 5.0, 6.0, 5.0, 6.0, 2.0)
+
+
+def test_the_order_in_which_sizes_were_added_leaves_no_trace(tracker: ByHand) -> None:
     for second, size in enumerate((0.1, 0.2, 0.3)):
-        desk.note_event(second, size=size)
-    desk.note_event(62.5)
-    desk.tick(63)
+        tracker.note_event(second, size=size)
+    tracker.note_event(62.5)
+    tracker.tick(63)
 
-    assert only_bar(desk).volume == 0.6
-
-
-def test_a_watched_minute_without_a_trade_is_flat_at_the_last_close(desk: ByHand) -> None:
-    desk.note_event(10, price=5.0)
-    desk.note_event(70, price=5.5)
-    desk.note_event(71, price=6.0)
-    desk.note_event(182.5, price=7.0)
-    desk.tick(183)
-
-    assert desk.written == [(0, 5.0), (1, 6.0), (2, 6.0)]
-    assert desk.outbox.batch.minutes[2].bar == Bar(ms(120), 6.0, 6.0, 6.0, 6.0, 0.0)
+    assert only_bar(tracker).volume == 0.6
 
 
-def test_before_the_first_price_there_is_no_bar(desk: ByHand) -> None:
-    desk.recent([], asked_s=65)
-    desk.tick(65)
-    desk.note_event(75, price=6.0)
-    desk.note_event(122.5)
-    desk.tick(123)
+def test_a_watched_minute_without_a_trade_is_flat_at_the_last_close(tracker: ByHand) -> None:
+    tracker.note_event(10, price=5.0)
+    tracker.note_event(70, price=5.5)
+    tracker.note_event(71, price=6.0)
+    tracker.note_event(182.5, price=7.0)
+    tracker.tick(183)
 
-    assert desk.written == [(1, 6.0)]
+    assert tracker.written == [(0, 5.0), (1, 6.0), (2, 6.0)]
+    assert tracker.outbox.batch.minutes[2].bar == Bar(ms(120), 6.0, 6.0, 6.0, 6.0, 0.0)
 
 
-def test_a_stream_that_stalls_without_a_word_makes_no_flat_minutes(desk: ByHand) -> None:
-    desk.note_event(10)
-    desk.note_event(62.5)
-    desk.tick(10_000)
+def test_before_the_first_price_there_is_no_bar(tracker: ByHand) -> None:
+    tracker.recent([], asked_s=65)
+    tracker.tick(65)
+    tracker.note_event(75, price=6.0)
+    tracker.note_event(122.5)
+    tracker.tick(123)
 
-    assert desk.written == [(0, 5.0)]
+    assert tracker.written == [(1, 6.0)]
+
+
+def test_a_stream_that_stalls_without_a_word_makes_no_flat_minutes(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+    tracker.tick(10_000)
+
+    assert tracker.written == [(0, 5.0)]
 
 
 # Minutes that were not watched.
 
 
 @pytest.fixture
-def waiting(desk: ByHand) -> ByHand:
+def waiting(tracker: ByHand) -> ByHand:
     """Return one with minute 0 written, minute 1 not watched, and minute 2 behind it."""
-    desk.note_event(10)
-    desk.note_event(62.5, price=6.0)
-    desk.tick(63)
-    desk.lost(70)
-    desk.up("trades", 75)
-    desk.note_event(130, price=8.0)
-    desk.note_event(182.5, price=8.0)
-    desk.tick(190)
-    assert desk.written == [(0, 5.0)]
-    assert desk.gaps("bars_1m") == [(60.0, 120.0, False)]
-    return desk
+    tracker.note_event(10)
+    tracker.note_event(62.5, price=6.0)
+    tracker.tick(63)
+    tracker.lost(70)
+    tracker.up("trades", 75)
+    tracker.note_event(130, price=8.0)
+    tracker.note_event(182.5, price=8.0)
+    tracker.tick(190)
+    assert tracker.written == [(0, 5.0)]
+    assert tracker.gaps("bars_1m") == [(60.0, 120.0, False)]
+    return tracker
 
 
 def test_a_minute_that_was_not_watched_waits_for_the_venues_own_bar_and_later_ones_behind_it(
@@ -180,47 +180,47 @@ def test_a_minute_counts_as_empty_at_once_when_a_later_bar_is_there(waiting: ByH
 
 
 def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) -> None:
-    waiting.desk.minutes.refill(minutes(1, 2), [], sent_ms=ms(190))
+    waiting.tracker.minutes.refill(minutes(1, 2), [], sent_ms=ms(190))
     assert waiting.wanted_minutes(209.9) is None
     assert waiting.wanted_minutes(210) is not None
 
 
 @pytest.mark.parametrize(("asked_s", "taken"), [(122.9, False), (123, True)])
 def test_the_venues_bar_is_final_three_seconds_after_its_end(
-    desk: ByHand, asked_s: float, taken: bool
+    tracker: ByHand, asked_s: float, taken: bool
 ) -> None:
-    desk.note_event(10)
-    desk.note_event(62.5)
-    desk.tick(63)
-    desk.lost(70)
-    desk.up("trades", 75)
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+    tracker.tick(63)
+    tracker.lost(70)
+    tracker.up("trades", 75)
 
-    assert (desk.wanted_minutes(asked_s) is not None) == taken
-    desk.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=asked_s)
+    assert (tracker.wanted_minutes(asked_s) is not None) == taken
+    tracker.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=asked_s)
 
-    assert ((1, 7.0) in desk.written) == taken
+    assert ((1, 7.0) in tracker.written) == taken
 
 
 def lost_in_minute_1() -> ByHand:
-    """Return a desk with minute 0 written, of a venue that keeps 100, lost after 70 s."""
-    desk = ByHand(channels=("trades",), kept_minutes=100)
-    desk.up("trades", -10)
-    desk.note_event(10)
-    desk.note_event(62.5)
-    desk.tick(63)
-    desk.lost(70)
-    return desk
+    """Return a tracker with minute 0 written, of a venue that keeps 100, lost after 70 s."""
+    tracker = ByHand(channels=("trades",), kept_minutes=100)
+    tracker.up("trades", -10)
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+    tracker.tick(63)
+    tracker.lost(70)
+    return tracker
 
 
 @pytest.fixture
 def long_gap() -> ByHand:
     """Return one with minute 0 written, and minutes 1 to 3 not watched."""
-    desk = lost_in_minute_1()
-    desk.up("trades", 190)
-    desk.note_event(245, price=8.0)
-    desk.note_event(302.5, price=8.0)
-    assert desk.gaps("bars_1m") == [(60.0, 240.0, False)]
-    return desk
+    tracker = lost_in_minute_1()
+    tracker.up("trades", 190)
+    tracker.note_event(245, price=8.0)
+    tracker.note_event(302.5, price=8.0)
+    assert tracker.gaps("bars_1m") == [(60.0, 240.0, False)]
+    return tracker
 
 
 def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: ByHand) -> None:
@@ -234,20 +234,20 @@ def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: 
 
 
 def test_minutes_that_are_refilled_already_are_not_asked_for_again(long_gap: ByHand) -> None:
-    long_gap.desk.minutes.refill(minutes(2, 3), [bar(2)], sent_ms=ms(310))
-    long_gap.desk.minutes.refill(minutes(1, 2), [bar(1)], sent_ms=ms(310))
+    long_gap.tracker.minutes.refill(minutes(2, 3), [bar(2)], sent_ms=ms(310))
+    long_gap.tracker.minutes.refill(minutes(1, 2), [bar(1)], sent_ms=ms(310))
 
     assert long_gap.wanted_minutes(320) == minutes(3, 6)
 
 
 def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand) -> None:
-    assert long_gap.desk.minutes.pending_ms(ms(310)) == 250_000
+    assert long_gap.tracker.minutes.pending_ms(ms(310)) == 250_000
 
     long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
-    assert long_gap.desk.minutes.pending_ms(ms(310)) == 190_000
+    assert long_gap.tracker.minutes.pending_ms(ms(310)) == 190_000
 
     long_gap.refill(minutes(2, 4), [bar(2), bar(3)], asked_s=320)
-    assert long_gap.desk.minutes.pending_ms(ms(320)) == 0
+    assert long_gap.tracker.minutes.pending_ms(ms(320)) == 0
 
 
 # Minutes that the venue no longer keeps: of 100 it is believed to keep 99.
@@ -257,14 +257,14 @@ def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand
 def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
     asked_s: float, lost: bool
 ) -> None:
-    desk = lost_in_minute_1()
-    desk.up("trades", 75)
+    tracker = lost_in_minute_1()
+    tracker.up("trades", 75)
 
-    desk.refill(minutes(1, 2), [], asked_s=asked_s)
+    tracker.refill(minutes(1, 2), [], asked_s=asked_s)
 
     # The ledger knows one span a day: the rest of the day is left out with it.
-    assert desk.gaps("bars_1m") == [(60.0, MIDNIGHT_S if lost else 120.0, False)]
-    assert desk.written == [(0, 5.0)]
+    assert tracker.gaps("bars_1m") == [(60.0, MIDNIGHT_S if lost else 120.0, False)]
+    assert tracker.written == [(0, 5.0)]
 
 
 def test_after_what_is_lost_the_next_day_begins_without_the_old_price(long_gap: ByHand) -> None:
@@ -287,30 +287,30 @@ def test_what_was_refilled_before_the_loss_is_healed_and_the_loss_stays_listed(
 
 
 def test_where_the_day_has_no_bar_yet_only_what_is_lost_is_left_out() -> None:
-    desk = ByHand(channels=("trades",), kept_minutes=100)
-    desk.up("trades", -10)
-    desk.note_event(10)
-    desk.lost(11)
-    desk.up("trades", 20)
-    desk.note_event(65, price=8.0)
-    desk.note_event(122.5)
+    tracker = ByHand(channels=("trades",), kept_minutes=100)
+    tracker.up("trades", -10)
+    tracker.note_event(10)
+    tracker.lost(11)
+    tracker.up("trades", 20)
+    tracker.note_event(65, price=8.0)
+    tracker.note_event(122.5)
 
-    desk.refill(minutes(0, 1), [], asked_s=6000.1)
+    tracker.refill(minutes(0, 1), [], asked_s=6000.1)
 
-    assert desk.gaps("bars_1m") == [(0.0, 60.0, False)]
-    assert desk.written == [(1, 8.0)]
+    assert tracker.gaps("bars_1m") == [(0.0, 60.0, False)]
+    assert tracker.written == [(1, 8.0)]
 
 
 # After a restart.
 
 
 def test_minutes_go_on_where_the_last_run_ended_and_flat_ones_at_its_close() -> None:
-    desk = ByHand(channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0))
-    desk.up("trades", 130)  # the third minute is the first that is watched
+    tracker = ByHand(channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0))
+    tracker.up("trades", 130)  # the third minute is the first that is watched
 
-    desk.refill(minutes(1, 3), [bar(2)], asked_s=190)
+    tracker.refill(minutes(1, 3), [bar(2)], asked_s=190)
 
-    assert desk.written == [(1, 4.0), (2, 7.0)]
+    assert tracker.written == [(1, 4.0), (2, 7.0)]
 
 
 def test_rows_that_earlier_runs_left_inside_a_healed_gap_are_healed_with_it() -> None:
@@ -318,16 +318,16 @@ def test_rows_that_earlier_runs_left_inside_a_healed_gap_are_healed_with_it() ->
         Gap(series=BTC, channel="bars_1m", start_ms=ms(start), end_ms=end, reason="x")
         for start, end in ((60, None), (120, None), (180, ms(240)))
     )
-    desk = ByHand(
+    tracker = ByHand(
         channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0, open_gaps=left)
     )
-    desk.up("trades", 290)
+    tracker.up("trades", 290)
 
-    desk.refill(minutes(1, 5), [bar(1), bar(2), bar(3)], asked_s=400)
-    assert desk.gaps("bars_1m") == [(60.0, 300.0, False)]
-    desk.refill(minutes(4, 5), [bar(4)], asked_s=402)
+    tracker.refill(minutes(1, 5), [bar(1), bar(2), bar(3)], asked_s=400)
+    assert tracker.gaps("bars_1m") == [(60.0, 300.0, False)]
+    tracker.refill(minutes(4, 5), [bar(4)], asked_s=402)
 
-    assert desk.gaps("bars_1m") == [
+    assert tracker.gaps("bars_1m") == [
         (60.0, 300.0, True),
         (120.0, 300.0, True),
         (180.0, 240.0, True),

@@ -35,13 +35,13 @@ _KEY_MINUTES = 3  # time in memory of trades' keys against duplicates; then the 
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """A request by REST that a desk needs; `span` for minutes."""
+    """A request by REST that a tracker needs; `span` for minutes."""
 
     kind: Literal["recent", "bbo", "minutes"]
     span: Span | None = None
 
 
-class Desk:
+class SeriesTracker:
     """One series of a venue, from its events to the outbox.
 
     Args:

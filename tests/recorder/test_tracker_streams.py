@@ -1,0 +1,614 @@
+"""What a tracker knows of its streams: up, lost, dead or quiet; gaps; what came twice or late."""
+
+from __future__ import annotations
+
+import pytest
+
+from tbv8.errors import VenueError
+from tbv8.market import DAY_MS
+from tbv8.store.ticks import NOT_RUNNING, Gap, RecordedState, trade_row
+from tests.recorder.by_hand import BTC, NOON, ByHand, ms, quote, trade
+
+
+@pytest.fixture
+def tracker() -> ByHand:
+    """Return one whose streams are up since 10 s before noon, of which REST had no news."""
+    tracker = ByHand()
+    tracker.up("trades", -10)
+    tracker.up("bbo", -10)
+    tracker.recent([], asked_s=-5)
+    return tracker
+
+
+# Trades.
+
+
+@pytest.mark.parametrize("trade_id", ["7", "a7"], ids=["numbers", "text"])
+def test_a_trade_that_comes_twice_counts_once(tracker: ByHand, trade_id: str) -> None:
+    tracker.note_event(10, trade_id=trade_id)
+    tracker.note_event(10, trade_id=trade_id)
+
+    assert tracker.trades == [10.0]
+    assert tracker.tracker.watches["trades"].duplicates == 1
+
+
+@pytest.mark.parametrize("trade_id", ["7", "a7"], ids=["numbers", "text"])
+def test_an_id_that_is_used_again_at_another_time_is_another_trade(
+    tracker: ByHand, trade_id: str
+) -> None:
+    tracker.note_event(10, trade_id=trade_id)
+    tracker.note_event(11, trade_id=trade_id)
+
+    assert tracker.trades == [10.0, 11.0]
+
+
+def test_before_the_first_minute_is_known_the_database_tells_trades_apart() -> None:
+    tracker = ByHand()
+    tracker.recent([trade(5)], asked_s=10)
+
+    assert tracker.late == [5.0]
+
+
+def test_a_trade_from_far_ahead_is_refused(tracker: ByHand) -> None:
+    with pytest.raises(VenueError):
+        tracker.note_event(400, at_s=99.9)
+    assert (tracker.late, tracker.trades) == ([], [])
+
+    tracker.note_event(400, at_s=100)
+    assert tracker.trades == [400.0]
+
+
+def test_a_trade_of_a_minute_that_left_is_told_apart_by_the_database(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+    tracker.tick(63)
+
+    tracker.note_event(59.9, at_s=63)
+    tracker.note_event(60, at_s=63)
+
+    assert tracker.late == [59.9]
+    assert tracker.trades == [10.0, 62.5, 60.0]
+
+
+def test_a_trade_older_than_three_whole_minutes_is_told_apart_by_the_database(
+    tracker: ByHand,
+) -> None:
+    # given a first minute that waits for the venue's own bar, so that later ones wait too
+    tracker.note_event(10)
+    tracker.lost(11)
+    tracker.up("trades", 20)
+    tracker.tick(240)
+
+    tracker.note_event(59.9, at_s=240)
+    tracker.note_event(60, at_s=240)
+
+    assert tracker.late == [59.9]
+    assert tracker.trades == [10.0, 60.0]
+
+
+def test_the_price_is_that_of_the_newest_trade_not_of_the_last_to_arrive(tracker: ByHand) -> None:
+    tracker.note_event(10, price=5.0)
+    tracker.note_event(9, price=4.0)
+
+    assert tracker.tracker.price == 5.0
+
+
+# Quotes.
+
+
+def test_a_quote_that_changes_nothing_is_not_written(tracker: ByHand) -> None:
+    tracker.see(1, 5.0)
+    tracker.see(2, 5.0)
+    tracker.see(3, 6.0)
+
+    assert tracker.bids == [5.0, 6.0]
+    assert tracker.tracker.watches["bbo"].duplicates == 1
+
+
+def test_a_late_quote_brings_back_the_equal_one_that_was_left_out_behind_it(
+    tracker: ByHand,
+) -> None:
+    tracker.see(1, 5.0)
+    tracker.see(3, 5.0)
+    tracker.see(2, 4.0, at_s=3.5)
+
+    written = [((row[2] - NOON) / 1000, row[3]) for row in tracker.outbox.batch.bbo]
+    assert sorted(written) == [(1.0, 5.0), (2.0, 4.0), (3.0, 5.0)]
+
+
+def test_a_late_quote_that_comes_twice_is_written_once(tracker: ByHand) -> None:
+    tracker.see(3, 5.0)
+    tracker.see(2, 4.0, at_s=3.5)
+    tracker.see(2, 4.0, at_s=3.6)
+
+    assert sorted(tracker.bids) == [4.0, 5.0]
+
+
+def test_a_late_quote_is_not_taken_for_the_newest(tracker: ByHand) -> None:
+    tracker.see(3, 5.0)
+    tracker.see(2, 5.0, at_s=3.5)
+    tracker.see(2.5, 4.0, at_s=3.6)
+    tracker.see(4, 5.0)
+
+    assert tracker.bids == [5.0, 4.0]
+    assert not tracker.book(5.0, asked_s=5)
+    assert tracker.tracker.watches["bbo"].calm_ms == ms(5)
+
+
+def test_without_trades_the_price_is_the_bid() -> None:
+    quotes_only, both = ByHand(channels=("bbo",)), ByHand()
+
+    for tracker in (quotes_only, both):
+        tracker.see(1, 5.0)
+
+    assert (quotes_only.tracker.price, both.tracker.price) == (5.0, None)
+
+
+# A full buffer.
+
+
+def test_a_full_buffer_drops_counts_and_opens_a_gap_before_what_was_read_last() -> None:
+    tracker = ByHand(limit=4)
+    tracker.up("trades", -10)
+    tracker.up("bbo", -10)
+    for second in (1, 2, 3, 4):
+        tracker.note_event(second)
+    tracker.outbox.weigh()
+
+    tracker.note_event(5)
+    tracker.see(5, 1.0)
+
+    assert tracker.outbox.dropped == 2
+    assert tracker.trades == [1.0, 2.0, 3.0, 4.0]
+    assert tracker.bids == []
+    assert tracker.gaps("trades") == [(2.0, None, False)]
+    assert tracker.gaps("bbo") == [(-12.0, None, False)]
+    assert tracker.gaps("bars_1m") == [(0.0, None, False)]
+
+
+# Up and lost.
+
+
+def test_a_lost_connection_leaves_a_gap_from_two_seconds_before_to_two_after(
+    tracker: ByHand,
+) -> None:
+    tracker.note_event(30)
+    tracker.lost(31)
+    tracker.up("trades", 40)
+
+    assert tracker.gaps("trades") == [(28.0, 42.0, False)]
+    assert tracker.gaps("bars_1m") == [(0.0, 60.0, False)]
+
+
+def test_a_gap_that_touches_the_last_one_goes_on_with_it(tracker: ByHand) -> None:
+    tracker.note_event(30)
+    tracker.lost(31)
+    tracker.up("trades", 40)
+    tracker.note_event(44)
+    tracker.lost(45)
+
+    assert tracker.gaps("trades") == [(28.0, None, False)]
+    assert tracker.tracker.watches["trades"].gaps.count == 1
+
+
+def test_a_gap_apart_from_the_last_one_is_another(tracker: ByHand) -> None:
+    tracker.note_event(30)
+    tracker.lost(31)
+    tracker.up("trades", 40)
+    tracker.note_event(44.1)
+    tracker.lost(45)
+
+    assert tracker.gaps("trades") == [(28.0, 42.0, False), (42.1, None, False)]
+    assert tracker.tracker.watches["trades"].gaps.count == 2
+
+
+def test_a_healed_gap_that_goes_on_is_not_healed(tracker: ByHand) -> None:
+    tracker.note_event(30)
+    tracker.lost(31)
+    tracker.up("trades", 40)
+    tracker.recent([trade(27), trade(41)], asked_s=45)
+    assert tracker.gaps("trades") == [(28.0, 42.0, True)]
+
+    tracker.lost(45)
+
+    assert tracker.gaps("trades") == [(28.0, None, False)]
+
+
+def test_only_the_last_thousand_gaps_of_a_stream_stay_in_memory() -> None:
+    tracker = ByHand(channels=("bbo",))
+    for number in range(1010):
+        tracker.up("bbo", 20 * number)
+        tracker.see(20 * number + 9, 1.0)
+        tracker.lost(20 * number + 9.5)
+
+    gaps = tracker.tracker.watches["bbo"].gaps
+    assert (gaps.count, len(gaps.items)) == (1010, 1000)
+    assert len(tracker.gaps("bbo")) == 1010
+
+
+def test_a_gap_of_minutes_that_was_none_is_forgotten_unless_it_is_written_already() -> None:
+    for is_written, left in ((False, []), (True, [(0.0, 0.0, False)])):
+        tracker = ByHand()
+        tracker.up("trades", -10)
+        tracker.lost(-9)
+        if is_written:
+            tracker.outbox.take()
+
+        tracker.up("trades", -8)
+
+        assert tracker.gaps("bars_1m") == left
+        assert tracker.tracker.minutes.gaps.count == len(left)
+
+
+def test_a_quiet_stream_that_rest_finds_up_to_date_is_in_doubt_only_for_as_long_as_its_patience(
+    tracker: ByHand,
+) -> None:
+    tracker.see(0, 5.0)
+    tracker.book(5.0, asked_s=90)
+    tracker.lost(95)
+
+    assert tracker.gaps("bbo") == [(70.0, None, False)]  # 95 - 3 - 20 - 2
+
+
+def test_a_stream_that_rest_contradicts_is_in_doubt_since_its_last_event(tracker: ByHand) -> None:
+    tracker.see(0, 5.0)
+    tracker.book(6.0, asked_s=10)
+    tracker.lost(15)
+
+    assert tracker.gaps("bbo") == [(-2.0, None, False)]
+
+
+def test_an_event_brings_a_stream_up_that_nobody_confirmed() -> None:
+    tracker = ByHand()
+    tracker.note_event(10, at_s=11)
+
+    assert tracker.tracker.watches["trades"].up
+    assert tracker.tracker.watches["trades"].up_ms == ms(11)
+
+
+def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(tracker: ByHand) -> None:
+    only_trades = ByHand()
+    only_trades.up("trades", -10)
+    for each in (tracker, only_trades):
+        each.note_event(30)
+        each.tracker.mark_unreadable(ms(31), ms(31))
+
+    assert tracker.gaps("trades") == [(28.0, 33.0, False)]
+    assert tracker.gaps("bbo") == [(-12.0, 33.0, False)]
+    assert only_trades.gaps("trades") == [(28.0, 33.0, False)]
+    reasons = {gap.reason for gap in only_trades.outbox.batch.gaps.values()}
+    assert [reason for reason in reasons if "unreadable" not in reason] == []
+    assert reasons
+    assert only_trades.gaps("bbo") == []
+    assert not only_trades.tracker.watches["bbo"].up
+
+
+def test_a_recorder_that_stops_lets_go_of_what_is_over_and_opens_a_gap(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+
+    tracker.tracker.stop(ms(63))
+
+    assert tracker.written == [(0, 5.0)]
+    assert tracker.gaps("trades") == [(60.5, None, False)]
+    assert {gap.reason for gap in tracker.outbox.batch.gaps.values()} == {NOT_RUNNING}
+
+
+# Dead or quiet, as REST tells.
+
+
+def test_a_stream_is_dead_when_rest_has_a_trade_that_it_should_have_sent(tracker: ByHand) -> None:
+    tracker.note_event(30)
+
+    assert not tracker.recent([trade(30), trade(60)], asked_s=62.9)  # it may be under way
+    assert tracker.gaps("trades") == []
+
+    tracker = ByHand()
+    tracker.up("trades", -10)
+    tracker.note_event(30)
+    assert tracker.recent([trade(30), trade(60)], asked_s=63)
+    assert tracker.gaps("trades") == [(28.0, None, False)]
+    assert tracker.trades == [30.0, 60.0]
+
+
+def test_a_trade_from_before_the_stream_was_up_does_not_make_it_dead() -> None:
+    for happened_s, dead in ((-8, False), (-7.9, True)):
+        tracker = ByHand()
+        tracker.up("trades", -10)
+        assert tracker.recent([trade(-9), trade(happened_s)], asked_s=10) == dead
+
+
+def test_a_stream_is_dead_when_even_the_oldest_trade_of_rest_is_news(tracker: ByHand) -> None:
+    tracker.note_event(30)
+
+    assert tracker.recent([trade(61)], asked_s=63)
+
+
+def test_rest_proves_a_stream_up_to_three_seconds_before_it_was_asked(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.recent([trade(10)], asked_s=64.9)
+    tracker.tick(65)
+    assert tracker.written == []
+
+    tracker.recent([trade(10)], asked_s=65)
+    tracker.tick(65)
+    assert tracker.written == [(0, 5.0)]
+
+
+def test_rest_proves_nothing_when_it_does_not_reach_back_to_what_is_known(tracker: ByHand) -> None:
+    tracker.note_event(30, at_s=75)
+    assert not tracker.recent([trade(60)], asked_s=76)
+    tracker.tick(76)
+
+    assert tracker.written == []
+
+
+def test_a_stalled_stream_is_down_since_its_last_event(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.tracker.mark_stalled("trades")
+
+    assert tracker.gaps("trades") == [(8.0, None, False)]
+
+
+def test_a_stalled_stream_is_up_again_by_an_event_later_than_its_ack_only(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.tracker.mark_stalled("trades")
+    tracker.note_event(15)
+    assert not tracker.tracker.watches["trades"].up  # no ack yet: it may be a rest of before
+
+    tracker.up("trades", 20)
+    tracker.note_event(20, at_s=20.1)
+    assert not tracker.tracker.watches["trades"].up  # it may be the replay of the new subscription
+
+    tracker.note_event(20.1, at_s=20.2)
+    assert tracker.gaps("trades") == [(8.0, 22.2, False)]
+
+
+def test_a_stalled_stream_is_up_again_when_rest_has_no_news_since_its_ack() -> None:
+    for trades, asked_s, dead, up in (
+        ([60.0], 72.9, False, False),  # asked too early to tell of anything behind the ack
+        ([60.0], 73.5, False, True),
+        ([60.0, 70.2], 73.5, True, False),
+    ):
+        tracker = ByHand()
+        tracker.up("trades", -10)
+        tracker.note_event(60)
+        tracker.tracker.mark_stalled("trades")
+        tracker.up("trades", 70)
+
+        assert tracker.recent([trade(second) for second in trades], asked_s=asked_s) == dead
+        assert tracker.tracker.watches["trades"].up == up
+
+
+def test_a_quote_stream_is_dead_when_two_looks_three_seconds_apart_differ(tracker: ByHand) -> None:
+    tracker.see(0, 5.0)
+
+    assert not tracker.book(6.0, asked_s=10)
+    assert not tracker.book(6.0, asked_s=12.9)
+    assert tracker.book(6.0, asked_s=13)
+    assert tracker.gaps("bbo") == [(-2.0, None, False)]
+
+
+def test_an_event_or_an_equal_look_between_ends_the_doubt(tracker: ByHand) -> None:
+    tracker.see(0, 5.0)
+    tracker.book(6.0, asked_s=10)
+    tracker.see(11, 6.0)
+    assert not tracker.book(7.0, asked_s=14)
+
+    tracker.book(6.0, asked_s=15)
+    assert not tracker.book(7.0, asked_s=18)
+
+
+def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(
+    tracker: ByHand,
+) -> None:
+    tracker.see(0, 5.0)
+    tracker.tracker.mark_stalled("bbo")
+    assert not tracker.book(5.0, asked_s=9)  # not even subscribed again
+    assert not tracker.tracker.watches["bbo"].up
+
+    tracker.up("bbo", 20)
+    assert tracker.book(6.0, asked_s=30)
+    tracker.up("bbo", 40)
+    assert not tracker.book(5.0, asked_s=50)
+    assert tracker.gaps("bbo") == [(-2.0, 52.0, False)]
+
+
+# Healing.
+
+
+def outage(tracker: ByHand) -> None:
+    """Leave a gap of trades from 28 to 42, which ended when the stream came up at 40."""
+    tracker.note_event(30)
+    tracker.lost(31)
+    tracker.up("trades", 40)
+    assert tracker.gaps("trades") == [(28.0, 42.0, False)]
+
+
+@pytest.mark.parametrize(
+    ("oldest_s", "asked_s", "healed"),
+    [
+        pytest.param(27.9, 42.0, True, id="from before it until the stream was up"),
+        pytest.param(28.0, 45.0, False, id="from its start: one before may be in it too"),
+        pytest.param(35.0, 45.0, False, id="its end only"),
+        pytest.param(27.9, 41.9, False, id="not until the stream was up"),
+    ],
+)
+def test_a_gap_is_healed_only_when_rest_tells_all_of_it(
+    tracker: ByHand, oldest_s: float, asked_s: float, healed: bool
+) -> None:
+    outage(tracker)
+
+    tracker.recent([trade(oldest_s), trade(40)], asked_s=asked_s)
+
+    assert tracker.gaps("trades") == [(28.0, 42.0, healed)]
+
+
+@pytest.mark.parametrize(
+    ("oldest_s", "healed"), [(35.0, True), (35.1, False)], ids=["overlapping", "with a hole"]
+)
+def test_answers_of_rest_heal_together_when_they_overlap(
+    tracker: ByHand, oldest_s: float, healed: bool
+) -> None:
+    tracker.note_event(30)
+    tracker.lost(31)
+    tracker.recent([trade(27), trade(33)], asked_s=37)
+    assert tracker.gaps("trades") == [(28.0, None, False)]  # it lasts: nothing heals it yet
+    tracker.up("trades", 40)
+
+    tracker.recent([trade(oldest_s), trade(41)], asked_s=45)
+
+    assert tracker.gaps("trades") == [(28.0, 42.0, healed)]
+
+
+def test_nothing_is_healed_while_the_buffer_is_full() -> None:
+    tracker = ByHand(limit=3)
+    tracker.up("trades", -10)
+    outage(tracker)
+    tracker.note_event(41)
+    tracker.outbox.weigh()
+    assert tracker.outbox.full
+
+    tracker.recent([trade(27), trade(41.5)], asked_s=45)
+
+    assert tracker.gaps("trades") == [(28.0, 42.0, False)]
+    assert 41.5 not in tracker.trades
+
+
+# What is asked by REST, and when.
+
+
+def test_the_trades_around_the_start_are_asked_for_until_an_answer_covers_it() -> None:
+    tracker = ByHand()
+    tracker.up("trades", -10)
+    assert tracker.wants(-9) == ["recent"]
+
+    tracker.recent([], asked_s=-8.1)
+    assert tracker.wants(-6.2) == []  # not at once again
+    assert tracker.wants(-6.1) == ["recent"]
+
+    tracker.recent([], asked_s=-8)
+    assert tracker.wants(-5) == []
+
+
+def test_a_silent_stream_is_asked_about_after_its_patience(tracker: ByHand) -> None:
+    tracker.see(30, 1.0)
+    tracker.note_event(10)
+
+    assert tracker.wants(30.0) == []
+    assert tracker.wants(30.1) == ["recent"]
+
+
+def test_patience_follows_the_pace_of_the_stream_within_ten_and_sixty_seconds() -> None:
+    for step_s, count, patience_s in ((0.1, 200, 10), (100, 60, 60)):
+        tracker = ByHand(channels=("bbo",))
+        tracker.up("bbo", -10)
+        for number in range(count):
+            tracker.see(number * step_s, float(number + 1))
+        last_s = (count - 1) * step_s
+
+        assert tracker.wants(last_s + patience_s) == []
+        assert tracker.wants(last_s + patience_s + 0.1) == ["bbo"]
+
+
+def test_a_minute_that_is_over_without_a_proof_is_asked_about_before_patience_ends(
+    tracker: ByHand,
+) -> None:
+    tracker.see(60, 1.0)
+    tracker.note_event(61.9)
+    assert tracker.wants(64.9) == []
+    assert tracker.wants(65) == ["recent"]
+
+    tracker.note_event(62)
+    assert tracker.wants(65) == []
+
+
+def test_a_stalled_stream_is_asked_about_six_seconds_after_it_is_subscribed_again(
+    tracker: ByHand,
+) -> None:
+    tracker.see(20, 1.0)
+    tracker.note_event(10)
+    tracker.tracker.mark_stalled("trades")
+    assert "recent" not in tracker.wants(25)
+
+    tracker.up("trades", 20)
+    assert "recent" not in tracker.wants(25.9)
+    assert "recent" in tracker.wants(26)
+
+
+# After a restart.
+
+
+def test_the_gap_since_the_last_run_begins_two_seconds_before_its_last_event() -> None:
+    tracker = ByHand(held=RecordedState(trade_ms=ms(30), bbo=quote(20, 5.0)))
+
+    assert tracker.gaps("trades") == [(28.0, None, False)]
+    assert tracker.gaps("bbo") == [(18.0, None, False)]
+
+
+def test_minutes_that_are_written_prove_the_trades_before_their_end() -> None:
+    tracker = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60), close=5.0))
+
+    assert tracker.gaps("trades") == [(58.0, None, False)]
+    assert tracker.gaps("bars_1m") == [(60.0, None, False)]
+
+
+def test_minutes_that_only_wait_to_be_refilled_prove_nothing() -> None:
+    tracker = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60)))
+
+    assert tracker.gaps("trades") == [(28.0, None, False)]
+    assert tracker.gaps("bars_1m") == [(60.0, None, False)]
+
+
+def test_who_records_no_trades_waits_for_no_minutes() -> None:
+    tracker = ByHand(channels=("bbo",), held=RecordedState(minute_ms=ms(60), close=5.0))
+
+    assert tracker.gaps("bars_1m") == []
+    assert tracker.wanted_minutes(600) is None
+
+
+def test_a_gap_that_an_earlier_run_left_open_goes_on() -> None:
+    left = Gap(series=BTC, channel="trades", start_ms=ms(10), end_ms=None, reason="x")
+    tracker = ByHand(held=RecordedState(trade_ms=ms(30), open_gaps=(left,)))
+    assert tracker.gaps("trades") == []
+
+    tracker.up("trades", 100)
+
+    assert tracker.gaps("trades") == [(10.0, 102.0, False)]
+
+
+# Trades that the database found to be new.
+
+
+def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+    tracker.tick(63)
+
+    tracker.tracker.minutes.add_trade_without_bar(trade_row(trade(61, price=9.0), ms(64)))
+    tracker.tracker.minutes.add_trade_without_bar(trade_row(trade(63, price=8.0), ms(64)))
+    tracker.note_event(122.5)
+    tracker.tick(123)
+
+    assert tracker.written == [(0, 5.0), (1, 8.0)]
+    assert tracker.outbox.batch.folds == []
+
+
+def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(tracker: ByHand) -> None:
+    tracker.note_event(10)
+    tracker.note_event(62.5)
+    tracker.tick(63)
+    row = trade_row(trade(59.9), ms(64))
+
+    tracker.tracker.minutes.add_trade_without_bar(row)
+
+    assert tracker.outbox.batch.folds == [row]
+
+
+def test_a_late_trade_of_a_day_ahead_is_left_alone(tracker: ByHand) -> None:
+    row = trade_row(trade(DAY_MS / 1000 + 1), ms(64))
+
+    tracker.tracker.minutes.add_trade_without_bar(row)
+
+    assert tracker.outbox.batch.folds == []
+    assert tracker.tracker.minutes._forming == {}
