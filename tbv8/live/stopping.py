@@ -232,7 +232,7 @@ def read_reply(
         if command.number < after:
             return SessionReply("done before", session.state, done_ms=command.at_ms)
         fills = read_events(query, session.session_id, ("fill",), last=_MOST_FILLS)
-        bodies = [json.loads(fill.body) for fill in fills if fill.at_ms >= command.at_ms]
-        closing = [body for body in bodies if body["tags"] == "stop"]
+        bodies = [json.loads(fill.body) for fill in fills if fill.ts_ms == command.ts_ms]
+        closing = [body for body in bodies if last["close"] and body["tags"] == "stop"]
         return SessionReply("done", session.state, closing, command.at_ms)
     return None
