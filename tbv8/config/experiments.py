@@ -52,10 +52,13 @@ from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, pars
 FOLDER = "experiments"
 """The folder of experiments' results in that of all results; no strategy may have this name."""
 
+ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
+"""The metrics that have no value over fewer than `FEWEST_DAYS` days."""
+
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
-_ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
 _BACKTEST_KEYS = ("slippage_ticks", "starting_balance_usd", "detail")
-_MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS, _MOST_LOSSES = 20, 100_000, 1024, 10
+_MOST_BLOCKS, _MOST_WORKERS, _MOST_LOSSES = 20, 1024, 10
+_PATHS = (100, 100_000)  # fewer say nothing about the worst 5 %
 _SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
 
 
@@ -188,7 +191,7 @@ def _check_numbers(document: Document, raw: ExperimentFile, *, root: Path) -> No
         (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
         (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
         (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
-        (("monte_carlo", "paths"), monte_carlo.paths, 1, _MOST_PATHS),
+        (("monte_carlo", "paths"), monte_carlo.paths, *_PATHS),
         (("monte_carlo", "block_days"), monte_carlo.block_days, 1, 10**4),
         (("monte_carlo", "seed"), monte_carlo.seed, 0, _SEEDS.stop - 1),
         (("monte_carlo", "markets"), monte_carlo.markets, 0, MOST_POINTS),
@@ -237,7 +240,7 @@ def _walk_forward(
             f", got {raw.plateau}",
         )
     trained = days["train"] - days["purge"]
-    if objective.metric in _ANNUAL_METRICS and trained < FEWEST_DAYS:
+    if objective.metric in ANNUAL_METRICS and trained < FEWEST_DAYS:
         document.refuse(
             ("walk_forward", "train"),
             f"{trained} days are too short for a {objective.metric} ratio, which needs at least "
@@ -478,16 +481,12 @@ def promoted_text(
     Args:
         experiment: The experiment that the point belongs to.
         point: The values.
-        strategy_id: The new id.
+        strategy_id: The new id, which can be a file's name.
         comments: Comment lines at the top.
         root: The project's folder.
-
-    Raises:
-        ConfigError: The id cannot be a file's name.
     """
     document = read_document(root / experiment.strategy.path, root=root)
-    renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
-    value = {**document.value, "strategy_id": load.check_name(renamed, "strategy_id", strategy_id)}
+    value = {**document.value, "strategy_id": strategy_id}
     for axis, axis_value in zip(experiment.search.axes, point, strict=True):
         if axis.place == "strategy":
             value[axis.key] = axis_value

@@ -551,12 +551,17 @@ class MonteCarloSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only
         int,
         key(
             "The number of paths: its days resampled, its round trips resampled and shuffled.",
-            minimum=1,
+            minimum=100,
             maximum=100_000,
         ),
     ] = 1000
     block_days: Annotated[
-        int, key("The mean length of a block, in days.", minimum=1, maximum=10_000)
+        int,
+        key(
+            "The mean length of a block, in days; at most a fifth of the span.",
+            minimum=1,
+            maximum=10_000,
+        ),
     ] = 10
     seed: Annotated[int, key("The seed of the random draws.", **_SEED)] = 0
     losses: Annotated[

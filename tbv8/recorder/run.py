@@ -41,6 +41,7 @@ from tbv8.store.ticks import (
     read_recorded_state,
     recorder_lock,
 )
+from tbv8.text import counted
 from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.registry import find_venue
 
@@ -119,7 +120,8 @@ def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> 
         handover = _record(db_path, lives, options, stop, None)
         while handover is not None:
             if options.make_database is None:
-                raise DataError(f"{db_path}: {_MOVED}, and {len(handover.batch):,} rows are lost")
+                lost = counted(len(handover.batch), "row")
+                raise DataError(f"{db_path}: {_MOVED}: {lost} could not be written")
             options.make_database()
             print(
                 f"   {db_path}: {_MOVED}: recording continues in the present file, with "
@@ -564,8 +566,8 @@ class _Recorder:
         print(f"   {summary(self.status())}", flush=True)
         if unwritten:
             raise DataError(
-                f"{unwritten:,} rows could not be written: the database is locked or its disk is "
-                "full; the next run lists them as a gap and refills what the venues keep"
+                f"{counted(unwritten, 'row')} could not be written: the database is locked or its "
+                "disk is full; the next run lists them as a gap and refills what the venues keep"
             )
 
     def status(self) -> RecorderStatus:

@@ -14,7 +14,7 @@ import msgspec
 from tbv8.market import iso
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
-from tbv8.text import one_line
+from tbv8.text import counted, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -101,12 +101,17 @@ def summary(status: RecorderStatus) -> str:
     reconnects = sum(venue.reconnects for venue in status.venues)
     marks = sum(venue.marks for venue in status.venues)
     payments = sum(venue.payments for venue in status.venues)
+    rows = [
+        counted(status.trades, "trade"),
+        counted(status.bbo, "quote"),
+        counted(status.minutes, "minute"),
+        *([counted(marks, "mark price")] if marks else []),
+        *([counted(payments, "funding payment")] if payments else []),
+    ]
     return (
-        f"recorded {status.trades:,} trades, {status.bbo:,} quotes and {status.minutes:,} minutes "
-        + (f"and {marks:,} mark prices " if marks else "")
-        + (f"and {payments:,} payments of funding " if payments else "")
-        + f"in {status.running_s:.0f} s; {reconnects} reconnects, {gaps} gaps"
-        + (f"; DROPPED {status.dropped:,} events" if status.dropped else "")
+        f"recorded {', '.join(rows[:-1])} and {rows[-1]} in {status.running_s:.0f} s; "
+        f"{counted(reconnects, 'reconnect')}, {counted(gaps, 'gap')}"
+        + (f"; DROPPED {counted(status.dropped, 'event')}" if status.dropped else "")
         + "".join(f"; {v.venue} NEVER SENT ANYTHING" for v in status.venues if not v.has_sent)
     )
 
@@ -123,8 +128,8 @@ def line(status: RecorderStatus, rates: EventRates) -> str:
             f"{venue.venue} {venue.state}, {ok}/{len(venue.streams)} streams, {rate:,.0f}/s"
         )
     return (
-        f"   record: {'; '.join(venues)}; {status.trades:,} trades, {status.bbo:,} bbo, "
-        f"{status.minutes:,} minutes, {status.waiting:,} waiting"
+        f"   record: {'; '.join(venues)}; {counted(status.trades, 'trade')}, {status.bbo:,} bbo, "
+        f"{counted(status.minutes, 'minute')}, {status.waiting:,} waiting"
         + (f", {status.dropped:,} DROPPED" if status.dropped else "")
     )
 
@@ -197,7 +202,7 @@ def _fit(body: list[Text], room: int) -> list[Text]:
 def _title(status: RecorderStatus) -> str:
     return (
         f"tbv8 record {_duration(status.running_s)}   queue {status.waiting:,}   written: "
-        f"{status.trades:,} trades, {status.bbo:,} bbo, {status.minutes:,} bars"
+        f"{counted(status.trades, 'trade')}, {status.bbo:,} bbo, {counted(status.minutes, 'bar')}"
     )
 
 
@@ -208,7 +213,7 @@ def _last_line(status: RecorderStatus) -> Text:
     if status.stuck_s:
         problems.append(f"the database could not be written for {status.stuck_s:.0f} s")
     if status.dropped:
-        problems.append(f"{status.dropped:,} events DROPPED")
+        problems.append(f"{counted(status.dropped, 'event')} DROPPED")
     if problems:
         return Text(f"{'; '.join(problems)}; Ctrl-C stops", style="bold red")
     return Text("Ctrl-C stops", style="dim")
@@ -219,9 +224,9 @@ def _venue_line(venue: VenueStatus, rates: EventRates, now_s: float) -> Text:
 
     parts = [
         f"{rates.rate(venue.venue, venue.frames, now_s):,.0f} msg/s",
-        f"{venue.reconnects} reconnect{'' if venue.reconnects == 1 else 's'}",
+        counted(venue.reconnects, "reconnect"),
         *([f"{venue.unreadable} unreadable"] if venue.unreadable else []),
-        *([f"{venue.failed} REST calls failed"] if venue.failed else []),
+        *([f"{counted(venue.failed, 'REST call')} failed"] if venue.failed else []),
     ]
     text = Text()
     text.append(f"{venue.venue} ", style="bold")

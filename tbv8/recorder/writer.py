@@ -15,6 +15,7 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.tracker import SeriesTracker
 from tbv8.store.ticks import Batch, BusyError, TickStore
+from tbv8.text import counted
 from tbv8.venues.base import Log
 
 _SHRINK_EVERY_S = 300.0
@@ -144,7 +145,7 @@ class BatchWriter:
             self._outbox.stuck = True
             self._outbox.weigh()
             if is_first:
-                self._log(f"{e}: waiting, with {len(self._outbox):,} rows in memory")
+                self._log(f"{e}: waiting, with {counted(len(self._outbox), 'row')} in memory")
             return False
         self._is_elsewhere = True
         self._check_place()
@@ -157,7 +158,8 @@ class BatchWriter:
         if self._outbox.dropped > self._dropped and not self._outbox.full:
             dropped, self._dropped = self._outbox.dropped - self._dropped, self._outbox.dropped
             self._log(
-                f"WARNING: {dropped:,} events were dropped, the buffer was full: see recording_gaps"
+                f"WARNING: the buffer was full and dropped {counted(dropped, 'event')}: see "
+                "recording_gaps"
             )
         self.commits += 1
         self.trades += written.trades
