@@ -238,6 +238,7 @@ def import_file(
     venue: Venue,
     now_ms: int,
     may_replace: Callable[[str], bool],
+    zone: str = "",
 ) -> Span | None:
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
 
@@ -249,6 +250,7 @@ def import_file(
         now_ms: The clock.
         may_replace: Called with a sentence before stored bars are replaced by others; not called
             when the file has the same ones.
+        zone: The time zone of times that are written without one; "" if there are none.
 
     Returns:
         The span from the file's first bar to its last one; absent minutes in it count as missing.
@@ -258,8 +260,8 @@ def import_file(
         DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are of another market or unit than the venue's file has.
     """
-    bars = read_file(path, name=str(path))
-    source = file_source(path.as_posix(), bars.sha256)
+    bars = read_file(path, name=str(path), zone=zone, zone_cure="add --zone UTC")
+    source = file_source(path.as_posix(), bars.sha256, zone=zone)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watch_files(store.files):

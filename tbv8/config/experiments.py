@@ -481,16 +481,12 @@ def promoted_text(
     Args:
         experiment: The experiment that the point belongs to.
         point: The values.
-        strategy_id: The new id.
+        strategy_id: The new id, which can be a file's name.
         comments: Comment lines at the top.
         root: The project's folder.
-
-    Raises:
-        ConfigError: The id cannot be a file's name.
     """
     document = read_document(root / experiment.strategy.path, root=root)
-    renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
-    value = {**document.value, "strategy_id": load.check_name(renamed, "strategy_id", strategy_id)}
+    value = {**document.value, "strategy_id": strategy_id}
     for axis, axis_value in zip(experiment.search.axes, point, strict=True):
         if axis.place == "strategy":
             value[axis.key] = axis_value

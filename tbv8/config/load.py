@@ -84,6 +84,7 @@ from tbv8.market import (
     parse_timeframe,
 )
 from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.base import Venue as KnownVenue
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
 from tbv8.venues.units import multiplier_in
@@ -301,6 +302,14 @@ def _check_places(root: Path, document: Document, db_path: Path, results_path: P
         document.refuse((key,), f"{problem}: {cure}")
     if db_path.is_dir():
         document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write the path of a file")
+    for key, real in (("db_path", real_db), ("results_path", real_results)):
+        folder = Path(real).parent
+        if not folder.is_relative_to(os.path.realpath(root)) and not folder.is_dir():
+            document.refuse(
+                (key,),
+                f"there is no folder {str(folder)!r}, and tbv8 creates none outside of the "
+                f"project: run `mkdir -p {folder}`, or write another path",
+            )
 
 
 def _overlap(path: str, other: str) -> bool:
@@ -357,9 +366,16 @@ def check_name(document: Document, key: str, name: str) -> str:
     """Return a name; refuse it if it is not the name of the file."""
     if name != document.path.stem:
         document.refuse((key,), f"{name!r} must be the file's name, {document.path.stem!r}")
-    if not re.fullmatch(NAME, name):
-        document.refuse((key,), f"{name!r} must consist of letters, digits, _ and -")
+    if problem := name_problem(name):
+        document.refuse((key,), problem)
     return name
+
+
+def name_problem(name: str) -> str | None:
+    """Return the problem of an id that cannot be a file's name; None if it can."""
+    if re.fullmatch(NAME, name):
+        return None
+    return f"{name!r} must consist of letters, digits, _ and -, and begin with a letter or digit"
 
 
 def _load_venue(
@@ -372,6 +388,7 @@ def _load_venue(
     raw = to_record(document, VenueFile)
     name = check_name(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
+    _check_symbols_of_history(document, symbols, find_venue(name))
     multipliers = _multipliers(document, raw, symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
         document.refuse(
@@ -414,13 +431,18 @@ def _own_history(
 ) -> HistorySource | None:
     """Return the history source that the venue's file configures; None if it has none."""
     keys = (
-        ("path", raw.path, "files"),
-        ("zone", raw.zone, "files"),
-        ("exchange", raw.exchange, "ccxt"),
+        ("path", raw.path, "files", ": write both, or neither"),
+        (
+            "zone",
+            raw.zone,
+            "files",
+            " and `path`: write all three, or for `doit import` its --zone",
+        ),
+        ("exchange", raw.exchange, "ccxt", ": write both, or neither"),
     )
-    for key, value, kind in keys:
+    for key, value, kind, cure in keys:
         if value is not None and raw.history != kind:
-            document.refuse((key,), f"needs `history: {kind}`: write both, or neither")
+            document.refuse((key,), f"needs `history: {kind}`{cure}")
     if raw.history is None:
         return None
     if find_history(raw.venue) is not None:
@@ -478,6 +500,19 @@ def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[st
     return dict(written)
 
 
+def _check_symbols_of_history(
+    document: Document, symbols: Mapping[str, str | None], venue: KnownVenue
+) -> None:
+    """Refuse a symbol that the history of its venue can never have."""
+    for index, (symbol, native) in enumerate(symbols.items()):
+        if venue.symbols and (native or symbol) not in venue.symbols:
+            is_list = isinstance(document.value["symbols"], list)
+            document.refuse(
+                ("symbols", index if is_list else symbol),
+                f"{venue.name} has only {' and '.join(venue.symbols)}: remove {native or symbol!r}",
+            )
+
+
 def _multipliers(
     document: Document, raw: VenueFile, symbols: Mapping[str, str | None]
 ) -> dict[str, Decimal]:
@@ -509,7 +544,9 @@ def _check_instrument(
     document: Document, symbol: str, rules: Instrument, symbols: Mapping[str, Any]
 ) -> None:
     key = ("instruments", symbol)
-    document.choose(key, symbol, symbols, "symbol")
+    if symbol not in symbols:
+        cure = "" if nearest(symbol, symbols) else ": add it to `symbols` too"
+        document.refuse(key, f"{unknown('symbol', symbol, symbols)}{cure}")
     for name in ("tick_size", "lot_size", "max_leverage"):
         check_amount(document, (*key, name), getattr(rules, name))
     if rules.min_notional_usd != 0:
@@ -577,13 +614,16 @@ class _BrokenVenues(msgspec.Struct, frozen=True):
     venues: dict[str, ConfigError]
     instruments: dict[tuple[str, str], ConfigError]
 
-    def check(self, venue: str, symbols: Iterable[str]) -> None:
-        """Raise the error of a venue, or of its instruments of some symbols, if there is one."""
+    def check(self, venue: str) -> None:
+        """Raise the error of a venue, if there is one."""
         if venue in self.venues:
             raise self.venues[venue]
-        for symbol in symbols:
-            if (venue, symbol) in self.instruments:
-                raise self.instruments[venue, symbol]
+
+    def check_rules(self, venue: str, symbol: str) -> None:
+        """Raise the error of the instrument that was meant for a symbol without rules."""
+        for (name, written), error in self.instruments.items():
+            if name == venue and (written == symbol or nearest(written, [symbol])):
+                raise error
 
 
 class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -856,14 +896,42 @@ def _strategy_history(
     known = inputs.venues[name].symbols
     for key, symbol in zip(_symbol_keys(raw), symbols, strict=True):
         if symbol not in known:
-            cure = (
-                ""
-                if nearest(symbol, known)
-                else f": add it to `symbols` of config/venues/{name}.yaml, or write another "
-                "backtest.market_data_venue"
-            )
+            cure = ""
+            if not nearest(symbol, known):
+                of_venue = find_venue(name).symbols
+                file = f"config/venues/{name}.yaml"
+                can_add = not of_venue or symbol in of_venue
+                add = f"add it to `symbols` of {file}, or " if can_add else ""
+                cure = f": {add}write another backtest.market_data_venue"
             document.refuse(key, f"{unknown(f'symbol of {name}', symbol, known)}{cure}")
+    _check_has_bars(inputs, document, raw, name, resolved[1])
     return resolved
+
+
+def _check_has_bars(
+    inputs: _Inputs, document: Document, raw: StrategyFile, venue: str, span: Span
+) -> None:
+    """Refuse a span in which no whole bar of a timeframe lies."""
+    main = _timeframe(document, ("timeframe",), raw.timeframe)
+    run = Span(span.start_ms - _warm_up_ms(document, raw.backtest.warm_up), span.end_ms)
+    needed: list[tuple[Key, Timeframe, Span]] = [(("timeframe",), main, main.whole(span))]
+    for further in _further_bars(document, raw.bars, main):
+        whole = further.whole(main.whole(run))
+        needed.append((("bars", raw.bars.index(further.text)), further, whole))
+    for key, timeframe, whole in needed:
+        if whole:
+            continue
+        if span == inputs.history_span(inputs.venues[venue]):
+            document.refuse(
+                key,
+                f"{venue} has only {span.minutes:,} minutes of history, {span}, without one whole "
+                f"{timeframe} bar: add bars to it, or write a shorter timeframe",
+            )
+        document.refuse(
+            key,
+            f"no whole {timeframe} bar lies in {span}: write dates further apart, or a shorter "
+            "timeframe",
+        )
 
 
 def _symbol_keys(raw: StrategyFile) -> list[Key]:
@@ -998,10 +1066,11 @@ def _instruments(
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
             continue
-        inputs.broken.check(name, symbols)
+        inputs.broken.check(name)
         venue = document.choose(("routing", role), name, inputs.venues, "venue")
         for symbol in symbols:
             if symbol not in venue.instruments:
+                inputs.broken.check_rules(name, symbol)
                 able = [
                     v.name for v in inputs.venues.values() if v.instruments.keys() >= {*symbols}
                 ]
@@ -1009,8 +1078,7 @@ def _instruments(
                 document.refuse(
                     ("routing", role),
                     f"{name} has no instrument rules for {symbol}: write {alternatives}"
-                    f"{_rules_line(symbol)} into config/venues/{name}.yaml, with the venue's own "
-                    "numbers",
+                    f"{_rules_line(inputs.root, venue, symbol)}",
                 )
         rules = {symbol: venue.instruments[symbol] for symbol in symbols}
         if funding is not None:
@@ -1022,10 +1090,27 @@ def _instruments(
     return rules_by_venue
 
 
-def _rules_line(symbol: str) -> str:
-    """Return an example of `instruments:` for a symbol, to copy into a venue's file."""
+def _rules_line(root: Path, venue: Venue, symbol: str) -> str:
+    """Return what to write into a venue's file for the rules of a symbol, and where."""
     numbers = 'tick_size: "0.1", lot_size: "0.001", maker_fee: "0.0002", taker_fee: "0.0005"'
-    return f"`instruments: {{{symbol}: {{{numbers}, max_leverage: 20}}}}`"
+    line = f"{symbol}: {{{numbers}, max_leverage: 20}}"
+    path = root / "config" / "venues" / f"{venue.name}.yaml"
+    document = read_document(path if path.is_file() else path.with_suffix(".yml"), root=root)
+    also = ", with the venue's own numbers"
+    if symbol not in venue.symbols:
+        is_list = isinstance(document.value["symbols"], list)
+        entry = f"{symbol}" if is_list else f"`{symbol}: its name at {venue.name}`"
+        also += f"; and {entry} into {document.place(('symbols',))}, `symbols:`"
+    place = document.place(("instruments",))
+    if not document.value.get("instruments"):
+        where = (
+            f"in place of {place}" if "instruments" in document.value else f"into {document.path}"
+        )
+        return f"`instruments: {{{line}}}` {where}{also}"
+    first = document.place(("instruments", next(iter(document.value["instruments"]))))
+    if place == first:
+        return f"`{line}` into the braces of {place}{also}"
+    return f"`  {line}` below {place}, `instruments:`{also}"
 
 
 def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:

@@ -356,6 +356,16 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def check_file(self, kind: Kind, name: str) -> None:
+        """Raise the error of a venue's, a strategy's or an experiment's file, if it has one.
+
+        Raises:
+            ConfigError: It has one: the name is not unknown, its file is wrong.
+        """
+        for problem in self.problems:
+            if (problem.kind, problem.name) == (kind, name):
+                raise problem.error
+
     @property
     def paper_strategies(self) -> dict[str, Strategy]:
         """The strategies that a paper session can run."""

@@ -30,12 +30,11 @@ def promote(
     Args:
         query: The database.
         experiment: The experiment.
-        strategy_id: The id of the new strategy.
+        strategy_id: The id of the new strategy, which can be a file's name.
         project: The project.
         number: The number of the trial; None for the one that the objective chooses.
 
     Raises:
-        ConfigError: The id is not valid.
         DataError: The trial does not exist, has no result, or was run with other bars or code than
             the current ones.
     """

@@ -34,10 +34,11 @@ from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
-from tbv8.page.words import NONE, counted, number
+from tbv8.page.words import NONE, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
 from tbv8.store.trials import Trial, read_details, read_trials, read_tries
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
 _MOST_CORRELATED = 500

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.page.words import counted, often
+from tbv8.page.words import often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_bars, missing_minutes
 from tbv8.results.statistics import (
@@ -41,6 +41,7 @@ from tbv8.results.statistics import (
 )
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
+from tbv8.text import counted
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import FundingPayments
 from tbv8.trading.records import Fill
@@ -347,9 +348,9 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         carried = " after the warm-up" if stats.open_positions else ""
         yield f"no order was sent{carried}"
     elif denied and not stats.fills:
-        yield f"nothing was traded, {_denied(stats.denied)}"
+        yield f"nothing was traded, {_denied(stats)}"
     elif denied:
-        yield _denied(stats.denied)
+        yield _denied(stats)
     elif not stats.fills:
         yield "no order was filled"
     for reason, count in stats.refused.items():
@@ -375,16 +376,18 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         )
 
 
-def _denied(denied: Mapping[str, int]) -> str:
-    total = counted(sum(denied.values()), "order")
-    if len(denied) == 1:
-        return f"{total} denied {_by(next(iter(denied)))}"
-    return f"{total} denied, {', '.join(f'{n:,} {_by(rule)}' for rule, n in denied.items())}"
+def _denied(stats: Stats) -> str:
+    total = counted(sum(stats.denied.values()), "order")
+    if len(stats.denied) == 1:
+        return f"{total} denied {_by(next(iter(stats.denied)), stats.denials)}"
+    rules = (f"{n:,} {_by(rule, stats.denials)}" for rule, n in stats.denied.items())
+    return f"{total} denied, {', '.join(rules)}"
 
 
-def _by(name: str) -> str:
-    rule = RULES.get(name)
-    return f"by {name} ({rule.cure})" if rule and rule.cure else f"by {name}"
+def _by(name: str, denials: Sequence[Event]) -> str:
+    breaches = [denial.numbers for denial in denials if denial.rule == name]
+    hint = RULES[name].hint(breaches) if name in RULES else ""
+    return f"by {name} ({hint})" if hint else f"by {name}"
 
 
 def _lines(summary: Summary) -> list[str]:
@@ -436,13 +439,17 @@ def funding_words(stats: Stats, *, has_amounts: bool = True) -> list[str]:
 
 
 def _without_rate(source: FundingSource) -> str:
-    """Return the text about hours that were not charged; "" if all were."""
+    """Return the text about payments that were not charged; "" if all were."""
     if source.first_without_rate is None:
         return ""
     start, end = source.first_without_rate
+    if source.hours_without_rate == 1:
+        return f"; no rate for the payment of {end}, not charged"
     hours = counted(source.hours_without_rate, "hour")
-    more = -(-(parse_time(end) - parse_time(start)) // HOUR_MS) < source.hours_without_rate
-    return f"; no rate for {hours}, not charged: {start} to {end}{', and more' if more else ''}"
+    start_ms = parse_time(start) // HOUR_MS * HOUR_MS  # the payment is of the whole hour
+    more = (parse_time(end) - start_ms) // HOUR_MS < source.hours_without_rate
+    first = f"{iso(start_ms)} to {end}{', and more' if more else ''}"
+    return f"; no rate for {hours}, not charged: {first}"
 
 
 def _paid(amount: Decimal) -> str:
@@ -554,8 +561,8 @@ def _without_payment(charged: FundingPayments, span: Span) -> list[Span]:
         return [Span(span.start_ms, hour_ms)] if hour_ms > span.start_ms else []
     pairs = list(zip(charged.times_ms, charged.hours, strict=True))
     last_ms, hours = pairs[-1]
-    unfinished = last_ms + hours * HOUR_MS >= span.end_ms
-    due = Span(span.start_ms, min(last_ms, span.end_ms) if unfinished else span.end_ms)
+    ended = max(0, span.end_ms - 1 - last_ms) // (hours * HOUR_MS)  # since the last payment
+    due = Span(span.start_ms, min(last_ms + ended * hours * HOUR_MS, span.end_ms))
     return gaps(due, (Span(ts_ms - hours * HOUR_MS, ts_ms) for ts_ms, hours in pairs))
 
 

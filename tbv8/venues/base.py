@@ -526,6 +526,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: The name, as in `config/venues/<name>.yaml`.
         history: Its history of 1m bars; None if it has none.
+        symbols: The only symbols of its history; empty if the venue itself is to be asked.
         live: Returns its wire protocol; None if tbv8 cannot record it.
         rules: Requests its trading rules; None if it does not publish them.
         simulated: If true, its market is simulated, and no price is real.
@@ -537,6 +538,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     history: HistorySource | None = None
+    symbols: tuple[str, ...] = ()
     live: Callable[[], Live] | None = None
     rules: FetchRules | None = None
     simulated: bool = False

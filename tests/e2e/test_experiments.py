@@ -23,6 +23,7 @@ from tests.browser import DESKTOP, PHONE, opened
 from tests.builders import Shared
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
+from tests.lines import Line
 
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
 
@@ -245,6 +246,8 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert stale[4:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
+    unfit = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "bad name", code=3).stderr
+    assert unfit == Line("ERROR: --as: 'bad name' must consist of letters, digits, _ and -, ...\n")
 
 
 def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:

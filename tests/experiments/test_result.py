@@ -48,10 +48,10 @@ from tbv8.experiments.stitching import Stitched, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import Fold
 from tbv8.market import DAY_MS, ONE_MINUTE
-from tbv8.page.words import counted
 from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import METRICS, Details, Trial, TrialStatus, open_trials
+from tbv8.text import counted
 from tests.builders import BTC, hold
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
 
