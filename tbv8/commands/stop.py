@@ -82,7 +82,7 @@ class Stop(_Switch):
 class Start(_Switch):
     """Let a session trade again."""
 
-    doc_purpose = "let a paper session that `doit stop` stopped open positions again"
+    doc_purpose = "undo `doit stop`: the session may open positions again"
     doc_usage = "STRATEGY_ID"
     doc_description = "Removes the file data/paper/<strategy_id>.stop."
     cmd_options = ()

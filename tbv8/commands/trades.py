@@ -25,7 +25,13 @@ from tbv8.text import counted
 if TYPE_CHECKING:
     from tbv8.backtest.round_trips import Steps
 
-_DROPPED = ("%", "quantity", "MFE", "MAE", "closed")  # in this order, where a terminal is narrow
+_DROPPED = (
+    "% of entry",
+    "quantity",
+    "MFE",
+    "MAE",
+    "closed",
+)  # in this order, where a terminal is narrow
 _WRITTEN = "written about every five minutes while `doit paper` runs, and at its end"
 _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
 
@@ -207,7 +213,7 @@ def _row(trip: Mapping[str, Any]) -> dict[str, str]:
         "entry": trip["entry_price"],
         "exit": trip["exit_price"],
         "PnL": f"{gain:+,.2f}",
-        "%": number(gain / entered if entered else None, "+.2%"),
+        "% of entry": number(gain / entered if entered else None, "+.2%"),
         "MAE": number(trip["mae"], ".2%"),
         "MFE": number(trip["mfe"], ".2%"),
         "by": trip["by"],

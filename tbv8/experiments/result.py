@@ -403,9 +403,10 @@ def _further_trials(findings: Findings) -> Iterator[str]:
     if walk := findings.walk:
         windows, trials = len(walk.windows), len(findings.rows)
         tested = sum(window.tested is not None for window in walk.windows)
+        trained = windows * trials
         yield (
-            f"{windows * trials + tested:,} more for the walk-forward: {trials:,} in sample for "
-            f"each of {counted(windows, 'window')}, {tested or 'none'} out of sample"
+            f"{trained + tested:,} more for the walk-forward: {trained:,} in sample ({trials:,} "
+            f"for each of {counted(windows, 'window')}), {tested or 'none'} out of sample"
         )
     if drawn := findings.drawn:
         markets = len(drawn.numbers) + drawn.failed
@@ -462,7 +463,7 @@ def caution(
     reasons = []
     if total_return is not None and total_return < 0:
         reasons.append(f"it loses {-total_return:.2%}")
-    if deflated is not None and deflated < _LEAST_DEFLATED:
+    elif deflated is not None and deflated < _LEAST_DEFLATED:
         reasons.append(
             f"deflated Sharpe ratio {deflated:.0%}, below {_LEAST_DEFLATED:.0%}: it may be luck"
         )

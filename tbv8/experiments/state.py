@@ -52,7 +52,7 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
             reasons.extend(changes(name, recorded.value, part.value) or [f"{name} changed"])
     if not missing:
         if not manifest.inputs:
-            reasons.append("there is no result yet")
+            reasons.append("no result yet")
         else:
             reasons.extend(
                 _ROWS[name]

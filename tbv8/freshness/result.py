@@ -64,7 +64,7 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     manifest = read_manifest(folder)
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
-        reason = "manifest.json is damaged" if damaged else "there is no result yet"
+        reason = "manifest.json is damaged" if damaged else "no result yet"
         return State((reason, *chain.from_iterable(edit_reasons.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []

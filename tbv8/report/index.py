@@ -181,11 +181,21 @@ def _tiles(report: Report) -> Html:
     filled = sum(gap.healed for gap in status.recorder_gaps)
     open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
-    others = f"; {counted(idle, 'other')} stale, not needed by a backtest" if idle else ""
+    be = "is" if idle == 1 else "are"
+    others = f"; {counted(idle, 'other task')} {be} stale, not needed by a backtest" if idle else ""
+    markets = {(series.venue, series.symbol) for series in status.series}
     counts = [
         ("Fresh results", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
-        ("Tasks that doit would run", f"{stale:,}", f"of {needed:,} for the backtests{others}"),
-        ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
+        (
+            "Tasks that doit would run",
+            f"{stale:,}",
+            f"of the {needed:,} that the backtests need{others}",
+        ),
+        (
+            "Series",
+            f"{len(markets):,}",
+            f"in {counted(len(status.series), 'dataset')}: {counted(gaps, 'gap')}",
+        ),
         (
             "Recorder gaps",
             f"{recorded:,}",

@@ -81,7 +81,15 @@ _SERIES_COLUMNS = (
     ">size ~",
 )
 _TICK_COLUMNS = ("venue", "symbol", "dataset", "first", "last")
-_FUNDING_COLUMNS = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
+_FUNDING_COLUMNS = (
+    "venue",
+    "symbol",
+    "first",
+    "last",
+    ">payments",
+    ">hours without a payment",
+    ">gaps",
+)
 _KIND_COLUMNS = (
     "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing minutes",
     ">gaps", ">size ~",

@@ -361,18 +361,19 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         since = "at" if liquidations == 1 else "first at"
         yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
     for rule, count in sorted(halts.items()):
-        yield f"halted {often(count)} by {rule}: all positions closed until 00:00 UTC"
+        yield f"halted {often(count)} by {rule}: all positions closed, no entries until 00:00 UTC"
     if stats.stops_reached:
         yield (
             f"{counted(stats.stops_reached, 'position')} closed at once: the stop was on the wrong "
             "side of the entry"
         )
     if beyond := stats.beyond_volume.fills:
+        them = "it" if beyond == 1 else "them"
         most = stats.beyond_volume.largest_multiple
         times = "" if most is None else f", up to {most:,.3g} times it"
         yield (
-            f"{counted(beyond, 'fill')} larger than the whole volume of the step{times}: "
-            "no market would fill that at these prices"
+            f"{counted(beyond, 'fill')} larger than the volume of the bar that filled {them}{times}"
+            ": no market would fill that at these prices"
         )
 
 

@@ -93,7 +93,7 @@ def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
     assert "backtest:btc_usdt_perp_v1" in [task["task"] for task in plan["tasks"]]
     assert strategy["fresh"] is False
     (planned,) = [t for t in plan["tasks"] if t["task"] == "backtest:btc_usdt_perp_v1"]
-    because = "because aggregate:sample:BTC/USDT:5m will run"
+    because = "aggregate:sample:BTC/USDT:5m must run first"
     assert strategy["reasons"] == [*planned["reasons"], because]
 
 

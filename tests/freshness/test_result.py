@@ -256,7 +256,7 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
     shutil.rmtree(bench.folder)
 
     state = bench.state()
-    assert state.reasons == ("there is no result yet",)
+    assert state.reasons == ("no result yet",)
     assert all(part.recorded is None for part in state.parts)
 
 
@@ -705,7 +705,7 @@ def test_a_1m_strategy_says_which_days_of_its_source_are_refused(bench: Bench) -
     assert bars.current == "edited by hand"
 
     shutil.rmtree(bench.folder)
-    assert bench.reasons() == ("there is no result yet", refused)
+    assert bench.reasons() == ("no result yet", refused)
 
 
 # Code.

@@ -38,7 +38,7 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     note = ""
     if flat := int((returns == 0).sum()):
         verb = "is" if flat == 1 else "are"
-        note = f"{counted(flat, 'day')} without any return {verb} left out. "
+        note = f"{counted(flat, 'day')} without any return {verb} left out of the daily returns. "
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [
