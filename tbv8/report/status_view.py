@@ -41,6 +41,7 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
         if len(status.series) <= most:
             _print_table(console, bars, _SERIES_COLUMNS, _series_rows(series), "none yet")
             _print_table(console, "Funding", _FUNDING_COLUMNS, _funding_rows(funding), "none yet")
+            _print_lines(console, _LEGEND if status.series else ())
         else:
             _print_table(console, bars, _KIND_COLUMNS, _kind_rows(series), "none yet")
             _print_table(console, "Funding", _KIND_COLUMNS, _kind_rows(funding), "none yet")
@@ -81,13 +82,16 @@ _SERIES_COLUMNS = (
     ">size ~",
 )
 _TICK_COLUMNS = ("venue", "symbol", "dataset", "first", "last")
+_LEGEND = (
+    "missing minutes have no bar, missing hours lack a due payment; gaps are spans not stored yet",
+)
 _FUNDING_COLUMNS = (
     "venue",
     "symbol",
     "first",
     "last",
     ">payments",
-    ">hours without a payment",
+    ">missing hours",
     ">gaps",
 )
 _KIND_COLUMNS = (

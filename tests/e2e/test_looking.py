@@ -188,7 +188,7 @@ def test_trades_lists_the_last_round_trips_as_wide_as_the_terminal(finished: Pro
 
     head, names, *shown = listed
     assert f": the last 3 of {len(rows)} round trips" in head
-    assert " ".join(names.split()) == "opened closed side quantity entry exit PnL % MAE MFE by"
+    assert " ".join(names.split()) == "opened closed side quantity entry exit PnL % of entry MAE MFE by"
     for line, row in zip(shown, rows[-3:], strict=True):
         cells = re.split(r"  +", line.strip())
         assert cells[2:6] == [row["side"], row["quantity"], row["entry_price"], row["exit_price"]]
