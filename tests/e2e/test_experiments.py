@@ -61,7 +61,7 @@ def outputs(project: Project) -> dict[str, bytes]:
 def ran(project: Project, *words: str) -> int:
     """Return how many trials a run of the experiment ran."""
     said = project.doit(*ONE_WEEK, *words, TASK).stdout
-    kinds = r": (\d+) (?:out-of-sample |Monte Carlo )?trials? in "
+    kinds = r": (\d+) (?:search and in-sample |out-of-sample |Monte Carlo )?trials? in "
     return sum(int(count) for count in re.findall(kinds, said))
 
 
