@@ -2,7 +2,7 @@
 
     from tbv8.api import load_bars, run
 
-    bars = load_bars("sample", "BTC/USDT", "1h", "2024-01-01", "2024-02-01")
+    bars = load_bars("sample", "BTC/USDT", "5m", "2024-01-01", "2024-02-01")
     result = run("btc_usdt_perp_v1", params={"fast": 10}, start="2024-01-01", end="2024-02-01")
     print(result)
     result.show()
@@ -13,8 +13,8 @@ start counts, an end does not. Frames have `ts_ms` (milliseconds UTC) as the tab
 it, and `time`, the same as a polars Datetime. A bar is named by its open, a row of `equity` by a
 bar's close.
 
-An error that the user can fix is a `tbv8.errors.Tbv8Error` of one line, or a ValueError for a wrong
-argument.
+An error that the user can fix is a `tbv8.errors.Tbv8Error` of one line; of a wrong argument it is a
+ConfigError.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from tbv8.backtest.round_trips import Steps, read_round_trips, read_steps
 from tbv8.backtest.run import run_backtest
 from tbv8.config.document import unknown
 from tbv8.config.load import find_project
-from tbv8.config.records import Project, Strategy
+from tbv8.config.records import Kind, Project, Strategy
 from tbv8.config.source import classes
 from tbv8.config.source import params as params_of
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.listing import trials_table
 from tbv8.manifest import PAGE, read_manifest
-from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
+from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_stored_bars
@@ -53,9 +53,23 @@ from tbv8.tasks.graph import prepare
 from tbv8.tasks.loading import available_span, load_folder
 from tbv8.trading.nautilus import MONEY_DECIMALS
 
+__all__ = [
+    "Account",
+    "Page",
+    "Result",
+    "Time",
+    "load_bars",
+    "load_quotes",
+    "load_result",
+    "load_trades",
+    "load_trials",
+    "run",
+]
+
 type Time = str | date | datetime
 """A date is midnight UTC."""
 
+_ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
 _TEXT = ("symbol", "order_id", "side", "type", "liquidity", "by")
 _TIMES = {
@@ -167,10 +181,11 @@ def load_bars(
     minutes, the number of 1-minute bars in each. Each day is checked by the ledger's digest.
 
     Raises:
+        ConfigError: The timeframe or a time is wrong.
         DataError: There are none, or a day was changed outside of tbv8.
     """
     loaded = _load(project)
-    series, length = Series(venue, symbol), parse_timeframe(timeframe)
+    series, length = Series(venue, symbol), _timeframe(timeframe)
     span = _span(start, end)
     with open_reader(loaded.db_path):
         pass  # raises unless it is a database of this revision
@@ -202,6 +217,7 @@ def load_trades(
     `side` is the taker's, `size` in base units.
 
     Raises:
+        ConfigError: A time is wrong.
         DataError: There are none.
     """
     return _load_ticks("trades", Series(venue, symbol), _span(start, end), project)
@@ -221,6 +237,7 @@ def load_quotes(
     book was empty) and received_ms.
 
     Raises:
+        ConfigError: A time is wrong.
         DataError: There are none.
     """
     return _load_ticks("bbo", Series(venue, symbol), _span(start, end), project)
@@ -308,16 +325,19 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
             'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
             path=e.path,
         ) from e
-    return load_folder(root, overrides=overrides or {})
+    try:
+        return load_folder(root, overrides=overrides or {})
+    except ConfigError as e:
+        if e.path is None:
+            raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from e
+        raise
 
 
-def _find[T](project: Project, kind: str, choices: Mapping[str, T], name: str) -> T:
+def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) -> T:
     """Return a strategy or an experiment of the project, or raise the error of its file."""
     if name in choices:
         return choices[name]
-    for problem in project.problems:
-        if (problem.kind, problem.name) == (kind, name):
-            raise problem.error
+    project.check_file(kind, name)
     folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
     raise ConfigError(unknown(kind, name, choices), path=Path("config") / folder)
 
@@ -337,14 +357,22 @@ def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
 def _text(name: str, time: Time | None) -> str | None:
     """Return a valid time as a user would write it."""
     if isinstance(time, datetime) and time.tzinfo is None:
-        raise ValueError(f"{name}: {time} has no time zone: write tzinfo=datetime.UTC")
+        problem = f"{time} has no time zone: write tzinfo=datetime.UTC"
+        raise ConfigError(problem, path=_ARGUMENT, key=name)
     text = time.isoformat() if isinstance(time, date) else time
     if text is not None:
         try:
             parse_time(text)
         except ValueError as e:
-            raise ValueError(f"{name}: {e}") from None
+            raise ConfigError(str(e), path=_ARGUMENT, key=name) from None
     return text
+
+
+def _timeframe(text: str) -> Timeframe:
+    try:
+        return parse_timeframe(text)
+    except ValueError as e:
+        raise ConfigError(str(e), path=_ARGUMENT, key="timeframe") from None
 
 
 def _span(start: Time | None, end: Time | None) -> Span:
@@ -354,7 +382,8 @@ def _span(start: Time | None, end: Time | None) -> Span:
         _ALWAYS.end_ms if last is None else parse_time(last),
     )
     if not span:
-        raise ValueError(f"end: {last} is not after the start, {first}")
+        problem = f"{last!r} is not after the start, {first!r}"
+        raise ConfigError(problem, path=_ARGUMENT, key="end")
     return span
 
 
@@ -389,6 +418,7 @@ def _no_data_message(project: Project, series: Series, noun: str, span: Span, cu
     """Return the message about a series without stored data: the reason, or the cure."""
     venues = project.venues
     if series.venue not in venues:
+        project.check_file("venue", series.venue)
         return unknown("venue", series.venue, venues)
     if series.symbol not in venues[series.venue].symbols:
         choices = venues[series.venue].symbols
@@ -443,3 +473,8 @@ def _with_times(frame: pl.DataFrame) -> pl.DataFrame:
         if name in _TIMES
     ]
     return frame.select(*times, pl.all())
+
+
+def __dir__() -> list[str]:
+    """Return the names for users, so that completion in a notebook shows no others."""
+    return __all__

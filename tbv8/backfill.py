@@ -57,7 +57,7 @@ from tbv8.store.ledger import (
 )
 from tbv8.store.natives import NativeMarket, claim_native, is_changed, read_native
 from tbv8.store.verify import DayProblem
-from tbv8.text import one_line
+from tbv8.text import counted, one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_file
@@ -238,6 +238,7 @@ def import_file(
     venue: Venue,
     now_ms: int,
     may_replace: Callable[[str], bool],
+    zone: str = "",
 ) -> Span | None:
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
 
@@ -249,6 +250,7 @@ def import_file(
         now_ms: The clock.
         may_replace: Called with a sentence before stored bars are replaced by others; not called
             when the file has the same ones.
+        zone: The time zone of times that are written without one; "" if there are none.
 
     Returns:
         The span from the file's first bar to its last one; absent minutes in it count as missing.
@@ -258,8 +260,8 @@ def import_file(
         DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are of another market or unit than the venue's file has.
     """
-    bars = read_file(path, name=str(path))
-    source = file_source(path.as_posix(), bars.sha256)
+    bars = read_file(path, name=str(path), zone=zone, zone_cure="add --zone UTC")
+    source = file_source(path.as_posix(), bars.sha256, zone=zone)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watch_files(store.files):
@@ -487,9 +489,9 @@ def _check_disk(db_path: Path, minutes: int) -> None:
     free = shutil.disk_usage(db_path.parent).free
     if free < needed:
         raise DataError(
-            f"{db_path}: {minutes:,} bars take about {_megabytes(needed)}, and {_megabytes(free)} "
-            "are free on its disk: free some space, set another db_path in config/data.yaml, or "
-            "a later start_date in config/history.yaml"
+            f"{db_path}: {counted(minutes, 'bar')} take about {_megabytes(needed)}, and "
+            f"{_megabytes(free)} are free on its disk: free some space, set another db_path in "
+            "config/data.yaml, or a later start_date in config/history.yaml"
         )
 
 
@@ -526,7 +528,7 @@ def _not_yet_text(awaited: Sequence[Span], dataset: str) -> str:
     minutes = sum(span.minutes for span in awaited)
     return (
         f"the venue has no bar from {iso(awaited[0].start_ms)} on yet: the next run fetches "
-        f"{minutes:,} minute{'' if minutes == 1 else 's'}"
+        f"{counted(minutes, 'minute')}"
     )
 
 

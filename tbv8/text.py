@@ -1,13 +1,18 @@
-"""Text from outside made fit to print: venues' replies, names in a database, a library's errors.
+"""Counts as text, and text from outside made fit to print: replies, names, a library's errors.
 
 A control character could move the cursor, colour a terminal, or forge or hide a line of a log. So
-each such text passes through here before it is printed, stored or raised.
+each text from outside passes through here before it is printed, stored or raised.
 """
 
 from __future__ import annotations
 
 _QUOTED_LETTERS = 200
 _LINE_LETTERS = 1000
+
+
+def counted(count: int, what: str) -> str:
+    """Return `1 fill`, `2,000 fills`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def printable(text: str, *, allowed: str = "") -> str:

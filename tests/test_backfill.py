@@ -293,8 +293,8 @@ def test_what_was_mended_is_told(
     backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
 
     assert (
-        f"   {BTC}: BTCUSDT-1m-2024-02-26.zip: 60 bars off the minute were floored to it, 1 bars "
-        "of minutes that it has twice were dropped"
+        f"   {BTC}: BTCUSDT-1m-2024-02-26.zip: floored 60 bars to the minute, dropped 1 bar of "
+        "minutes that it has twice"
     ) in capsys.readouterr().out.splitlines()
 
 

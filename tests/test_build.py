@@ -651,7 +651,7 @@ def test_a_1m_day_edited_by_hand_is_refused_in_one_line_before_any_work(
 
     said = str(refused.value)
     assert said.startswith("ohlcv_1m sample:BTC/USDT 2024-01-04: its rows do not match its ledger")
-    assert "run `doit verify`" in said
+    assert "`doit verify --repair` drops the day, and the next run" in said
     assert "\n" not in said
     assert built(week_db, "1h") == ([], [])
     assert not is_fresh(week_db, "1h")

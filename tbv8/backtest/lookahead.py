@@ -36,7 +36,7 @@ DECISIONS = 200
 """At most so many moments at which orders were sent are cut at, spread evenly over all."""
 OTHERS = 20
 """So many other bars are cut at too, spread evenly."""
-_BARS = 20_000_000  # in all reruns together: about two minutes
+_BARS = 20_000_000  # in all reruns together, about: two minutes
 _LATE_STARTS = 5
 _PACKAGE = Path(__file__).parents[1]
 _HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
@@ -121,9 +121,19 @@ def lines(strategy: records.Strategy, verdict: Verdict, *, history_start_ms: int
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
+        *_fewer_words(verdict),
         f"  {_warm_up_words(strategy, verdict, history_start_ms)}",
         *(f"  {line}" for line in verdict.unseen),
     ]
+
+
+def _fewer_words(verdict: Verdict) -> Iterator[str]:
+    """Yield the reason why fewer decisions were cut at than `DECISIONS`, if there were more."""
+    if verdict.decisions_cut < min(verdict.decisions, DECISIONS):
+        yield (
+            f"  {verdict.decisions_cut:,} decisions, evenly spread, and no more: all reruns "
+            f"together read about {_BARS:,} bars at most"
+        )
 
 
 def _warm_up_words(strategy: records.Strategy, verdict: Verdict, history_start_ms: int) -> str:

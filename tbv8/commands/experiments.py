@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
+from tbv8.config.folder import name_problem
 from tbv8.config.records import Experiment, Project
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.result import backtest_state
@@ -28,7 +29,7 @@ class Trials(ReadOnlyCommand):
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "above the one that luck alone gives the best of all tries: of all variants of this "
+        "above what the best of all tries reaches by luck: tries are all variants of this "
         "strategy that experiments have run on this series. PBO is the probability of backtest "
         "overfitting, from the experiment's last result. Trials without a result come "
         "last, with the reason."
@@ -98,6 +99,8 @@ class Compare(ReadOnlyCommand):
         results: Mapping[str, Any] = {**project.strategies, **project.experiments}
         for name in pos_args:
             if name not in results:
+                project.check_file("strategy", name)
+                project.check_file("experiment", name)
                 raise InvalidCommand(unknown("strategy or experiment", name, results))
         with open_reader(project.db_path) as query:
             comparisons = [
@@ -148,6 +151,8 @@ class Promote(ReadOnlyCommand):
         experiment = _experiment(project, pos_args, "doit promote")
         if not as_:
             raise InvalidCommand("--as: missing: write the id of the new strategy")
+        if problem := name_problem(as_):
+            raise InvalidCommand(f"--as: {problem}")
         if as_ in project.strategies or as_ in project.experiments:
             raise InvalidCommand(f"--as: {as_!r} exists already: write another id")
         trial = None if number is None else whole_number("--number", number, minimum=0)
@@ -190,8 +195,6 @@ def _experiment(project: Project, names: Sequence[str], command: str) -> Experim
         )
     name = names[0].removeprefix("experiment:")
     if name not in project.experiments:
-        for problem in project.problems:
-            if (problem.kind, problem.name) == ("experiment", name):
-                raise problem.error
+        project.check_file("experiment", name)
         raise InvalidCommand(unknown("experiment", name, project.experiments))
     return project.experiments[name]

@@ -15,11 +15,11 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
-from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
 from tbv8.store.prune import RECORDED_TABLES, stored_ticks
 from tbv8.store.trials import read_experiment_ids
+from tbv8.text import counted
 
 if TYPE_CHECKING:
     from tbv8.store.export import Partition
@@ -207,7 +207,8 @@ def _export_file(project: Project, options: _Options, path: Path) -> None:
     days = _days(project, options)
     with progress(f"export {options.dataset}", sum(map(len, days.values())), "days") as advance:
         export_file(project.db_path, path, options.dataset, days, advance=advance)
-    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}")
+    apart = ", told apart by the columns venue and symbol" if len(days) > 1 else ""
+    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}{apart}")
 
 
 def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:

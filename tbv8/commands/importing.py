@@ -18,7 +18,7 @@ class Import(ReadOnlyCommand):
     """Write the 1m bars of a file into the database."""
 
     doc_purpose = "write the 1m bars of a CSV, gzip, Parquet or Feather file into ohlcv_1m, once"
-    doc_usage = "FILE --venue mine --symbol BTC/USDT"
+    doc_usage = "FILE --venue mine --symbol BTC/USDT [--zone UTC]"
     doc_description = (
         "The venue is one of config/venues without a history source: "
         "`{venue: mine, symbols: [BTC/USDT]}`. Columns are found by their names: ts, time, "
@@ -43,6 +43,13 @@ class Import(ReadOnlyCommand):
             "help": "the venue's symbol, such as BTC/USDT",
         },
         {
+            "name": "zone",
+            "long": "zone",
+            "type": str,
+            "default": "",
+            "help": "the zone of times without one, such as UTC or Europe/Berlin",
+        },
+        {
             "name": "replace",
             "long": "replace",
             "type": bool,
@@ -51,7 +58,9 @@ class Import(ReadOnlyCommand):
         },
     )
 
-    def _execute(self, venue: str, symbol: str, replace: bool, pos_args: Sequence[str]) -> int:
+    def _execute(
+        self, venue: str, symbol: str, zone: str, replace: bool, pos_args: Sequence[str]
+    ) -> int:
         from tbv8.backfill import import_file
         from tbv8.store.schema import migrate
 
@@ -64,6 +73,7 @@ class Import(ReadOnlyCommand):
         if len(pos_args) != 1:
             raise InvalidCommand("name one file: `doit import FILE --venue mine --symbol BTC/USDT`")
         path, series = Path(pos_args[0]), _series(project, venue, symbol)
+        _check_zone(zone)
         if not path.is_file():
             raise InvalidCommand(f"no file {pos_args[0]!r}: check its path")
         migrate(project.db_path, root=project.root)
@@ -75,6 +85,7 @@ class Import(ReadOnlyCommand):
             venue=configured,
             now_ms=project.now_ms,
             may_replace=lambda problem: replace or _confirm(problem),
+            zone=zone,
         )
         if span is None:
             print("nothing was imported")
@@ -98,23 +109,34 @@ def _confirm(problem: str) -> bool:
         return False
 
 
+def _check_zone(zone: str) -> None:
+    """Refuse a value of `--zone` that is no time zone."""
+    if zone not in ("", "UTC"):
+        from zoneinfo import available_timezones
+
+        if zone not in (zones := available_timezones()):
+            raise InvalidCommand(f"--zone: {unknown('time zone', zone, zones)}")
+
+
 def _series(project: Project, venue: str, symbol: str) -> Series:
     """Return the series that the options name.
 
     Raises:
         InvalidCommand: It is not configured, or its venue has another history source.
+        ConfigError: The file of its venue has an error.
     """
     for option, value in (("--venue", venue), ("--symbol", symbol)):
         if not value:
             raise InvalidCommand(f"{option}: missing: --venue mine --symbol BTC/USDT")
     if venue not in project.venues:
+        project.check_file("venue", venue)
         problem = unknown("venue", venue, project.venues)
         cure = f"`{{venue: {venue}, symbols: [{symbol}]}}` into config/venues/{venue}.yaml"
         raise InvalidCommand(f"--venue: {problem}; for a new one, write {cure}")
     if project.venues[venue].history is not None:
         raise InvalidCommand(
             f"--venue: {venue} has a history source, and an import would mix with it: "
-            "import under another venue"
+            f"`doit backfill:{venue}:{symbol}` fetches its bars, or import under another venue"
         )
     if symbol not in project.venues[venue].symbols:
         names = project.venues[venue].symbols

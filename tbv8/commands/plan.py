@@ -68,8 +68,9 @@ def plan(tasks: Iterator[Task]) -> Iterator[PlannedTask]:
             runs[task.name] = upstream
             continue
         state = read_state(task)
-        # without parts the state is unknown until the tasks upstream have run: no reason by itself
-        reasons = () if upstream and not state.parts else state.reasons
+        reasons = state.reasons
+        if upstream and not state.parts:  # unknown until the tasks upstream have run
+            reasons = task.meta.get("outlook", tuple)()
         if (reasons or upstream) and not task.name.startswith("_"):
             runs[task.name] = (task.name,)
             yield PlannedTask(task.name, reasons, upstream)

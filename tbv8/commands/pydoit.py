@@ -27,6 +27,7 @@ from tbv8.commands.plan import plan
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.tasks.loading import STATE_FILE
+from tbv8.tasks.options import OPTIONS
 
 # mypy: disable-error-code="misc"
 # pydoit ships no types, so that each base class here is Any
@@ -133,6 +134,8 @@ class Help(OneLineErrors, doit.cmd_help.Help):
     def _print_subtasks(self, name: str) -> None:
         """Print the options of a group's subtasks, if the group has none of its own."""
         tasks = {task.name: task for task in self.task_list}
+        if name.partition(":")[0] not in OPTIONS:
+            print("no options of its own: `doit help run` lists those of all tasks")
         names = tasks[name].task_dep if tasks[name].has_subtask else []
         options = {
             param["long"]: param

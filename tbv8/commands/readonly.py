@@ -88,6 +88,8 @@ def choose_series(
         ("symbol", symbol, {candidate.symbol for candidate in at_venue}),
     ):
         if name and name not in names:
+            if option == "venue":
+                project.check_file("venue", name)
             raise InvalidCommand(f"--{option}: {unknown(option, name, names)}")
     return {candidate for candidate in at_venue if symbol in ("", candidate.symbol)}
 

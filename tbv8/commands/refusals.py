@@ -16,7 +16,7 @@ from getopt import GetoptError
 from pathlib import Path
 from typing import Any
 
-from doit.cmdparse import CmdParseError
+from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.task import Task
 
@@ -25,6 +25,7 @@ from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem
 from tbv8.errors import ConfigError, Tbv8Error
+from tbv8.tasks.options import OPTIONS
 from tbv8.tasks.task import ClosedPipeError, os_problem
 
 _CLOSED_PIPE = (BrokenPipeError, ClosedPipeError)  # by `| head`
@@ -116,10 +117,12 @@ class OneLineErrors:
                 in_args = moved
 
     def _subject(self, in_args: Sequence[str]) -> str:
-        """Return the command for `doit help`; of `run` the group of the first task."""
+        """Return the command for `doit help`; of `run` the group of the first task with options."""
         name: str = self.get_name()  # type: ignore[attr-defined]
-        tasks = [word for word in in_args if not word.startswith("-") and "=" not in word]
-        return tasks[0].partition(":")[0] if name == "run" and tasks else name
+        groups = [word.partition(":")[0] for word in in_args]
+        return (
+            next((group for group in groups if group in OPTIONS), name) if name == "run" else name
+        )
 
     def _one_line_error(self, e: InvalidCommand, in_args: Sequence[str]) -> InvalidCommand:
         """Return pydoit's error as one line; for an unknown task with the nearest name."""
@@ -128,15 +131,16 @@ class OneLineErrors:
         if name is None:
             return InvalidCommand(_as_one_line(e))
         if name.startswith("-"):
-            hint = _near_option(name, self._long_options(), self._subject(in_args))
+            hint = _near_option(name, self._long_options(in_args), self._subject(in_args))
             return InvalidCommand(f"option {name} not recognized{hint}")
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
         return _unknown_task(name, tasks, commands)
 
-    def _long_options(self) -> list[str]:
-        """Return the long options of the command and of all tasks."""
-        params = [param["long"] for task in self.task_list for param in task.params]
+    def _long_options(self, in_args: Sequence[str]) -> list[str]:
+        """Return the long options of the command and of the named tasks."""
+        groups = {word.partition(":")[0] for word in in_args} & OPTIONS.keys()
+        params = [option["long"] for group in groups for option in OPTIONS[group]]
         options = self.cmdparser.options  # type: ignore[attr-defined]
         return [*params, *(option.long for option in options if option.long)]
 
@@ -255,8 +259,8 @@ def _as_one_line(e: Exception) -> str:
 def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) -> InvalidCommand:
     """Return pydoit's error about an option or its value, with the nearest name or the choices.
 
-    `options` are the command's; errors about a task's options keep pydoit's own message. `subject`
-    is the command or the group of tasks whose help lists the options.
+    `options` are the command's; those of tasks are known. `subject` is the command or the group of
+    tasks whose help lists the options.
     """
     cause, message = error.__context__, str(error)
     if isinstance(cause, GetoptError):
@@ -264,13 +268,15 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) 
         hint = _near_option(cause.opt, longs, subject) if "not recognized" in cause.msg else ""
         return InvalidCommand(f"{cause.msg}{hint}")
     name = re.match(r"Error parsing parameter '(\w+)'", message)
-    option = next((o for o in options if name and o.name == name[1]), None)
+    of_tasks = (CmdOption(option) for group in OPTIONS.values() for option in group)
+    option = next((o for o in (*options, *of_tasks) if name and o.name == name[1]), None)
     if option is None:
         return InvalidCommand(_as_one_line(error))
     label = f"--{option.long}" if option.long else f"-{option.short}"
     if isinstance(cause, ValueError):
-        value = str(cause).rpartition(": ")[2]
-        return InvalidCommand(f"{label}: expected a whole number, got {value}")
+        got = str(cause).rpartition(": ")[2]
+        problem = f"expected a whole number, got {got}" if option.type is int else str(cause)
+        return InvalidCommand(f"{label}: {problem}")
     value = message.partition("Provided '")[2].partition("' but available")[0]
     return InvalidCommand(f"{label}: {unknown('choice', value, option.choices)}")
 

@@ -89,6 +89,7 @@ def _select_venues(project: Project, name: str) -> list[Venue]:
     if not name:
         return [venue for venue in with_rules.values() if venue.enabled]
     if name not in project.venues:
+        project.check_file("venue", name)
         raise InvalidCommand(f"--venue: {unknown('venue', name, with_rules)}")
     if project.venues[name].rules is None:
         raise InvalidCommand(

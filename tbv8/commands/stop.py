@@ -36,6 +36,7 @@ class _Switch(ReadOnlyCommand):
         if len(names) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
         if names[0] not in project.paper_strategies:
+            project.check_file("strategy", names[0])
             raise InvalidCommand(unknown("strategy", names[0], project.paper_strategies))
         return project, names[0]
 

@@ -17,9 +17,10 @@ from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.manifest import Manifest, read_manifest
 from tbv8.market import ONE_MINUTE, iso
-from tbv8.page.words import counted, minute, number, part_of
+from tbv8.page.words import minute, number, part_of
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import Role, StoredSession, read_minutes, read_session
+from tbv8.text import counted
 
 if TYPE_CHECKING:
     from tbv8.backtest.round_trips import Steps
@@ -121,6 +122,7 @@ def _read(project: Project, name: str, *, shadow: bool, paper: bool) -> _Listing
     if manifest is None:
         strategies = project.paper_strategies if paper else project.strategies
         if name not in strategies:
+            project.check_file("strategy", name)
             raise InvalidCommand(unknown("strategy", name, strategies))
         cure = _session_cure(project, name) if paper else f"run `doit backtest:{name}`"
         raise InvalidCommand(f"{folder}: there is no result yet: {cure}")

@@ -22,9 +22,9 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.freshness.state import days_text
 from tbv8.market import Series, Span
-from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ class Verify(ReadOnlyCommand):
     doc_purpose = "recompute the ledger's digests and counts from the rows, and report differences"
     doc_usage = ""
     doc_description = (
-        "Exits with 1 if there is any problem. --repair drops damaged days that can be fetched or "
-        "built again, which the next `doit` does; recorded days are only reported. --give-up drops "
-        "those too, permanently, and lists them in recording_gaps. "
+        "Exits with 1 if there is any problem that it did not repair. --repair drops damaged days "
+        "that can be fetched or built again, which the next run does for those in use; recorded "
+        "and imported days are only reported. --give-up drops those too, permanently, and lists "
+        "recorded ones in recording_gaps. "
         "--against rest compares random hours of ohlcv_1m with the venue's own REST bars instead."
     )
     cmd_options = (
@@ -164,21 +165,25 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
     if as_json:
         listed = [msgspec.to_builtins(problem) for problem in all_problems]
         print_json({"problems": listed, "dropped_days": dropped_days + lost_days})
-        return 1 if all_problems else 0
+        return 1 if remaining else 0
     for problem in all_problems:
         print(f"    {problem}")
     if dropped_days:
-        print(f"dropped {days_text(dropped_days)}: the next `doit` restores those in use")
+        print(
+            f"dropped {days_text(dropped_days)}: the next run fetches or builds those in use again"
+        )
     if lost_days:
         print(f"dropped {days_text(lost_days)} permanently")
     if options.repair and remaining:
+        files = any(problem.dataset == HISTORY for problem in remaining)
         print(
-            f"{days_text(_days(remaining))} cannot be fetched or built again: restore a copy of "
-            "the database, or drop them with `doit verify --repair --give-up`"
+            f"{days_text(_days(remaining))} cannot be fetched or built again: "
+            f"{'import their files again, ' if files else ''}restore a copy of the database, or "
+            "drop them with `doit verify --repair --give-up`"
         )
     if all_problems and not options.repair:
         print("`doit verify --repair` drops the days that can be fetched or built again")
-    return 1 if all_problems else 0
+    return 1 if remaining else 0
 
 
 def _compare(

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import yaml
 from msgspec.structs import replace
 
-from tbv8.config import load
 from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
 from tbv8.config.extras import missing_library
 from tbv8.config.files import (
@@ -25,6 +24,7 @@ from tbv8.config.files import (
     SearchSection,
     WalkForwardSection,
 )
+from tbv8.config.folder import check_name, load_files
 from tbv8.config.records import (
     Experiment,
     MonteCarlo,
@@ -46,16 +46,21 @@ from tbv8.config.space import (
     numbered,
     parse_condition,
 )
+from tbv8.config.strategies import param_problem
+from tbv8.config.values import check_amount
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
 FOLDER = "experiments"
 """The folder of experiments' results in that of all results; no strategy may have this name."""
 
+ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
+"""The metrics that have no value over fewer than `FEWEST_DAYS` days."""
+
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
-_ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
 _BACKTEST_KEYS = ("slippage_ticks", "starting_balance_usd", "detail")
-_MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS, _MOST_LOSSES = 20, 100_000, 1024, 10
+_MOST_BLOCKS, _MOST_WORKERS, _MOST_LOSSES = 20, 1024, 10
+_PATHS = (100, 100_000)  # fewer say nothing about the worst 5 %
 _SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
 
 
@@ -79,9 +84,7 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     def load_experiment(document: Document) -> Experiment:
         return replace(_load(document, project, broken), **changes)
 
-    loaded, errors = load.load_files(
-        project.root, "experiments", "experiment", None, load_experiment
-    )
+    loaded, errors = load_files(project.root, "experiments", "experiment", None, load_experiment)
     problems = [Problem(kind="experiment", name=name, error=e) for name, e in errors.items()]
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
@@ -107,7 +110,7 @@ def _overrides(overrides: Mapping[str, str], *, root: Path) -> dict[str, Any]:
 
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
     raw = to_record(document, ExperimentFile)
-    name = load.check_name(document, "experiment_id", raw.experiment_id)
+    name = check_name(document, "experiment_id", raw.experiment_id)
     if name in project.strategies or name in broken:
         document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
     if raw.strategy in broken:
@@ -188,7 +191,7 @@ def _check_numbers(document: Document, raw: ExperimentFile, *, root: Path) -> No
         (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
         (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
         (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
-        (("monte_carlo", "paths"), monte_carlo.paths, 1, _MOST_PATHS),
+        (("monte_carlo", "paths"), monte_carlo.paths, *_PATHS),
         (("monte_carlo", "block_days"), monte_carlo.block_days, 1, 10**4),
         (("monte_carlo", "seed"), monte_carlo.seed, 0, _SEEDS.stop - 1),
         (("monte_carlo", "markets"), monte_carlo.markets, 0, MOST_POINTS),
@@ -237,7 +240,7 @@ def _walk_forward(
             f", got {raw.plateau}",
         )
     trained = days["train"] - days["purge"]
-    if objective.metric in _ANNUAL_METRICS and trained < FEWEST_DAYS:
+    if objective.metric in ANNUAL_METRICS and trained < FEWEST_DAYS:
         document.refuse(
             ("walk_forward", "train"),
             f"{trained} days are too short for a {objective.metric} ratio, which needs at least "
@@ -322,7 +325,7 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
         for index, value in enumerate(values):
             value_key = (*key, index) if isinstance(written, list) else key
             _check_value(document, value_key, axis, value, strategy)
-            if problem := load.param_problem(value, kind):
+            if problem := param_problem(value, kind):
                 document.refuse(value_key, problem)
         yield axis
 
@@ -423,7 +426,7 @@ def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy:
     if axis.place == "risk" or axis.key == "starting_balance_usd":
         if isinstance(value, bool) or not isinstance(value, int | float):
             document.refuse(key, f"expected a number, got {value!r}")
-        load.check_amount(document, key, Decimal(str(value)))
+        check_amount(document, key, Decimal(str(value)))
     elif axis.place == "backtest" and axis.key == "slippage_ticks":
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             document.refuse(key, f"expected a whole number from 0, got {value!r}")
@@ -478,16 +481,12 @@ def promoted_text(
     Args:
         experiment: The experiment that the point belongs to.
         point: The values.
-        strategy_id: The new id.
+        strategy_id: The new id, which can be a file's name.
         comments: Comment lines at the top.
         root: The project's folder.
-
-    Raises:
-        ConfigError: The id cannot be a file's name.
     """
     document = read_document(root / experiment.strategy.path, root=root)
-    renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
-    value = {**document.value, "strategy_id": load.check_name(renamed, "strategy_id", strategy_id)}
+    value = {**document.value, "strategy_id": strategy_id}
     for axis, axis_value in zip(experiment.search.axes, point, strict=True):
         if axis.place == "strategy":
             value[axis.key] = axis_value

@@ -1,7 +1,7 @@
 """The YAML files of `config/` as written: each key with its type, default and description.
 
 msgspec checks the types. The constraints beside a description are for `doit schema` alone;
-`tbv8.config.load` and `tbv8.config.experiments` check them with messages of their own. This module
+the other modules of `tbv8.config` check them with messages of their own. This module
 does without `from __future__ import annotations`: msgspec would compile each annotation's text at
 every start.
 """
@@ -536,12 +536,17 @@ class MonteCarloSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only
         int,
         key(
             "The number of paths: its days resampled, its round trips resampled and shuffled.",
-            minimum=1,
+            minimum=100,
             maximum=100_000,
         ),
     ] = 1000
     block_days: Annotated[
-        int, key("The mean length of a block, in days.", minimum=1, maximum=10_000)
+        int,
+        key(
+            "The mean length of a block, in days; at most a fifth of the span.",
+            minimum=1,
+            maximum=10_000,
+        ),
     ] = 10
     seed: Annotated[int, key("The seed of the random draws.", **_SEED)] = 0
     losses: Annotated[

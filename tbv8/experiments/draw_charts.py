@@ -13,7 +13,8 @@ from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
 from tbv8.page.html import Child, Html, element, table
-from tbv8.page.words import capital, counted, number
+from tbv8.page.words import capital, number
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats
 
 _BINS = 30
@@ -27,10 +28,10 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
         element(
             "p",
             f"Alternatives of trial {_number(findings)}, drawn from the days and round trips of "
-            "the span; they cannot show anything that did not happen in it. 5% of paths are below "
-            "the value under 5%, and 5% above the one under 95%. The last columns are shares of "
-            "all paths: those that end with a loss of so much of the starting balance or more, and "
-            "those whose largest drawdown reaches it.",
+            "the span; they cannot show anything that did not happen in it. Of all paths, 5% are "
+            "below the value in a column 5%, and 5% above the value in a column 95%. The last "
+            "columns are shares of all paths: how many end with such a loss of the starting "
+            "balance or a larger one, and how many have such a drawdown or a larger one.",
             class_="note",
         ),
         _overview(drawn),
@@ -38,7 +39,11 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
     for name, _, paths in drawn.methods:
         content += [element("h3", _TITLES[name]), *_method(findings, drawn, name, paths)]
     if drawn.failed and not drawn.markets:
-        content.append(element("p", f"All {drawn.failed:,} markets failed.", class_="note"))
+        content.append(
+            element(
+                "p", f"{counted(drawn.failed, 'market')}, and none gave a result.", class_="note"
+            )
+        )
     return "monte-carlo", "Monte Carlo", content
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,15 @@ def to_trial(strategy: Strategy) -> Strategy:
 
 def subject_of(strategy: Strategy) -> str:
     """Return the subject of an experiment's trials: its strategy's class and its series."""
-    between = ":" if is_file(strategy.module) else "."
-    series = f"{strategy.source.venue}:{','.join(strategy.symbols)}"
-    return f"{strategy.module}{between}{strategy.class_name} on {series}"
+    return subject_text(
+        strategy.module, strategy.class_name, strategy.source.venue, strategy.symbols
+    )
+
+
+def subject_text(module: str, class_name: str, venue: str, symbols: Sequence[str]) -> str:
+    """Return `ema_cross.EmaCross on sample:BTC/USDT`."""
+    between = ":" if is_file(module) else "."
+    return f"{module}{between}{class_name} on {venue}:{','.join(symbols)}"
 
 
 def side_subject(strategy: Strategy) -> str:

@@ -21,10 +21,12 @@ from tbv8.config.document import plain
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
-from tbv8.experiments.keys import subject_of
+from tbv8.experiments.keys import subject_of, subject_text
 from tbv8.experiments.result import caution, daily_of, deflate, to_equity, tries_text
 from tbv8.files import replacing
-from tbv8.page.words import counted, number
+from tbv8.manifest import read_manifest
+from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
+from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
 from tbv8.store.database import Query
 from tbv8.store.trials import (
@@ -36,6 +38,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
+from tbv8.text import counted
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
 
 _BACKTEST = "backtest"
@@ -193,12 +196,17 @@ def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     """One result.
 
+    `subject`, `simulated`, `start` and `end` are those of the result, whatever its config has now.
     `tries` is how many variants of the same strategy and series the database knows now, and
     `deflated_sharpe` is of these. `stale` are the reasons for which the result itself is stale.
     """
 
     name: str
     kind: str
+    subject: str
+    simulated: bool
+    start: str
+    end: str
     total_return: float | None = msgspec.field(name="return")
     sharpe: float | None
     deflated_sharpe: float | None
@@ -219,17 +227,25 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     """
     name = strategy.strategy_id
     folder = results_path / name
-    stats = (read_summary_json(folder) or {}).get("primary")
-    if not isinstance(stats, dict):
+    summary, manifest = read_summary_json(folder) or {}, read_manifest(folder)
+    stats = summary.get("primary")
+    if not isinstance(stats, dict) or manifest is None:
         raise DataError(f"{folder}: there is no result to compare: run `doit backtest:{name}`")
-    span = strategy.span
-    tries, ratios = read_tries(
-        query, subject_of(strategy), start_ms=span.start_ms, end_ms=span.end_ms
+    config, timeframe = manifest.inputs["config"].value, parse_timeframe(summary["timeframe"])
+    span = _span(summary)
+    if timeframe.whole(strategy.span) == span:
+        span = strategy.span  # that of its trials, whose ends need not be whole bars
+    subject = subject_text(
+        config["module"], config["class_name"], summary["market_data_venue"], summary["symbols"]
     )
-    returns = _returns(folder, stats["start_equity"], strategy)
+    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    returns = _returns(folder, stats["start_equity"], timeframe)
     return ResultRow(
         name=name,
         kind=_BACKTEST,
+        subject=subject,
+        simulated=summary["simulated"],
+        **summary["span"],
         total_return=stats["return"],
         sharpe=stats["sharpe"],
         deflated_sharpe=None if stats["sharpe"] is None else deflate(returns, ratios, tries),
@@ -242,7 +258,12 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     )
 
 
-def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | None:
+def _span(summary: Mapping[str, Any]) -> Span:
+    """Return the span of a result."""
+    return Span(*(parse_time(summary["span"][name]) for name in ("start", "end")))
+
+
+def _returns(folder: Path, start: float, timeframe: Timeframe) -> list[float] | None:
     """Return the daily returns of a result."""
     try:
         rows = pyarrow.csv.read_csv(folder / "equity.csv")
@@ -250,7 +271,7 @@ def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | No
         problem = "cannot be read: run the backtest again"
         raise DataError(f"{folder / 'equity.csv'}: {problem}") from e
     closes_ms = rows["ts_ms"].to_numpy()
-    start_ms = strategy.timeframe.floor(int(closes_ms[0]) - 1)
+    start_ms = timeframe.floor(int(closes_ms[0]) - 1)
     equity = fixed_point(rows["equity"].to_numpy(), MONEY_DECIMALS)
     start_equity = fixed_point(np.array([start]), MONEY_DECIMALS)
     times_ms = np.concatenate([[start_ms], closes_ms])
@@ -272,14 +293,15 @@ def compare_experiment(query: Query, experiment: Experiment, results_path: Path)
         raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
     chosen = summary["chosen"] or {}
     stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
-    span = experiment.strategy.span
-    tries, ratios = read_tries(
-        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
-    )
+    subject, span = summary["subject"], _span(summary)
+    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns_of_trial(query, name, chosen.get("number"), stats)
     return ResultRow(
         name=name,
         kind=f"best of {summary['trials']:,}",
+        subject=subject,
+        simulated=summary["simulated"],
+        **summary["span"],
         total_return=stats.get("return"),
         sharpe=stats.get("sharpe"),
         deflated_sharpe=None if stats.get("sharpe") is None else deflate(returns, ratios, tries),
@@ -324,7 +346,24 @@ def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
         for row in compared
     ]
     stale = [_stale_line(row) for row in compared if row.stale]
-    return [*in_columns([*heads, "out of sample", "efficiency"], rows), *stale]
+    lines = [*in_columns([*heads, "out of sample", "efficiency"], rows), *_subject_lines(compared)]
+    return [*lines, *stale]
+
+
+def _subject_lines(compared: Sequence[ResultRow]) -> list[str]:
+    """Return a line about what was traded and when: one for all results if they are alike."""
+    texts = {row.name: _subject(row) for row in compared}
+    if len({*texts.values()}) == 1:
+        return [next(iter(texts.values()))]
+    spans = {(row.start, row.end) for row in compared}
+    note = ["! the spans differ: compare with care"] if len(spans) > 1 else []
+    return [*(f"{name}: {text}" for name, text in texts.items()), *note]
+
+
+def _subject(row: ResultRow) -> str:
+    simulated = " (simulated)" if row.simulated else ""
+    start, end = (time.removesuffix("T00:00:00Z") for time in (row.start, row.end))
+    return f"{row.subject}{simulated}, {start} .. {end}"
 
 
 def _stale_line(row: ResultRow) -> str:

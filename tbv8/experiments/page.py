@@ -19,6 +19,7 @@ from tbv8.experiments.result import (
     best_text,
     efficiency_text,
     gains_text,
+    no_choice_text,
     sharpe_text,
     tries_text,
 )
@@ -27,7 +28,8 @@ from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
-from tbv8.page.words import capital, counted, number
+from tbv8.page.words import capital, number
+from tbv8.text import counted
 
 _TOP = 20
 _MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks
@@ -72,7 +74,7 @@ def _header(findings: Findings) -> Html:
     text = (
         capital(best_text(findings, chosen))
         if chosen
-        else f"None of {counted(len(findings.rows), 'trial')} has a result with enough round trips"
+        else "No best trial: " + no_choice_text(experiment, [row.trial for row in findings.rows])
     )
     return element(
         "header",
@@ -146,13 +148,13 @@ def _luck(findings: Findings) -> Part:
             number(luck.probabilistic, ".1%"),
         ],
         [
-            "Probability that the true ratio is above the one that luck alone gives the best of "
-            f"{tries_text(luck.tries)} (the deflated Sharpe ratio)",
+            "Deflated Sharpe ratio: probability that the true ratio is above what the best of "
+            f"{tries_text(luck.tries)} reaches by luck",
             number(luck.deflated, ".1%"),
         ],
         [
-            f"The same for {luck.effective:,.1f} tries: as many unrelated tries would be as lucky "
-            f"as these {tries_text(luck.tries)}, which resemble each other",
+            f"The same for {luck.effective:,.1f} unrelated tries, which have as much luck as these "
+            f"{tries_text(luck.tries)} that resemble each other",
             number(luck.deflated_effective, ".1%"),
         ],
     ]
@@ -182,10 +184,11 @@ def _luck(findings: Findings) -> Part:
             draw(_ranks(overfitting)),
             element(
                 "p",
-                f"The days are cut into {findings.experiment.blocks} blocks, and these into two "
-                f"halves in {overfitting.splits:,} ways. In {overfitting.probability:.0%} of them "
-                "the best trial of one half was no better than the median trial of the other (the "
-                f"probability of overfitting); in {overfitting.loss:.0%} it lost money there.",
+                f"The days are cut into {findings.experiment.blocks} blocks, which can be split "
+                f"into two halves in {overfitting.splits:,} ways. In {overfitting.probability:.0%} "
+                "of these splits the best trial of one half was no better than the median trial in "
+                "the other half: that is the probability of overfitting. In "
+                f"{overfitting.loss:.0%} of them it lost money in the other half.",
                 class_="note",
             ),
         ]
@@ -274,7 +277,7 @@ def _best(findings: Findings) -> Part:
     note = (
         f"{shown} {counted(len(scored), 'trial')} with a result and at least {least}, by "
         f"{METRIC_NAMES[experiment.objective.metric]}. Deflated is the probability that the true "
-        "Sharpe ratio is above the one that luck alone gives the best of all tries."
+        "Sharpe ratio is above what the best of all tries reaches by luck."
     )
     return (
         "best",

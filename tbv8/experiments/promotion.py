@@ -12,6 +12,7 @@ from tbv8.experiments.result import (
     caution,
     headline,
     measure_luck,
+    no_choice_text,
     read_rows,
     trials_text,
 )
@@ -29,12 +30,11 @@ def promote(
     Args:
         query: The database.
         experiment: The experiment.
-        strategy_id: The id of the new strategy.
+        strategy_id: The id of the new strategy, which can be a file's name.
         project: The project.
         number: The number of the trial; None for the one that the objective chooses.
 
     Raises:
-        ConfigError: The id is not valid.
         DataError: The trial does not exist, has no result, or was run with other bars or code than
             the current ones.
     """
@@ -80,10 +80,8 @@ def _row(rows: list[SearchTrial], experiment: Experiment, number: int | None) ->
     if number is None:
         number = choose_trial([row.trial for row in rows], experiment.objective)
         if number is None:
-            raise DataError(
-                f"{experiment.experiment_id}: no trial has a result with enough round trips: name "
-                "one by --number"
-            )
+            reason = no_choice_text(experiment, [row.trial for row in rows])
+            raise DataError(f"{experiment.experiment_id}: {reason}, or name a trial by --number")
     if number >= len(rows):
         raise DataError(
             f"--number: there is no trial {number}, only {trials_text(0, len(rows) - 1)}"

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from tbv8.config.experiments import ANNUAL_METRICS
 from tbv8.config.records import Experiment
 from tbv8.config.space import as_mapping, to_text
 from tbv8.experiments.keys import subject_of
@@ -33,10 +34,11 @@ from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
-from tbv8.page.words import NONE, counted, number
+from tbv8.page.words import NONE, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
 from tbv8.store.trials import Trial, read_details, read_trials, read_tries
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
 _MOST_CORRELATED = 500
@@ -347,9 +349,7 @@ def result_lines(findings: Findings) -> list[str]:
         more = f" (in {died:,} the process died)" if died else ""
         lines.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].line}")
     if findings.chosen is None:
-        lines.append(
-            "  ! no trial has a result with enough round trips: lower objective.min_trades"
-        )
+        lines.append(f"  ! {no_choice_text(experiment, [row.trial for row in findings.rows])}")
         return lines
     lines.append(f"  {best_text(findings, findings.chosen)}")
     lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
@@ -371,6 +371,26 @@ def best_text(findings: Findings, chosen: SearchTrial) -> str:
     point = to_text(findings.experiment.search.axes, tuple(chosen.params.values()))
     of_all = f"best of {trials_text(0, len(findings.rows) - 1)}: " if len(findings.rows) > 1 else ""
     return f"{of_all}trial {chosen.number}, {point}"
+
+
+def no_choice_text(experiment: Experiment, trials: Sequence[Trial]) -> str:
+    """Return the reason why no trial can be chosen, with the cure."""
+    objective, span = experiment.objective, experiment.strategy.span
+    least, metric = counted(objective.min_trades, "round trip"), METRIC_NAMES[objective.metric]
+    done = [trial for trial in trials if trial.status == "ok"]
+    if not done:
+        return "no trial has a result"
+    most = max(trial.trades for trial in done)
+    if most < objective.min_trades:
+        return f"no trial has {least} or more, the most is {most:,}: lower objective.min_trades"
+    days = (span.end_ms - span.start_ms) // DAY_MS
+    if objective.metric in ANNUAL_METRICS and days < FEWEST_DAYS:
+        return (
+            f"the {metric} has no value over {counted(days, 'day')}, at least {FEWEST_DAYS} are "
+            "needed: widen start_date and end_date, or write objective: {maximize: return}"
+        )
+    of = "any trial" if not objective.min_trades else f"any trial with at least {least}"
+    return f"the {metric} has no value in {of}: write objective: {{maximize: return}}"
 
 
 def trials_text(first: int, last: int) -> str:

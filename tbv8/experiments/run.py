@@ -52,6 +52,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
+from tbv8.text import counted
 from tbv8.trading.funding import FundingPayments
 
 
@@ -179,7 +180,7 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
             write_folder(survey, query, inputs=inputs, results_path=results_path, folder=rewritten)
             if difference := first_difference(folder, rewritten):
                 raise DataError(f"not reproduced: {difference}")
-    return f"{len(manifest.outputs)} files with the same bytes"
+    return f"{counted(len(manifest.outputs), 'file')} with the same bytes"
 
 
 def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:
@@ -201,7 +202,8 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
             planned += survey.following(store.query)
         if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        planned = planned[:: -(-len(planned) // (most or len(planned)))]
+        count = min(most or len(planned), len(planned))
+        planned = [planned[at * len(planned) // count] for at in range(count)]
         recorded = read_trials(store.query, [each.key for each in planned])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
         funding = _read_funding(store, experiment)

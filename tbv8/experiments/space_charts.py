@@ -15,7 +15,8 @@ from tbv8.experiments.result import FRACTIONS, METRIC_NAMES, Findings, SearchTri
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
 from tbv8.page.html import Child, color_keys, element
-from tbv8.page.words import counted, number
+from tbv8.page.words import number
+from tbv8.text import counted
 
 type Part = tuple[str, str, Child]
 
@@ -363,8 +364,8 @@ def path_part(findings: Findings) -> Part:
     if len(findings.experiment.search.axes) > 1:
         count = min(len(ordered(findings)), _MOST_LINES)
         note = (
-            "A line is a trial, the thick one the best. Each axis goes from the first to the last "
-            "value in the YAML."
+            "Each line is a trial, the thick one the best. Each axis goes from the first to the "
+            "last value in the YAML."
         )
         content += [
             element("h3", f"The values of the best {counted(count, 'trial')}"),
@@ -405,7 +406,7 @@ def _parallel(findings: Findings) -> Chart:
         )
     return Chart(
         id="parallel-chart",
-        label=f"The values of the best {len(rows)} trials, a line each",
+        label=f"The values of the best {counted(len(rows), 'trial')}, a line each",
         columns=columns,
         traces=traces,
         layout={

@@ -6,14 +6,17 @@ from pathlib import Path
 
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
+from tbv8.config.space import points
 from tbv8.experiments.survey import Survey
+from tbv8.experiments.walkforward import folds
 from tbv8.experiments.warming import check_warm_up
-from tbv8.freshness.result import changes, damage, to_parts
+from tbv8.freshness.reasons import changes
+from tbv8.freshness.result import damage, to_parts
 from tbv8.freshness.state import State
 from tbv8.manifest import Input, Manifest, read_manifest
-from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.trials import read_keys
+from tbv8.text import counted
 
 
 def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
@@ -41,9 +44,7 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
         counts = _further_counts(experiment, tested, len(missing) - tested)
         reasons.append(f"to run: {' and '.join(counts)}")
     elif missing:
-        markets = experiment.monte_carlo.markets + 1 if experiment.monte_carlo else 0
-        counts = _further_counts(experiment, len(survey.folds), markets)
-        then = f", then {' and '.join(counts)}" if counts else ""
+        then = _then(experiment, len(survey.folds))
         reasons.append(f"to run: {len(missing):,} of {counted(len(planned), 'trial')}{then}")
     for name, part in inputs.items():
         recorded = manifest.inputs.get(name, Input("", None))
@@ -62,6 +63,21 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
             reasons.append("the database does not list its trials")
         reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(dict.fromkeys(reasons)), to_parts(inputs, manifest.inputs))
+
+
+def trials_text(experiment: Experiment) -> str:
+    """Return the number of trials that the config alone gives, before there is a database."""
+    search, walk = experiment.search, experiment.walk_forward
+    count = search.trials or sum(1 for _ in points(search))
+    windows = len(folds(experiment.strategy.run_span, walk)) if walk else 0
+    return f"to run: {counted(count * (1 + windows), 'trial')}{_then(experiment, windows)}"
+
+
+def _then(experiment: Experiment, windows: int) -> str:
+    """Return the text about the trials that follow from the results of the first ones."""
+    markets = experiment.monte_carlo.markets + 1 if experiment.monte_carlo else 0
+    counts = _further_counts(experiment, windows, markets)
+    return f", then {' and '.join(counts)}" if counts else ""
 
 
 def _further_counts(experiment: Experiment, tested: int, drawn: int) -> list[str]:

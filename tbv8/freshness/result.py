@@ -17,7 +17,6 @@ import msgspec
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
 from tbv8.config.source import (
-    ABSENT,
     digest_file,
     digest_source,
     folder_of,
@@ -25,6 +24,7 @@ from tbv8.config.source import (
     strategy_sources,
 )
 from tbv8.freshness.data import edit_problems
+from tbv8.freshness.reasons import FUNDING_PREFIX, changes
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
     FILES_PART,
@@ -36,7 +36,7 @@ from tbv8.manifest import (
     make_input,
     read_manifest,
 )
-from tbv8.market import ONE_MINUTE, Series, Timeframe, duration_text, iso
+from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query, open_reader
 from tbv8.store.funding import describe_stretches, funding_fingerprint, read_stretches
@@ -46,7 +46,6 @@ PACKAGE = Path(__file__).parent.parent
 """The folder of tbv8 itself."""
 
 _DRAWS = ("page", "results/tearsheet", "results/read.py")
-_FUNDING = "funding:"
 _EDITED = "edited by hand"  # in place of an unknown digest
 
 
@@ -69,11 +68,19 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
         return State((reason, *chain.from_iterable(edit_reasons.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
+    of_other_data: list[str] = []  # wanted by another config or span, whose lines say so
+    is_other_span = manifest.inputs.get("span", Input("", None)).digest != current["span"].digest
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if recorded.digest != part.digest:
             part_reasons = edit_reasons.get(name) or changes(name, recorded.value, part.value)
-            reasons.extend(part_reasons or [f"{name} changed"])
+            is_bars = name.startswith("bars:")
+            is_other = (is_bars and recorded.value != part.value) or (
+                is_other_span and (is_bars or name.startswith(FUNDING_PREFIX))
+            )
+            into = of_other_data if is_other and name not in edit_reasons else reasons
+            into.extend(part_reasons or [f"{name} changed"])
+    reasons = reasons or of_other_data
     reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(reasons), to_parts(current, manifest.inputs))
 
@@ -163,7 +170,7 @@ def _charged(query: Query, strategy: Strategy) -> dict[str, Input]:
         stretches = read_stretches(query, symbol, venues, strategy.bars_span)
         digest = funding_fingerprint(query, symbol, stretches)
         value = {"venue": venue, "symbol": symbol, "rates": describe_stretches(stretches)}
-        inputs[f"{_FUNDING}{venue}:{symbol}"] = Input(digest or _EDITED, value)
+        inputs[f"{FUNDING_PREFIX}{venue}:{symbol}"] = Input(digest or _EDITED, value)
     return inputs
 
 
@@ -261,44 +268,6 @@ def _packages(name: str) -> tuple[str, ...]:
     except PackageNotFoundError:
         return tuple(sorted({*packages_distributions().get(name, ())}))
     return (name,)
-
-
-def changes(part: str, before: Any, now: Any) -> list[str]:
-    """Return a line for each key of a part that differs; none if only types do (1 and true)."""
-    if part.startswith("bars:"):
-        return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
-    if part.startswith(_FUNDING):
-        return [f"the funding of {now['symbol']} at {now['venue']} in its span changed"]
-    old, new = dict(_flat(before)), dict(_flat(now))
-    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
-    if part == FILES_PART:
-        return [f"{key}, which the strategy reads, {_file_change(new.get(key))}" for key in keys]
-    if part in ("strategy", "engine"):
-        return [f"{key} changed" for key in keys]
-    if part == PAGE_PART:
-        return [f"{key} changed: the page is drawn again" for key in keys]
-    return [
-        f"{key.removesuffix('_ms')}: {_shown(key, old.get(key))} became {_shown(key, new.get(key))}"
-        for key in keys
-    ]
-
-
-def _shown(key: str, value: Any) -> Any:
-    """Return a value as it stands in a YAML file: `14d` for milliseconds."""
-    is_length = key.endswith("_ms") and isinstance(value, int)
-    return duration_text(value) if is_length else value
-
-
-def _file_change(digest: Any) -> str:
-    return "is gone" if digest in (None, ABSENT) else "changed"
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, list(value) if isinstance(value, tuple) else value
 
 
 def damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:

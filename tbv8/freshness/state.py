@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 import msgspec
 
 from tbv8.market import DAY_MS, Span, iso_day
+from tbv8.text import counted
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -37,7 +38,7 @@ def count_days(spans: Iterable[Span]) -> str:
 
 def days_text(count: int) -> str:
     """Return `1 day` or `12 days`."""
-    return f"{count} day" if count == 1 else f"{count} days"
+    return counted(count, "day")
 
 
 def from_to(days: Collection[int]) -> str:

@@ -40,7 +40,6 @@ from tbv8.live.secondary import Secondary
 from tbv8.live.setting import BUSY_S, HostEnvironment, our_clock
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
-from tbv8.page.words import counted
 from tbv8.store.sessions import (
     COMMAND,
     Event,
@@ -54,6 +53,7 @@ from tbv8.store.sessions import (
     shortest_delay_ms,
 )
 from tbv8.store.ticks import BusyError
+from tbv8.text import counted
 from tbv8.trading.loading import check_params
 from tbv8.trading.opened import OpenedFiles, noting_opened
 

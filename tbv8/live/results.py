@@ -30,7 +30,6 @@ from tbv8.live.plan import Plan, ProcessReport, within
 from tbv8.live.pricing import Priced
 from tbv8.manifest import SESSION_PART, Input, make_input, read_manifest
 from tbv8.market import MINUTE_MS, iso, iso_day
-from tbv8.page.words import counted as counted_words
 from tbv8.results.accounting import to_books
 from tbv8.results.folder import first_difference, write_result
 from tbv8.results.marks import Marks, counted, last_closes, to_marks
@@ -38,6 +37,7 @@ from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise
 from tbv8.results.write import write_files
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import Event, read_session, session_runs
+from tbv8.text import counted as counted_words
 from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.opened import noting_opened

@@ -16,9 +16,9 @@ import msgspec
 from tbv8.errors import DataError
 from tbv8.live.lines import fill_text
 from tbv8.market import ONE_MINUTE, Timeframe, iso
-from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs
+from tbv8.text import counted
 
 _WAIT_S = 5.0  # the last closed minute is read within three seconds
 _CLOSE_S = 75.0  # a minute, and the time until it is read

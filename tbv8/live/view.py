@@ -15,8 +15,8 @@ import msgspec
 from tbv8.live.lines import event_lines
 from tbv8.live.plan import ProcessReport
 from tbv8.market import iso
-from tbv8.page.words import counted, length
-from tbv8.text import one_line
+from tbv8.page.words import length
+from tbv8.text import counted, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -43,11 +43,6 @@ def length_cell(ms: int) -> Html:
     return element("span", length(ms), data_value=ms)
 
 
-def counted(count: int, what: str) -> str:
-    """Return `1 fill`, `2,000 fills`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def capital(text: str) -> str:
     """Return text with a capital first letter."""
     return f"{text[0].upper()}{text[1:]}"

@@ -18,7 +18,6 @@ from msgspec.structs import replace
 from tbv8.config.records import Venue
 from tbv8.errors import DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
-from tbv8.page.words import counted
 from tbv8.recorder.enabled import enabled_venues
 from tbv8.recorder.link import Clock, Link
 from tbv8.recorder.metrics import serve_metrics
@@ -42,6 +41,7 @@ from tbv8.store.ticks import (
     read_recorded_state,
     recorder_lock,
 )
+from tbv8.text import counted
 from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.registry import find_venue
 
@@ -121,7 +121,7 @@ def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> 
         while handover is not None:
             if options.make_database is None:
                 lost = counted(len(handover.batch), "row")
-                raise DataError(f"{db_path}: {_MOVED}, {lost} not written")
+                raise DataError(f"{db_path}: {_MOVED}: {lost} could not be written")
             options.make_database()
             print(
                 f"   {db_path}: {_MOVED}: recording continues in the present file, with "

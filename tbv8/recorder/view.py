@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tbv8.market import iso
-from tbv8.page.words import counted
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
-from tbv8.text import one_line
+from tbv8.text import counted, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,8 +128,8 @@ def line(status: RecorderStatus, rates: EventRates) -> str:
             f"{venue.venue} {venue.state}, {ok}/{len(venue.streams)} streams, {rate:,.0f}/s"
         )
     return (
-        f"   record: {'; '.join(venues)}; {status.trades:,} trades, {status.bbo:,} bbo, "
-        f"{status.minutes:,} minutes, {status.waiting:,} waiting"
+        f"   record: {'; '.join(venues)}; {counted(status.trades, 'trade')}, {status.bbo:,} bbo, "
+        f"{counted(status.minutes, 'minute')}, {status.waiting:,} waiting"
         + (f", {status.dropped:,} DROPPED" if status.dropped else "")
     )
 
@@ -203,7 +202,7 @@ def _fit(body: list[Text], room: int) -> list[Text]:
 def _title(status: RecorderStatus) -> str:
     return (
         f"tbv8 record {_duration(status.running_s)}   queue {status.waiting:,}   written: "
-        f"{status.trades:,} trades, {status.bbo:,} bbo, {status.minutes:,} bars"
+        f"{counted(status.trades, 'trade')}, {status.bbo:,} bbo, {counted(status.minutes, 'bar')}"
     )
 
 

@@ -11,11 +11,11 @@ from functools import partial
 
 from tbv8.errors import MovedError
 from tbv8.market import Series
-from tbv8.page.words import counted
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.tracker import SeriesTracker
 from tbv8.store.ticks import Batch, BusyError, TickStore
+from tbv8.text import counted
 from tbv8.venues.base import Log
 
 _SHRINK_EVERY_S = 300.0
@@ -158,7 +158,7 @@ class BatchWriter:
         if self._outbox.dropped > self._dropped and not self._outbox.full:
             dropped, self._dropped = self._outbox.dropped - self._dropped, self._outbox.dropped
             self._log(
-                f"WARNING: {counted(dropped, 'event')} dropped, the buffer was full: see "
+                f"WARNING: the buffer was full and dropped {counted(dropped, 'event')}: see "
                 "recording_gaps"
             )
         self.commits += 1

@@ -72,7 +72,7 @@ def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
     ]
     note = (
         "Numbers of the best trial. Deflated is the probability that its true Sharpe ratio is "
-        "above the one that luck alone gives the best of all tries; overfitting is how often the "
+        "above what the best of all tries reaches by luck; overfitting is how often the "
         "best trial on half of the days is no better than the median on the others. Out of sample "
         "is the return of the walk-forward; efficiency is its Sharpe ratio divided by the one in "
         "sample."

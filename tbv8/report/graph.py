@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from tbv8.page.html import Html, element
+from tbv8.text import counted
 
 _MOST_BOXES = 14  # boxes in a column; more tasks are grouped by kind
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
@@ -87,7 +88,7 @@ def draw_graph(nodes: Sequence[Node]) -> Html:
         viewBox=f"0 0 {width} {height}",
         style=f"min-width:{width * _SMALLEST:g}px;max-width:{width}px",
         role="img",
-        aria_label=f"{len(nodes)} tasks, {sum(n.is_stale for n in nodes)} of them stale",
+        aria_label=f"{counted(len(nodes), 'task')}, {sum(n.is_stale for n in nodes)} of them stale",
     )
 
 
@@ -170,7 +171,7 @@ def _drawn(box: _Box, x: float, y: float) -> Html:
     if len(box.nodes) > 1:
         parts = [f"{len(stale)} stale"] if stale else []
         parts += [f"{len(idle)} not needed"] if idle else []
-        subtitle = f"{len(box.nodes)} tasks, {', '.join(parts) or 'all fresh'}"
+        subtitle = f"{counted(len(box.nodes), 'task')}, {', '.join(parts) or 'all fresh'}"
     elif stale:
         subtitle = f"stale: {stale[0].reasons[0]}"
     lines = [

@@ -90,9 +90,9 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
     if idle:
         keys.append(("--axis", "not fetched: no task of doit needs it"))
     note = (
-        "Each series by month, UTC. The worst problem of a month sets its colour, its share the "
-        "intensity. Blank: not configured, or before the listing. Incomplete series come first if "
-        "there are many."
+        "A cell for each series and month, UTC. Its colour is that of the month's worst problem, "
+        "stronger the larger its share is. A blank month is not configured, or before the listing. "
+        "If there are many series, the incomplete ones come first."
     )
     return [
         element("p", note, class_="note"),

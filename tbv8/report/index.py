@@ -14,7 +14,7 @@ from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
-from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
+from tbv8.page.words import NONE, length_cell, minute, number, part_of
 from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
 from tbv8.report.graph import NOT_NEEDED, Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
@@ -23,6 +23,7 @@ from tbv8.report.results import StoredResult, read_results
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import ProjectStatus
 from tbv8.store.database import Query, open_reader
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 _GAPS = 500  # listed
@@ -250,8 +251,10 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
         result = results.pop(strategy.strategy_id, None)
-        venue = strategy.market_data_venue
-        venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
+        venue, simulated = strategy.market_data_venue, strategy.simulated
+        if simulated is None:
+            simulated = find_venue(venue).simulated
+        venue = f"{venue} (simulated)" if simulated else venue
         problem = (result.problem,) if result and result.problem else ()
         yield _StrategyRow(
             strategy_id=strategy.strategy_id,
@@ -456,11 +459,14 @@ def _tasks(report: Report) -> Part:
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
         ]
-    note = (
-        "Each task is to the right of the tasks that it depends on. `doit` runs the backtests, and "
-        "of their dependencies the stale ones and all tasks that depend on these. Point at a task "
-        "for its reasons, or type `doit plan`."
-    )
+    note = [
+        "Each task is to the right of the tasks that it depends on. ",
+        element("code", "doit"),
+        " runs the stale tasks that the backtests need, and every task behind one that ran. Point "
+        "at a task for its reasons, or type ",
+        element("code", "doit plan"),
+        ".",
+    ]
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 
 

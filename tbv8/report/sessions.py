@@ -10,9 +10,9 @@ import msgspec
 
 from tbv8.config.records import Project
 from tbv8.market import MINUTE_MS, iso
-from tbv8.page.words import counted
 from tbv8.store.database import Query
 from tbv8.store.sessions import PRICED, StoredSession, read_sessions, session_runs
+from tbv8.text import counted
 
 _ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree
 
@@ -169,7 +169,7 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):
-        yield f"{name}: {counted(count, 'minute')} opened nothing by {rule}"
+        yield f"{name}: no position could be opened in {counted(count, 'minute')} ({rule})"
     if status.missing_minutes:
         yield f"{name}: {counted(status.missing_minutes, 'minute')} missing in all sources"
     if status.priced:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.config.records import Project
+from tbv8.config.records import Project, Strategy
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
 from tbv8.freshness.verdict import read_verdict
@@ -119,8 +119,10 @@ class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or stale for `reasons`; and its numbers, None if not available.
 
-    `symbol` is the main one of `symbols`. `simulated` is True for a synthetic market and None
-    without a result; `start_ms` and `end_ms` are the result's span. `lookahead` is True if the
+    Symbols, timeframe and venue are the result's own, and the config's only without a result:
+    numbers of a run on another venue would else stand under the config's name. `symbol` is the main
+    one of `symbols`. `simulated` is True for a synthetic market and None without a result;
+    `start_ms` and `end_ms` are the result's span. `lookahead` is True if the
     check of this result passed, and None if it was not checked.
     """
 
@@ -411,10 +413,7 @@ def _read_strategies(
         verdict = read_verdict(project.results_path, strategy.strategy_id)
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
-            symbol=strategy.symbol,
-            symbols=strategy.symbols,
-            timeframe=strategy.timeframe.text,
-            market_data_venue=strategy.source.venue,
+            **_market(strategy, summary),
             fresh=strategy.strategy_id not in stale,
             reasons=tuple(stale.get(strategy.strategy_id, ())),
             simulated=simulated if isinstance(simulated, bool) else None,
@@ -424,6 +423,21 @@ def _read_strategies(
             lookahead=verdict.passed if verdict else None,
             has_result=(project.results_path / strategy.strategy_id / "summary.json").exists(),
         )
+
+
+def _market(strategy: Strategy, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return symbols, timeframe and venue of a result, or of its strategy without one."""
+    symbols = summary.get("symbols")
+    names = ("symbol", "timeframe", "market_data_venue")
+    own = {name: str(summary[name]) for name in names if name in summary}
+    if len(own) == len(names) and isinstance(symbols, list):
+        return {**own, "symbols": tuple(map(str, symbols))}
+    return {
+        "symbol": strategy.symbol,
+        "symbols": strategy.symbols,
+        "timeframe": strategy.timeframe.text,
+        "market_data_venue": strategy.source.venue,
+    }
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:

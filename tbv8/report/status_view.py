@@ -11,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tbv8.market import iso
-from tbv8.page.words import counted
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
-from tbv8.text import printable
+from tbv8.text import counted, printable
 
 _WIDE = 1000  # columns
 _REASON_LETTERS = 70

@@ -126,6 +126,22 @@ def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
     return missing
 
 
+def missing_bars(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
+    """Return the number of bars without a single minute in the counted span, by symbol.
+
+    Symbols that lack none are left out, and all if bars have no fixed length or are minutes.
+    """
+    span, length_ms = strategy.timeframe.whole(strategy.span), strategy.timeframe.fixed_ms
+    if not length_ms or length_ms == MINUTE_MS:
+        return {}
+    missing = {}
+    for symbol in strategy.symbols:
+        opens_ms = bars.shown[symbol, strategy.timeframe]["ts_ms"].to_numpy()
+        first, end = np.searchsorted(opens_ms, [span.start_ms, span.end_ms])
+        missing[symbol] = (span.end_ms - span.start_ms) // length_ms - int(end - first)
+    return {symbol: count for symbol, count in missing.items() if count}
+
+
 def beyond_volume(run: Run, steps: Mapping[str, pa.Table], step: Timeframe) -> BeyondVolume:
     """Return the number of fills larger than the volume of their step.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.page.words import counted, often
+from tbv8.page.words import often
 from tbv8.results.accounting import Books, entry_price, from_money, history
-from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
+from tbv8.results.marks import BeyondVolume, beyond_volume, missing_bars, missing_minutes
 from tbv8.results.statistics import (
     Performance,
     Trading,
@@ -41,6 +41,7 @@ from tbv8.results.statistics import (
 )
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
+from tbv8.text import counted
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import FundingPayments
 from tbv8.trading.records import Fill
@@ -191,7 +192,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outside of the venue's history, each as two times.
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
     `minutes` is the number of minutes in the span, `missing_minutes` of those without a bar, by
-    symbol. `days` is the time from the first bar's open to the last one's close.
+    symbol; `missing_bars` is the number of bars of the timeframe without a single minute, by symbol
+    that lacks any. `days` is the time from the first bar's open to the last one's close.
     """
 
     strategy_id: str
@@ -211,6 +213,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     divergence: Divergence | None
     priced: PricedFills | None = None
     not_in_history: tuple[tuple[str, str], ...] = ()
+    missing_bars: dict[str, int] = {}
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -257,6 +260,7 @@ def summarise(
         bars=len(curve.closes_ms),
         minutes=(span.end_ms - span.start_ms) // 60_000,
         missing_minutes=missing_minutes(strategy, bars),
+        missing_bars=missing_bars(strategy, bars),
         primary=primary_stats,
         shadow=shadow_stats,
         divergence=_divergence(primary, shadow, primary_stats, shadow_stats)
@@ -305,7 +309,7 @@ def cautions(summary: Summary) -> list[str]:
             share = missing / summary.minutes
             warnings.append(
                 f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
-                f"({share:.2%}){_missing_bars(summary) if symbol == summary.symbol else ''}"
+                f"({share:.2%}){_missing_bars(summary, symbol)}"
             )
     for stats in summary.runs:
         if text := "; ".join(_cautions_of(stats)):
@@ -328,15 +332,14 @@ def _date(time: str) -> str:
     return time.removesuffix("T00:00:00Z")
 
 
-def _missing_bars(summary: Summary) -> str:
-    """Return the text about bars of the main symbol without a single minute; "" for none."""
+def _missing_bars(summary: Summary, symbol: str) -> str:
+    """Return the text about bars of a symbol without a single minute; "" for none."""
     length_ms = parse_timeframe(summary.timeframe).fixed_ms
-    whole = summary.minutes * MINUTE_MS // length_ms if length_ms else 0
-    if length_ms == MINUTE_MS or whole <= summary.bars:
+    missing = summary.missing_bars.get(symbol, 0)
+    if not length_ms or not missing:
         return ""
-    return (
-        f", and with them {whole - summary.bars:,} of {counted(whole, f'{summary.timeframe} bar')}"
-    )
+    whole = summary.minutes * MINUTE_MS // length_ms
+    return f", and with them {missing:,} of {counted(whole, f'{summary.timeframe} bar')}"
 
 
 def _cautions_of(stats: Stats) -> Iterator[str]:
@@ -345,9 +348,9 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         carried = " after the warm-up" if stats.open_positions else ""
         yield f"no order was sent{carried}"
     elif denied and not stats.fills:
-        yield f"nothing was traded, {_denied(stats.denied)}"
+        yield f"nothing was traded, {_denied(stats)}"
     elif denied:
-        yield _denied(stats.denied)
+        yield _denied(stats)
     elif not stats.fills:
         yield "no order was filled"
     for reason, count in stats.refused.items():
@@ -373,16 +376,18 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         )
 
 
-def _denied(denied: Mapping[str, int]) -> str:
-    total = counted(sum(denied.values()), "order")
-    if len(denied) == 1:
-        return f"{total} denied {_by(next(iter(denied)))}"
-    return f"{total} denied, {', '.join(f'{n:,} {_by(rule)}' for rule, n in denied.items())}"
+def _denied(stats: Stats) -> str:
+    total = counted(sum(stats.denied.values()), "order")
+    if len(stats.denied) == 1:
+        return f"{total} denied {_by(next(iter(stats.denied)), stats.denials)}"
+    rules = (f"{n:,} {_by(rule, stats.denials)}" for rule, n in stats.denied.items())
+    return f"{total} denied, {', '.join(rules)}"
 
 
-def _by(name: str) -> str:
-    rule = RULES.get(name)
-    return f"by {name} ({rule.cure})" if rule and rule.cure else f"by {name}"
+def _by(name: str, denials: Sequence[Event]) -> str:
+    breaches = [denial.numbers for denial in denials if denial.rule == name]
+    hint = RULES[name].hint(breaches) if name in RULES else ""
+    return f"by {name} ({hint})" if hint else f"by {name}"
 
 
 def _lines(summary: Summary) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -12,6 +12,12 @@ from tbv8.risk.events import Halt, Order, Terms
 from tbv8.risk.limits import Limits, MarketLimits
 
 type Numbers = dict[str, Decimal]
+
+
+def shown(number: Decimal) -> str:
+    """Return a number with eight digits at most, without an exponent."""
+    return f"{Decimal(f'{number:.8g}').normalize():,f}"
+
 
 type Scope = Literal["sending", "every", "beginning", "opening"]
 """The orders that a rule applies to: orders that are sent, not changes; every order and change;
@@ -86,6 +92,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         scope: The orders that it applies to.
         key: The key of its number in the YAML; None if no key sets it.
         cure: The way to keep the rule, for the terminal; empty if obvious.
+        explain: Returns the sizes of breaches, one or more, and the cure if it depends on them.
     """
 
     name: str
@@ -94,6 +101,11 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     scope: Scope = "opening"
     key: str | None = None
     cure: str = ""
+    explain: Callable[[Sequence[Numbers]], str] | None = None
+
+    def hint(self, breaches: Sequence[Numbers]) -> str:
+        """Return sizes and cure of breaches, for the terminal; empty if obvious."""
+        return self.explain(breaches) if self.explain and breaches else self.cure
 
     @property
     def explanation(self) -> str:

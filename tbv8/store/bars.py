@@ -429,7 +429,7 @@ def changed_day(series: Series, dataset: str, day_ms: int) -> str:
     cure = (
         "restore a copy of the database, or drop the day with `doit verify --repair --give-up`"
         if dataset == RECORDED
-        else "run `doit verify`, and `doit verify --repair` to restore the day from its source"
+        else "`doit verify --repair` drops the day, and the next run fetches or builds it again"
     )
     return (
         f"{dataset} {series} {iso_day(day_ms)}: its rows do not match its ledger, they were "

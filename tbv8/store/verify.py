@@ -37,7 +37,7 @@ from tbv8.store.ledger import (
     read_days,
     read_stored_days,
 )
-from tbv8.text import printable
+from tbv8.text import counted, printable
 
 _CHUNK_MS = 31 * DAY_MS
 type Ints = npt.NDArray[np.int64]
@@ -109,7 +109,7 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem
             count, digest = digests.get(day_ms, (0, EMPTY))
             problems = [*row_problems.get(day_ms, ())]
             if ledger is None:
-                problems.append(f"{count} rows without a ledger row")
+                problems.append(f"{counted(count, 'row')} without a ledger row")
             else:
                 problems += _ledger_problems(ledger, count, digest)
                 problems += _missing_problems(bars, ledger, dataset)
@@ -256,7 +256,7 @@ def _strays(store: BarStore, dataset: str, series: Series) -> str:
     ((count, first),) = store.query(
         f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values
     )
-    return f"{count} rows with an impossible ts_ms, first {first!r}" if count else ""
+    return f"{counted(count, 'row')} with an impossible ts_ms, first {first!r}" if count else ""
 
 
 def _remove_strays(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
@@ -279,17 +279,17 @@ def _ledger_problems(day: LedgerDay, count: int, digest: str) -> Iterator[str]:
     elif day.digest != digest:
         yield "its rows do not match the ledger's digest"
     if day.bars != count:
-        yield f"{count} rows, but {day.bars} in the ledger"
+        yield f"{counted(count, 'row')}, but {day.bars} in the ledger"
 
 
 def _missing_problems(rows: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
     if dataset in MINUTE_DATASETS and day.bars + day.missing != day.span.minutes:
         total = day.span.minutes
-        yield f"{day.bars} bars and {day.missing} missing do not add up to {total} minutes"
+        yield f"{day.bars} bars and {day.missing} missing do not add up to {total:,} minutes"
     if dataset == FUNDING:
         missing = missing_hours(paid_in(rows, day.span), day.span)
         if day.missing != missing:
-            yield f"{missing} hours without a payment, but {day.missing} in the ledger"
+            yield f"{counted(missing, 'hour')} without a payment, but {day.missing} in the ledger"
 
 
 def _day_problems(day: LedgerDay, timeframe: Timeframe) -> Iterator[str]:
@@ -315,7 +315,7 @@ def _outside(bars: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
     of_day = opens[(opens >= day.day_ms) & (opens < day.day_ms + DAY_MS)]
     outside = of_day[(of_day < day.start_ms) | (of_day >= day.end_ms)]
     if outside.size:
-        yield f"{outside.size} rows outside of {day.span}, first {iso(int(outside[0]))}"
+        yield f"{counted(outside.size, 'row')} outside of {day.span}, first {iso(int(outside[0]))}"
 
 
 def _rate_problems(rates: pa.Table) -> dict[int, list[str]]:
@@ -362,6 +362,6 @@ def _by_day(opens: Ints, checks: Mapping[str, Flags]) -> dict[int, list[str]]:
         for day_ms in np.unique(failed_ms // DAY_MS * DAY_MS):
             of_day = failed_ms[failed_ms // DAY_MS * DAY_MS == day_ms]
             lines.setdefault(int(day_ms), []).append(
-                f"{of_day.size} rows {problem}, first {iso(int(of_day[0]))}"
+                f"{counted(of_day.size, 'row')} {problem}, first {iso(int(of_day[0]))}"
             )
     return lines

@@ -17,10 +17,11 @@ from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.result import backtest_inputs, needs_only_drawing, opened_files
 from tbv8.manifest import FILES_PART, PAGE, Input, Manifest, read_manifest
-from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
+from tbv8.market import Series, Span, Timeframe, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
 from tbv8.tasks.states import without_history
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
         changed = [part for part in now if manifest.inputs.get(part) != now[part]]
         note = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{note}")
-    print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+    print(f"   {name}: reproduced, {counted(len(manifest.outputs), 'file')} with the same bytes")
 
 
 def run_trials(project: Project, experiment: Experiment) -> None:
@@ -229,25 +230,19 @@ def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:
 
     name, most = experiment.experiment_id, None if all_ else MOST_REPRODUCED
     count = reproduce_trials(experiment, db_path=project.db_path, most=most)
-    print(f"   {name}: reproduced, {count} trials with the same digests")
+    print(f"   {name}: reproduced, {counted(count, 'trial')} with the same digests")
     line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
     print(f"   {name}: {line}")
 
 
 def run_paper(
-    project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str
+    project: Project, strategy: Strategy, for_: float | None, new: bool, metrics_port: int | None
 ) -> None:
     """Run a strategy's paper session until it is stopped."""
     from tbv8.live.notify import Notifier
     from tbv8.live.watch import WatchOptions, watch
     from tbv8.recorder.enabled import enabled_venues
 
-    try:
-        for_s = parse_duration_ms(for_) / 1000 if for_ else None
-    except ValueError as e:
-        raise DataError(f"--for: {e}") from e
-    if metrics_port and not metrics_port.isdecimal():
-        raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
     recorded = enabled_venues(project.venues.values())  # refuses what no recorder can record
     if strategy.funding != "fixed":
@@ -269,12 +264,11 @@ def run_paper(
     if notify is not None:
         title = f"tbv8 {strategy.strategy_id}"
         notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
-    port = int(metrics_port) if metrics_port else None
     options = WatchOptions(
         root=project.root,
-        for_s=for_s,
+        for_s=for_,
         recorded=tuple(venue.name for venue in recorded),
-        metrics_port=port,
+        metrics_port=metrics_port,
         notifier=notifier,
     )
     watch(plans, options)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from doit.exceptions import InvalidDodoFile
 
 from tbv8.config.records import Experiment, Problem, Project, Strategy
 from tbv8.config.source import is_file
@@ -16,7 +14,7 @@ from tbv8.freshness.data import aggregate_state, migration_state
 from tbv8.freshness.result import backtest_state, static_state
 from tbv8.freshness.state import State
 from tbv8.manifest import Input
-from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_duration_ms
+from tbv8.market import ONE_MINUTE, Series, Span, Timeframe
 from tbv8.results.folder import check_replaceable
 from tbv8.tasks.actions import (
     MOST_REPRODUCED,
@@ -38,7 +36,7 @@ from tbv8.tasks.actions import (
     run_strategy,
     run_trials,
 )
-from tbv8.tasks.options import CHUNK_DAYS, PAPER_OPTIONS, REPRODUCE_OPTIONS, whole_number
+from tbv8.tasks.options import CHUNK_DAYS, PAPER_OPTIONS, REPRODUCE_OPTIONS
 from tbv8.tasks.states import (
     folder_state,
     funding_state,
@@ -47,6 +45,7 @@ from tbv8.tasks.states import (
     result_state,
     series_state,
     symbols_state,
+    trials_outlook,
     trials_state,
 )
 from tbv8.tasks.task import Task, make_task
@@ -153,14 +152,13 @@ def fundings(project: Project) -> Iterator[Task]:
 
 
 def aggregates(
-    project: Project, *, venue: str, symbol: str, timeframes: str, chunk_days: str
+    project: Project, *, venue: str, symbol: str, timeframes: Sequence[Timeframe], chunk_days: int
 ) -> Iterator[Task]:
     """Yield every build under its full name, and the groups; `aggregate` has the selected ones.
 
     Options never remove a task, since another may depend on it. They add the tasks that only they
     name, and choose the dependencies of the group `aggregate`.
     """
-    chunk = whole_number("--chunk-days", chunk_days)
     defaults = {series: project.timeframes_of(series) for series in default_series(project)}
     selected = select_builds(project, defaults, venue, symbol, timeframes)
     builds = {
@@ -176,7 +174,7 @@ def aggregates(
         yield {
             "basename": name,
             **make_task(
-                partial(build_timeframe, project, series, timeframe, chunk),
+                partial(build_timeframe, project, series, timeframe, chunk_days),
                 partial(aggregate_state, project.db_path, series, timeframe),
                 doc=f"{timeframe} bars of {series.symbol} at {_title(series.venue)} from 1m bars",
                 after=[_minutes_name(project, series)],
@@ -273,6 +271,7 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
         f"{', '.join(axis.name for axis in experiment.search.axes)}",
         after=[place, *_before_trials(project, experiment)],
     )
+    task["meta"]["outlook"] = partial(trials_outlook, experiment)
     leftovers = (sweep, [folder.parent, [name]])
     yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
     for part, title in _PARTS.items():
@@ -378,7 +377,7 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
     for group, group_tasks in (
         ("backfill", backfills(project, recheck=False)),
         ("funding", fundings(project)),
-        ("", aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS)),
+        ("", aggregates(project, venue="", symbol="", timeframes=(), chunk_days=CHUNK_DAYS)),
     ):
         tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in group_tasks}
     built: set[str] = set()
@@ -434,15 +433,11 @@ def _on_request(action: Callable[..., None], strategy: Strategy, doc: str) -> Ta
     return {"name": strategy.strategy_id, **make_task(action, _ALWAYS_STALE, doc=doc, after=after)}
 
 
-def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) -> Task:
+def record(
+    project: Project, *, for_: float | None, metrics_port: int | None, with_parent: int | None
+) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
-    port = whole_number("--metrics-port", metrics_port) if metrics_port else None
-    try:
-        for_s = parse_duration_ms(for_) / 1000 if for_ else None
-    except ValueError as e:
-        raise InvalidDodoFile(f"--for: {e}") from e
-    parent = whole_number("--with-parent", with_parent) if with_parent else None
-    action = partial(run_recorder, project, for_s, port, parent)
+    action = partial(run_recorder, project, for_, metrics_port, with_parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"

@@ -1,14 +1,47 @@
-"""Options of tasks on the command line, and their values."""
+"""Options of tasks on the command line, and the parsers of their values.
+
+A `type` raises a ValueError for a wrong value, and `tbv8.commands.refusals` makes a line of it.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from doit.exceptions import InvalidDodoFile
+from tbv8.market import Timeframe, parse_duration_ms, parse_timeframe
 
-from tbv8.market import Timeframe, parse_timeframe
+CHUNK_DAYS = 150  # as 5m bars, about as many rows as a month of 1m bars
 
-CHUNK_DAYS = "150"  # as 5m bars, about as many rows as a month of 1m bars
+_LAST_PORT = 65_535
+
+
+# pydoit calls these as it parses the command line, before any task runs.
+
+
+def _seconds(text: str) -> float:
+    """Return a duration in seconds."""
+    return parse_duration_ms(text) / 1000
+
+
+def _whole_number(text: str) -> int:
+    """Return a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    """Return a TCP port."""
+    if (port := _whole_number(text)) > _LAST_PORT:
+        raise ValueError(f"expected a port up to {_LAST_PORT}, got {text!r}")
+    return port
+
+
+def _timeframes(text: str) -> tuple[Timeframe, ...]:
+    """Return timeframes to build, which 1m is not."""
+    timeframes = tuple(parse_timeframe(name) for name in text.split(",") if name)
+    if any(timeframe.text == "1m" for timeframe in timeframes):
+        raise ValueError("1m bars are not built: name longer timeframes")
+    return timeframes
 
 
 BACKFILL_OPTIONS: list[dict[str, Any]] = [
@@ -28,12 +61,14 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "timeframes",
         "long": "timeframes",
-        "default": "",
+        "type": _timeframes,
+        "default": (),
         "help": "only these, separated by commas: 5m,15m",
     },
     {
         "name": "chunk_days",
         "long": "chunk-days",
+        "type": _whole_number,
         "default": CHUNK_DAYS,
         "help": "days of 1m bars in memory at once; the result is the same",
     },
@@ -44,19 +79,22 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "for_",
         "long": "for",
-        "default": "",
+        "type": _seconds,
+        "default": None,
         "help": "stop by itself after 90s, 10m, 8h or 2d",
     },
     {
         "name": "metrics_port",
         "long": "metrics-port",
-        "default": "",
+        "type": _port,
+        "default": None,
         "help": "serve Prometheus metrics and /healthz there",
     },
     {
         "name": "with_parent",
         "long": "with-parent",
-        "default": "",
+        "type": _whole_number,
+        "default": None,
         "help": "stop when the parent, the process with this id, has ended",
     },
 ]
@@ -77,7 +115,8 @@ PAPER_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "for_",
         "long": "for",
-        "default": "",
+        "type": _seconds,
+        "default": None,
         "help": "stop by itself after 90s, 10m, 8h or 2d",
     },
     {
@@ -90,25 +129,18 @@ PAPER_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "metrics_port",
         "long": "metrics-port",
-        "default": "",
+        "type": _port,
+        "default": None,
         "help": "serve Prometheus metrics and /healthz there",
     },
 ]
 
 
-def parse_timeframe_option(text: str) -> Timeframe:
-    """Return a timeframe of `--timeframes`; refuse 1m, which is not built."""
-    try:
-        timeframe = parse_timeframe(text)
-    except ValueError as e:
-        raise InvalidDodoFile(f"--timeframes: {e}") from e
-    if timeframe.text == "1m":
-        raise InvalidDodoFile("--timeframes: 1m bars are not built: name longer timeframes")
-    return timeframe
-
-
-def whole_number(option: str, text: str) -> int:
-    """Return an option's number from 1, or refuse it."""
-    if not text.isdecimal() or int(text) < 1:
-        raise InvalidDodoFile(f"{option}: expected a whole number from 1, got {text!r}")
-    return int(text)
+OPTIONS = {
+    "backfill": BACKFILL_OPTIONS,
+    "aggregate": AGGREGATE_OPTIONS,
+    "record": RECORD_OPTIONS,
+    "reproduce": REPRODUCE_OPTIONS,
+    "paper": PAPER_OPTIONS,
+}
+"""The options of each group of tasks that has some."""

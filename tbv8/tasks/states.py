@@ -16,6 +16,7 @@ from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, has_days, read_covered_spans, read_days
 from tbv8.store.natives import NativeMarket, is_changed, read_native
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 
@@ -77,7 +78,7 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
         with open_reader(project.db_path) as query:
             missing = _count_missing(query, series, spans)
         if missing:
-            reasons = (*reasons, f"--recheck: {missing:,} minutes were missing at the venue")
+            reasons = (*reasons, f"--recheck: {counted(missing, 'minute')} missing at the venue")
     return State(reasons, state.parts)
 
 
@@ -122,6 +123,13 @@ def folder_state(folder: Path) -> State:
 def result_state(folder: Path) -> State:
     """Return the state of a result to reproduce: stale, with the reason, if it is not there."""
     return State(() if read_manifest(folder) else ("there is no result to reproduce",))
+
+
+def trials_outlook(experiment: Experiment) -> tuple[str, ...]:
+    """Return the reason to run a new experiment, known before there is a database."""
+    from tbv8.experiments.state import trials_text  # not needed by `doit list`
+
+    return (trials_text(experiment),)
 
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from doit.exceptions import InvalidDodoFile
 
@@ -12,7 +12,6 @@ from tbv8.errors import Tbv8Error
 from tbv8.market import MINUTE_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import has_days
-from tbv8.tasks.options import parse_timeframe_option
 from tbv8.venues.registry import find_venue
 
 
@@ -86,11 +85,11 @@ def select_builds(
     defaults: Mapping[Series, list[Timeframe]],
     venue: str,
     symbol: str,
-    timeframes: str,
+    timeframes: Sequence[Timeframe],
 ) -> dict[Series, list[Timeframe]]:
     """Return the series and timeframes that the options of `aggregate` choose; by default, all."""
-    named = [parse_timeframe_option(text) for text in timeframes.split(",") if text]
     if venue and venue not in project.venues:
+        project.check_file("venue", venue)
         raise InvalidDodoFile(f"--venue: {unknown('venue', venue, project.venues)}")
     series = list(defaults)
     if venue:
@@ -100,4 +99,4 @@ def select_builds(
         if symbol not in symbols:
             raise InvalidDodoFile(f"--symbol: {unknown('symbol', symbol, symbols)}")
         series = [s for s in series if s.symbol == symbol]
-    return {s: named or defaults.get(s) or project.timeframes_of(s) for s in series}
+    return {s: list(timeframes) or defaults.get(s) or project.timeframes_of(s) for s in series}

@@ -29,7 +29,7 @@ from tbv8.market import (
     Trade,
     iso,
 )
-from tbv8.text import one_line, quoted
+from tbv8.text import counted, one_line, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +85,7 @@ def unusable_note(opens: Sequence[int]) -> list[str]:
     if not opens:
         return []
     count, first = len(opens), iso(opens[0])
-    minutes = f"the minute {first} has" if count == 1 else f"{count} minutes from {first} on have"
+    minutes = f"the minute {first} has" if count == 1 else f"{count:,} minutes from {first} on have"
     return [f"{minutes} no usable bar at the venue, written down as missing"]
 
 
@@ -99,7 +99,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         parts = [
-            f"{count} {unit}{'' if count == 1 else 's'}"
+            f"{counted(count, unit)}"
             for count, unit in (
                 (self.monthly_files, "monthly file"),
                 (self.daily_files, "daily file"),
@@ -526,6 +526,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         name: The name, as in `config/venues/<name>.yaml`.
         history: Its history of 1m bars; None if it has none.
+        symbols: The only symbols of its history; empty if the venue itself is to be asked.
         live: Returns its wire protocol; None if tbv8 cannot record it.
         rules: Requests its trading rules; None if it does not publish them.
         simulated: If true, its market is simulated, and no price is real.
@@ -537,6 +538,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     history: HistorySource | None = None
+    symbols: tuple[str, ...] = ()
     live: Callable[[], Live] | None = None
     rules: FetchRules | None = None
     simulated: bool = False

@@ -117,6 +117,7 @@ def _open_funding(endpoints: Endpoints, log: Log) -> History:
 VENUE = Venue(
     name="sample",
     history=HistorySource(span=_span, cost=_cost, open=_open),
+    symbols=SYMBOLS,
     simulated=True,
     funding=HistorySource(span=_span, cost=_cost, open=_open_funding),
 )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tbv8.backtest.lookahead import lines
@@ -137,6 +138,13 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
     assert verdict.warm_up_bars is not None
     assert 8 <= verdict.warm_up_bars <= 40
     assert f"need {verdict.warm_up_bars} bars of warm-up" in lines(strategy, verdict)[1]
+    fewer = lines(strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143))
+    assert fewer[1] == (
+        "  143 decisions, evenly spread, and no more: all reruns together read about 20,000,000 "
+        "bars at most"
+    )
+    most = lines(strategy, msgspec.structs.replace(verdict, decisions=999, decisions_cut=200))
+    assert len(most) == len(fewer) - 1
 
 
 @pytest.mark.parametrize(

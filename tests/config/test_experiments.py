@@ -168,6 +168,7 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
          "between 0 and 1, got 1.0"),
         ("search:", "monte_carlo: {losses: [0.1, 0.1]}\nsearch:", "3: monte_carlo.losses[1]: 0.1 is not above the one before it: "
          "write them from small to large"),
+        ("search:", "monte_carlo: {paths: 99}\nsearch:", "3: monte_carlo.paths: expected 100 to 100,000, got 99"),
         ("search:", "monte_carlo: {markets: -1}\nsearch:", "3: monte_carlo.markets: expected 0 to 100,000, got -1"),
         ("fast: [10, 20]", "detail: [1m, none]\n    timeframe: [5m, 1w]\nmonte_carlo: {markets: 2}", "7: monte_carlo.markets: "
          "orders are matched by 1w bars, which are no part of a day: write detail: 1m in the strategy's backtest, or 0 here"),

@@ -77,7 +77,7 @@ def test_a_venue_of_any_name_has_the_history_that_its_file_names(tmp_path: Path,
         ),
         pytest.param(
             f"{CCXT}zone: UTC\n",
-            "5: zone: needs `history: files`: ",
+            "5: zone: needs `history: files` and `path`: ",
             id="a zone alone",
         ),
         pytest.param(

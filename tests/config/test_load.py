@@ -7,6 +7,7 @@ the line of three dots. Messages are written out, so that wording and line are p
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -35,7 +36,7 @@ from tbv8.config.records import (
     Venue,
 )
 from tbv8.errors import ConfigError
-from tbv8.market import Series, Span, parse_time, parse_timeframe
+from tbv8.market import MINUTE_MS, Series, Span, parse_time, parse_timeframe
 from tests.builders import ROOT, copy_config
 from tests.lines import Line
 
@@ -909,7 +910,7 @@ ROUTES = [
          "secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW", "secondary: sample, mode: PRIMARY_ONLY",
          "7: routing.secondary: sample has no instrument rules for BTC/USDT: ..."),
     case("instruments of another symbol", MEXC, "  BTC/USDT: {", "  ETH/USDT: {",
-         "9: instruments.ETH/USDT: unknown symbol 'ETH/USDT'; known: BTC/USDT"),
+         "9: instruments.ETH/USDT: unknown symbol 'ETH/USDT'; known: BTC/USDT: add it to `symbols` too"),
 ]
 
 TIMES = [
@@ -1189,7 +1190,8 @@ def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> No
     project.write("strategies/my btc:1.yaml", text)
 
     assert project.refusal() == (
-        "config/strategies/my btc:1.yaml:2: strategy_id: 'my btc:1' must consist of letters, digits, _ and -"
+        "config/strategies/my btc:1.yaml:2: strategy_id: 'my btc:1' must consist of letters, digits, _ "
+        "and -, and begin with a letter or digit"
     )
 
 
@@ -1646,3 +1648,104 @@ def test_a_database_that_is_a_folder_is_refused(project: Files) -> None:
     project.edit(DATA, "db_path: data/tbv8.sqlite", "db_path: mine")
 
     assert "mine' is a folder: write the path of a file" in project.refusal()
+
+
+# Cures, followed as they are written.
+
+
+DOGE = """\
+strategy_id: doge
+symbol: DOGE/USDT
+timeframe: 1h
+routing: {primary: hyperliquid}
+risk: {max_position_doge: 1, max_daily_loss_usd: 100, max_leverage: 1}
+backtest: {market_data_venue: binance_spot}
+"""
+
+
+@pytest.mark.parametrize("kind", ["a block", "braces", "empty braces", "nothing"])
+def test_the_rules_of_a_symbol_are_written_where_the_error_says(project: Files, kind: str) -> None:
+    # given a venue without rules for the strategy's symbol
+    path = project.root / "config" / HYPERLIQUID
+    head, tail = path.read_text(encoding="utf-8").split("instruments:")
+    rules = tail.splitlines()[1].strip()
+    written = {"braces": f"instruments: {{{rules}}}\n", "empty braces": "instruments: {}\n"}
+    if kind != "a block":
+        path.write_text(head + written.get(kind, ""), encoding="utf-8")
+    project.edit(BINANCE, "{BTC/USDT: BTCUSDT}", "{DOGE/USDT: DOGEUSDT}")
+    project.write("strategies/doge.yaml", DOGE)
+
+    # when one writes what the error says, with a name of the venue
+    cure = str(errors(project)["doge"])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    (symbols,) = re.findall(r"`(DOGE/USDT: )its name at .*` into \S+:(\d+), `symbols:`", cure)
+    line = int(symbols[1]) - 1
+    lines[line] = lines[line].replace("{", f"{{{symbols[0]}DOGE, ", 1)
+    ((rule, place),) = re.findall(r"write (?:one of mexc, or )?`(.*?\}+)` (.*?), with", cure)
+    number = int(place.partition(":")[2].partition(",")[0] or len(lines))
+    if place.startswith("into the braces"):
+        lines[number - 1] = lines[number - 1].replace("{", f"{{{rule}, ", 1)
+    elif place.startswith("in place of"):
+        lines[number - 1] = rule
+    else:
+        lines.insert(number, rule)
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+    # then it is loaded
+    assert project.load().strategies["doge"].instruments["hyperliquid"]["DOGE/USDT"].max_leverage
+
+
+def errors(project: Files) -> dict[str, ConfigError]:
+    problems = project.load().problems
+    return {problem.name: problem.error for problem in problems if problem.kind == "strategy"}
+
+
+def test_a_misspelt_symbol_of_instruments_is_the_error_of_the_strategies(project: Files) -> None:
+    project.edit(HYPERLIQUID, "  BTC/USDT: {", "  BTC-USDT: {")
+
+    assert str(errors(project)["btc_usdt_perp_v1"]) == (
+        f"config/{HYPERLIQUID}:9: instruments.BTC-USDT: unknown symbol 'BTC-USDT', did you mean "
+        "'BTC/USDT'? Known: BTC/USDT"
+    )
+
+
+def test_a_venue_that_knows_its_symbols_gets_no_others(project: Files) -> None:
+    project.write("strategies/doge.yaml", DOGE.replace("binance_spot", "sample"))
+
+    assert str(errors(project)["doge"]).endswith(
+        "symbol: unknown symbol of sample 'DOGE/USDT'; known: BTC/USDT, ETH/USDT: write another "
+        "backtest.market_data_venue"
+    )
+    project.edit(SAMPLE, "[BTC/USDT, ETH/USDT]", "[BTC/USDT, DOGE/USDT]")
+    assert project.refusal() == (
+        f"config/{SAMPLE}:4: symbols[1]: sample has only BTC/USDT and ETH/USDT: remove 'DOGE/USDT'"
+    )
+
+
+def test_a_history_shorter_than_a_bar_is_refused_and_a_shorter_bar_is_not(project: Files) -> None:
+    start_ms = HALF_YEAR.start_ms
+    project.available["sample"] = Span(start_ms, start_ms + 4 * MINUTE_MS)
+
+    assert project.refusal() == (
+        f"config/{STRATEGY}:4: timeframe: sample has only 4 minutes of history, "
+        "2024-01-01T00:00:00Z .. 2024-01-01T00:04:00Z, without one whole 5m bar: add bars to it, "
+        "or write a shorter timeframe"
+    )
+    assert "further apart" in project.refusal(end="2024-01-01T00:03Z")
+    project.edit(STRATEGY, "timeframe: 5m", "timeframe: 1m")
+    assert project.strategy().span == project.available["sample"]
+
+
+@pytest.mark.parametrize("key", ["db_path", "results_path"])
+def test_a_folder_outside_of_the_project_must_exist(project: Files, key: str) -> None:
+    place = project.root.parent / "elsewhere" / "more"
+    text = f"db_path: data/tbv8.sqlite\nresults_path: data/results\n{key}: {place}/x\n"
+    former = {"db_path": "data/tbv8.sqlite", "results_path": "data/results"}[key]
+    project.write(DATA, text.replace(f"{key}: {former}\n", ""))
+
+    assert project.refusal() == (
+        f"config/data.yaml:2: {key}: there is no folder '{place}', and tbv8 creates none outside "
+        f"of the project: run `mkdir -p {place}`, or write another path"
+    )
+    place.mkdir(parents=True)
+    assert getattr(project.load(), key) == place / "x"

@@ -17,7 +17,7 @@ RULES = '{tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: "0.000
 FILES = {
     "data.yaml": "db_path: bars.sqlite\n",
     "history.yaml": "history: {market_data_venue: sample, start_date: 2017-08-17}\n",
-    "venues/sample.yaml": "{venue: sample, symbols: [BTC/USDT, ETH/USDT, ETH/BTC, BTC/USDC]}\n",
+    "venues/sample.yaml": "{venue: sample, symbols: [BTC/USDT, ETH/USDT]}\n",
     "venues/mexc.yaml": f"""\
 venue: mexc
 symbols: [BTC/USDT, ETH/USDT]
@@ -116,8 +116,6 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
     assert names == {
         "sample:BTC/USDT": ["5m", "1h", "1d"],
         "sample:ETH/USDT": ["5m", "1h", "1d"],
-        "sample:ETH/BTC": [],
-        "sample:BTC/USDC": [],
     }
 
 
@@ -378,7 +376,7 @@ def test_the_funding_of_a_backtest_goes_before_the_instruments(
 
 
 def test_symbols_of_any_script_are_taken(files: Files) -> None:
-    files.edit("venues/sample.yaml", "BTC/USDC", "币安人生/USDT")
+    files.edit(PAIR, "{start_date", "{market_data_venue: mexc, start_date")
     files.edit("venues/mexc.yaml", "ETH/USDT", "币安人生/USDT")
     files.edit(PAIR, "ETH/USDT", "币安人生/USDT")
     files.edit(PAIR, "max_position_eth", "max_position_币安人生")

@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from tbv8 import api
-from tbv8.errors import Tbv8Error
+from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import DAY_MS, Bbo, Series, Trade
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tests.backtest.builders import read_rows
@@ -212,7 +212,7 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
             running(params={"fast": 60}),
             "config/strategies/btc_usdt_perp_v1.yaml:7: params: fast must be above 0 and below ",
         ),
-        pytest.param(running(venue="binance"), "command line: venue: unknown venue 'binance'"),
+        pytest.param(running(venue="binance"), "argument: venue: unknown venue 'binance'"),
         pytest.param(
             lambda root: api.load_result("x", project=root.parent),
             "{root}: neither this folder nor a parent is a tbv8 project: write "
@@ -241,15 +241,26 @@ def test_what_a_user_can_mend_is_one_line(
     [
         ({"start": "yesterday"}, "start: 'yesterday' is not a time"),
         ({"end": datetime(2024, 1, 1)}, "end: 2024-01-01 00:00:00 has no time zone"),  # noqa: DTZ001
-        ({"start": "2024-01-02", "end": "2024-01-02"}, "end: 2024-01-02 is not after the start"),
-        ({"timeframe": "5x"}, "'5x' is not a timeframe"),
+        ({"start": "2024-01-02", "end": "2024-01-02"}, "end: '2024-01-02' is not after the start"),
+        ({"timeframe": "5x"}, "timeframe: '5x' is not a timeframe"),
     ],
 )
-def test_a_wrong_argument_is_a_value_error(
+def test_a_wrong_argument_is_a_config_error(
     finished: Project, options: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(ValueError, match=f"^{problem}"):
+    with pytest.raises(ConfigError, match=f"^argument: {problem}"):
         bars(**options)(finished.root)
+
+
+def test_a_run_refuses_the_same_arguments_in_the_same_way(finished: Project) -> None:
+    with pytest.raises(ConfigError, match=r"^argument: end: '2024-01-02' is not after the start"):
+        api.run(STRATEGY, start="2024-01-02", end="2024-01-02", project=finished.root)
+
+
+def test_completion_shows_the_names_for_users_alone() -> None:
+    functions = {"run", *(name for name in vars(api) if name.startswith("load_"))}
+
+    assert set(dir(api)) == functions - {"load_folder"} | {"Account", "Page", "Result", "Time"}
 
 
 def test_a_stale_result_is_read_as_it_lies_there(done: Project) -> None:

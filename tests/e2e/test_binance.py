@@ -251,7 +251,7 @@ def test_what_two_looks_did_not_find_is_asked_for_again_on_request_only(
 
     assert planned.stdout.splitlines() == [
         f"backfill:{NAME}",
-        "    --recheck: 1,410 minutes were missing at the venue",
+        "    --recheck: 1,410 minutes missing at the venue",
     ]
     assert again.stdout.splitlines()[-2:] == [
         f"   {NAME}: 2024-02-12: 30 of 30 missing minutes came, from 2024-02-12T10:00:00Z on",
@@ -627,7 +627,7 @@ def test_a_changed_bar_is_found_dropped_and_brought_back(binance: Project, url: 
     binance.sql(f"UPDATE ohlcv_1m SET volume = volume + 1 WHERE ts_ms = {ts_ms}")
 
     found = binance.doit("verify", code=1)
-    binance.doit("verify", "--repair", code=1)
+    binance.doit("verify", "--repair")
     send_control(url, reset_log=True)
     fill(binance, "2024-02-12", "2024-02-15")
 
@@ -664,7 +664,7 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
     binance.sql(f"UPDATE ohlcv_1m SET volume = 2 WHERE ts_ms = {ts_ms}")
 
     filtered = binance.doit("verify", "--json", "--dataset", "bars_5m")
-    end = binance.doit("verify", "--json", "--venue", "binance_spot", "--repair", code=1)
+    end = binance.doit("verify", "--json", "--venue", "binance_spot", "--repair")
 
     assert json.loads(filtered.stdout) == {"problems": [], "dropped_days": 0}
     assert json.loads(end.stdout) == {

@@ -23,6 +23,7 @@ from tests.browser import DESKTOP, PHONE, opened
 from tests.builders import Shared
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
+from tests.lines import Line
 
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
 
@@ -36,7 +37,7 @@ search:
     slippage_ticks: [0, 2]
 objective: {maximize: return}
 walk_forward: {train: 3d, test: 2d, warm_up: 1d}
-monte_carlo: {paths: 50, block_days: 2, markets: 3}
+monte_carlo: {paths: 100, block_days: 1, markets: 3}
 overfitting: {blocks: 4}
 """
 TASK = "experiment:sweep"
@@ -81,6 +82,15 @@ def again(swept: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "again")
 
 
+def test_a_plan_without_a_database_has_the_number_of_trials(bare: Project) -> None:
+    plan = sweep(bare).doit(*ONE_WEEK, "plan", TASK).stdout
+
+    assert (
+        f"to run: {TRIALS * (1 + WINDOWS)} trials, then {WINDOWS} out of sample and {DRAWN} for "
+        "the Monte Carlo (3 markets, each a whole trial)\n"
+    ) in plan
+
+
 def test_the_files_of_a_result(swept: Project) -> None:
     files = outputs(swept)
 
@@ -105,8 +115,8 @@ def test_the_files_of_a_result(swept: Project) -> None:
     ]
     drawn = summary["monte_carlo"]
     paths = {name: part["paths"] for name, part in drawn.items() if name != "losses"}
-    assert paths == {"days": 50, "trades": 50, "order": 50, "markets": 3}
-    assert len(files["montecarlo.csv"].splitlines()) == 1 + 3 * 50 + 3
+    assert paths == {"days": 100, "trades": 100, "order": 100, "markets": 3}
+    assert len(files["montecarlo.csv"].splitlines()) == 1 + 3 * 100 + 3
     assert (drawn["losses"], drawn["markets"]["failed"]) == ([0.05, 0.1, 0.2], 0)
     assert summary["tries"] == 8  # markets are none
 
@@ -128,7 +138,7 @@ def test_the_page_in_a_browser(swept: Project, width: int) -> None:
         assert "doit promote sweep --number" in first
         assert "SIMULATED" in page.locator(".banner").inner_text()
         rows = page.locator("#drawn-table tbody tr").all_inner_texts()
-        assert [row.split("\t")[1] for row in rows] == ["50", "50", "50", "3"]
+        assert [row.split("\t")[1] for row in rows] == ["100", "100", "100", "3"]
 
 
 def test_a_finished_experiment_is_fresh_and_no_part_of_doit_alone(swept: Project) -> None:
@@ -222,16 +232,22 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert len(numbers) > 30
     compared = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
-    assert [line.split()[0] for line in compared[1:]] == ["sweep", "best_v1"]
+    assert [line.split()[0] for line in compared[1:3]] == ["sweep", "best_v1"]
+    span = f"{summary['span']['start'][:10]} .. {summary['span']['end'][:10]}"
+    assert compared[3:] == [f"ema_cross.EmaCross on sample:BTC/USDT (simulated), {span}"]
     again.edit(
         "config/strategies/best_v1.yaml", "max_daily_loss_usd: 10.0", "max_daily_loss_usd: 9"
     )
+    elsewhere = again.doit("compare", "sweep", "best_v1").stdout.splitlines()
+    assert elsewhere[:4] == compared  # the results' own span and market, not the config's
     stale = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
-    assert stale[:3] == compared
+    assert stale[:4] == compared
     reason = "risk.max_daily_loss_usd: 10 became 9"
-    assert stale[3:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
+    assert stale[4:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
+    unfit = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "bad name", code=3).stderr
+    assert unfit == Line("ERROR: --as: 'bad name' must consist of letters, digits, _ and -, ...\n")
 
 
 def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
@@ -249,10 +265,10 @@ def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
     table = pyarrow.parquet.read_table(again.root / "data/export/trials/sweep.parquet")
     assert table.num_rows == ALL
     assert table["params.fast"].to_pylist()[:3] == [5, 5, 5]
-    assert "sweep: reproduced, 14 trials with the same digests" in said
+    assert "sweep: reproduced, 20 trials with the same digests" in said
     assert "sweep: 6 files with the same bytes" in said
     assert f"sweep: reproduced, {ALL} trials with the same digests" in other.stdout
-    line = "ERROR: reproduce:sweep: not reproduced: montecarlo.csv:154: 'markets,2,"
+    line = "ERROR: reproduce:sweep: not reproduced: montecarlo.csv:304: 'markets,2,"
     assert other.stderr.startswith(line)
     assert failed.startswith("ERROR: reproduce:sweep: not reproduced: trial ")
     assert f"dropped {ALL} trials" in dropped

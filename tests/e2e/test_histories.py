@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
 from tbv8.market import DAY_MS
 from tests.builders import MONDAY, day, days, minute_bars, rows_of
 from tests.e2e.conftest import Project
+from tests.lines import Line
 from tests.servers.exchanges import ExchangeMarket, ExchangeServer
 
 
@@ -81,6 +83,37 @@ def test_an_import_needs_a_venue_without_a_history(project: Project) -> None:
     assert refused.startswith("ERROR: 2,880 of the minutes stored of mine:BTC/USDT differ from ")
     assert refused.endswith(": add --replace to replace them\n")
     assert "2,880 stored minutes are replaced" in project.doit(*words, "--replace").stdout
+
+
+def test_times_without_a_zone_are_imported_by_following_the_errors(project: Project) -> None:
+    # given a table with local times, and the venue of the README, for files
+    words = ("import", "any.csv", "--venue", "mine", "--symbol", "BTC/USDT")
+    bars = minute_bars(days(0, 2))
+    texts = pc.strftime(bars["ts_ms"].cast(pa.timestamp("ms")), format="%Y-%m-%d %H:%M:%S")
+    local = bars.set_column(0, "date", pc.utf8_slice_codeunits(texts, 0, 19))
+    pa.csv.write_csv(local, project.root / "any.csv")
+    project.write("config/venues/mine.yaml", "venue: mine\nsymbols: [BTC/USDT]\nzone: UTC\n")
+
+    # when one does what each error says
+    broken = project.doit(*words, code=3).stderr.splitlines()[-1]
+    project.write("config/venues/mine.yaml", "venue: mine\nsymbols: [BTC/USDT]\n")
+    refused = project.doit(*words, code=3).stderr
+    imported = project.doit(*words, "--zone", "UTC").stdout
+
+    # then it is imported
+    assert broken == Line(
+        "ERROR: config/venues/mine.yaml:3: zone: needs `history: files` and `path`: ... --zone"
+    )
+    assert "write 2024-01-01 00:00:00Z for UTC, or add --zone UTC" in refused
+    assert "`date` in ISO in UTC" in imported
+    assert project.sql("SELECT min(ts_ms), count(*) FROM ohlcv_1m") == [(MONDAY, 2 * 1440)]
+    assert "unknown time zone 'Utc'" in project.doit(*words, "--zone", "Utc", code=3).stderr
+
+    # and a day that was edited is restored by another import, as `verify --repair` says
+    project.sql(f"UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = {MONDAY}")
+    assert "import their files again" in project.doit("verify", "--repair", code=1).stdout
+    project.doit(*words, "--zone", "UTC", "--replace")
+    assert "problem" not in project.doit("verify").stdout
 
 
 MINE = """\

@@ -126,6 +126,7 @@ def test_help_of_a_group_lists_the_options_of_its_subtasks(project: Project) -> 
 
     assert "\noptions of paper:NAME:\n  --for=ARG " in said
     assert said.count("--metrics-port") == 1
+    assert "`doit help run`" in project.doit("help", "backtest").stdout
     assert "config:" not in said
 
 
@@ -231,7 +232,7 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
     done.doit(*aggregate, code=1)
     reported = done.doit("verify", "--repair", code=1).stdout
     alone = done.doit("verify", "--give-up", code=3)
-    given_up = done.doit("verify", "--repair", "--give-up", code=1).stdout
+    given_up = done.doit("verify", "--repair", "--give-up").stdout
     done.doit(*aggregate)
 
     # then
@@ -362,6 +363,21 @@ def test_export_of_a_span_into_one_file(finished: Project, tmp_path: Path) -> No
         " AND ts_ms >= 1704153600000 AND ts_ms < 1704412800000"
     )
     assert len(pl.read_parquet(path)) == rows
+
+
+def test_export_of_several_series_into_one_file_names_the_columns_that_tell_them_apart(
+    finished: Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "bars.parquet"
+
+    end = finished.doit("export", "--dataset", "bars_5m", "--into", str(path))
+
+    assert end.stdout.endswith(
+        f"   {path}: bars_5m of sample:BTC/USDT, sample:ETH/USDT, told apart by the columns venue "
+        "and symbol\n"
+    )
+    found = pl.read_parquet(path).select("venue", "symbol").unique().sort("symbol")
+    assert found.rows() == [("sample", "BTC/USDT"), ("sample", "ETH/USDT")]
 
 
 def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:

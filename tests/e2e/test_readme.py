@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import textwrap
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tbv8.market import parse_time
 from tests.e2e.conftest import ROOT, Project, copy_project
 from tests.servers.binance import running_process
 
@@ -46,6 +49,22 @@ def test_the_strategy_in_the_readme_is_that_of_the_guide_which_a_test_runs() -> 
     assert blocks("python", "docs/strategies.md")[0].endswith(code)
 
 
+def test_the_python_of_the_readme_runs_after_the_quick_start(
+    done: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (code,) = re.findall(r"^    from tbv8\.api import .*?(?=^\S)", README, re.DOTALL | re.MULTILINE)
+    shown: list[str] = []
+    monkeypatch.setattr("webbrowser.open", shown.append)
+    monkeypatch.chdir(done.root)
+    names: dict[str, Any] = {}
+
+    exec(textwrap.dedent(code), names)
+
+    assert names["bars"]["ts_ms"][-1] == parse_time("2024-01-07T23:55Z")
+    assert "btc_usdt_perp_v1: BTC/USDT 5m" in capsys.readouterr().out
+    assert [url.rpartition("/")[2] for url in shown] == ["tearsheet.html"]
+
+
 def test_the_yaml_of_the_readme_loads(project: Project) -> None:
     stamp, mine, strategy, experiment, history = blocks("yaml")
     project.write("config/venues/stamp.yaml", stamp)
@@ -61,6 +80,14 @@ def test_the_yaml_of_the_readme_loads(project: Project) -> None:
     assert f"BTC/USDT 5m of sample (simulated), {span}" in listed
     assert f"1m bars of BTC/USDT at binance_spot, {span}" in listed
     assert "grid search of ema_cross.EmaCross over fast, slow" in listed
+
+
+def test_the_yaml_of_the_guide_to_paper_trading_loads(project: Project) -> None:
+    (settings,) = blocks("yaml", "docs/paper.md")
+    with (project.root / "config/data.yaml").open("a", encoding="utf-8") as file:
+        file.write(settings)
+
+    assert "paper:btc_usdt_perp_v1" in project.doit("list", "--all").stdout
 
 
 @pytest.fixture(scope="module")

@@ -148,8 +148,9 @@ def test_a_run_that_heard_nothing_fails_with_one_line(project: Project) -> None:
     assert "hyperliquid NEVER SENT ANYTHING" in end.stdout
 
 
-def test_a_duration_without_unit_is_refused_before_anything_runs(bare: Project) -> None:
-    end = bare.doit("record", "--for", "20", code=3)
+@pytest.mark.parametrize("task", ["record", "paper:btc_usdt_perp_v1"])
+def test_a_duration_without_unit_is_refused_before_anything_runs(bare: Project, task: str) -> None:
+    end = bare.doit(task, "--for", "20", code=3)
 
     assert end.stdout == ""
     assert end.stderr == Line("ERROR: --for: '20' is not a duration: ...\n")

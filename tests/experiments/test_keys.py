@@ -184,7 +184,7 @@ DRAWN = MonteCarlo(paths=9, block_days=2, seed=1, markets=2)
 def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
     query: Query, db_path: Path
 ) -> None:
-    survey = Survey(experiment(ema(SPAN), FAST, SLOW, monte_carlo=DRAWN), query)
+    survey = Survey(experiment(ema(days(0, 15)), FAST, SLOW, monte_carlo=DRAWN), query)
     for number, one in enumerate(survey.search):
         write(db_path, survey, one, total_return=number % 3 / 10)
 
@@ -223,7 +223,18 @@ def test_markets_of_a_span_without_a_whole_day_are_refused(query: Query) -> None
 
     with pytest.raises(ConfigError, match=r"monte_carlo.markets: .* has no whole UTC day"):
         Survey(short, query)
-    Survey(replace(short, monte_carlo=replace(DRAWN, markets=0)), query)
+    Survey(replace(short, monte_carlo=replace(DRAWN, markets=0, block_days=1)), query)
+
+
+@pytest.mark.parametrize(("span_days", "most"), [(182, 36), (10, 2), (4, 1)])
+def test_blocks_longer_than_a_fifth_of_the_span_are_refused(
+    query: Query, span_days: int, most: int
+) -> None:
+    asked = experiment(ema(days(0, span_days)), monte_carlo=replace(DRAWN, markets=0))
+
+    with pytest.raises(ConfigError, match=rf"monte_carlo.block_days: blocks of .* span, {most}$"):
+        Survey(replace(asked, monte_carlo=replace(DRAWN, markets=0, block_days=most + 1)), query)
+    Survey(replace(asked, monte_carlo=replace(DRAWN, markets=0, block_days=most)), query)
 
 
 def test_a_span_without_a_window_is_refused(query: Query) -> None:

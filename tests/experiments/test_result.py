@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from tbv8.experiments.page import experiment_page
 from tbv8.experiments.result import (
     METRIC_NAMES,
     Findings,
+    SearchTrial,
     best_text,
     caution,
     daily_of,
@@ -34,6 +36,7 @@ from tbv8.experiments.result import (
     gains_text,
     losses_text,
     metric_text,
+    no_choice_text,
     read_findings,
     result_lines,
     return_text,
@@ -45,10 +48,10 @@ from tbv8.experiments.stitching import Stitched, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import Fold
 from tbv8.market import DAY_MS, ONE_MINUTE
-from tbv8.page.words import counted
 from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
-from tbv8.store.trials import METRICS, Details, Trial, open_trials
+from tbv8.store.trials import METRICS, Details, Trial, TrialStatus, open_trials
+from tbv8.text import counted
 from tests.builders import BTC, hold
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
 
@@ -390,7 +393,37 @@ def test_without_a_trial_that_may_be_chosen_the_lines_say_so(database: Database)
     found = database.findings(asked)
 
     assert (found.chosen, found.luck) == (None, None)
-    assert result_lines(found)[-1].startswith("  ! no trial has a result with enough round trips")
+    assert result_lines(found)[-1] == (
+        "  ! no trial has 5 round trips or more, the most is 4: lower objective.min_trades"
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "metric", "status", "reason"),
+    [
+        (2, "sharpe", "ok", "the Sharpe ratio has no value over 2 days, at least 30 are needed: "
+         "widen start_date and end_date, or write objective: {maximize: return}"),
+        (90, "profit_factor", "ok", "the profit factor has no value in any trial with at least "
+         "5 round trips: write objective: {maximize: return}"),
+        (90, "sharpe", "failed", "no trial has a result"),
+    ],
+)  # fmt: skip
+def test_the_reason_for_no_choice_is_the_true_one(
+    database: Database, count: int, metric: str, status: TrialStatus, reason: str
+) -> None:
+    objective = Objective(metric=metric, maximize=True, min_trades=5)
+    asked = experiment(ema(days(0, count)), axis("fast", 2, 3), objective=objective)
+    trials = [replace(_trial(None), status=status, trades=15 if status == "ok" else 0)] * 2
+
+    assert no_choice_text(asked, trials) == reason
+    rows = [
+        SearchTrial(number=at, params={"fast": at}, trial=each) for at, each in enumerate(trials)
+    ]
+    found = Findings(
+        experiment=asked, rows=rows, chosen=None, stats={}, luck=None, drawn=None, walk=None
+    )
+    assert result_lines(found)[-1] == f"  ! {reason}"
+    assert f"No best trial: {reason}" in html.unescape(experiment_page(found))
 
 
 def test_an_account_that_was_lost_has_no_daily_returns() -> None:

@@ -25,7 +25,6 @@ from tbv8.freshness import result as result_module
 from tbv8.freshness.result import (
     backtest_inputs,
     backtest_state,
-    changes,
     needs_only_drawing,
     source_digests,
     static_inputs,
@@ -281,14 +280,14 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "strategies/mine.yaml",
             ", slow: 50",
             "",
-            "params.slow: 50 became None",
+            "params.slow: 50 was removed",
             id="a param less",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "slow: 50",
             "slow: 50, size: 0.5",
-            "params.size: None became 0.5",
+            "params.size: 0.5 was added",
             id="a param more",
         ),
         pytest.param(
@@ -298,7 +297,7 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "strategies/mine.yaml",
             "max_position_btc: 0.01",
             "max_position_btc: 0.02",
-            "risk.max_positions.BTC/USDT: 0.01 became 0.02",
+            "risk.max_position_btc: 0.01 became 0.02",
             id="position limit",
         ),
         pytest.param(
@@ -368,35 +367,35 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "history.yaml",
             '"2024-01-01"   # a Monday',
             '"2024-01-02"',
-            "start: 2024-01-01T00:00:00Z became 2024-01-02T00:00:00Z",
+            "start: 2024-01-01 became 2024-01-02",
             id="start",
         ),
         pytest.param(
             "history.yaml",
             '"2024-01-04"',
             '"2024-01-03T12:00Z"',
-            "end: 2024-01-04T00:00:00Z became 2024-01-03T12:00:00Z",
+            "end: 2024-01-04 became 2024-01-03T12:00:00Z",
             id="end",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "backtest: {",
             'backtest: {end_date: "2024-01-03", ',
-            "end: 2024-01-04T00:00:00Z became 2024-01-03T00:00:00Z",
+            "end: 2024-01-04 became 2024-01-03",
             id="an end of its own",
         ),
         pytest.param(
             "history.yaml",
             "market_data_venue: sample",
             "market_data_venue: other",
-            "source.venue: sample became other",
+            "market_data_venue: sample became other",
             id="source",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "timeframe: 5m",
             "timeframe: 15m",
-            "timeframe.text: 5m became 15m",
+            "timeframe: 5m became 15m",
             id="timeframe",
         ),
         pytest.param(
@@ -449,12 +448,9 @@ def test_a_value_that_the_result_depends_on_makes_it_stale(
 
 
 def test_the_command_line_is_in_the_key_too(bench: Bench) -> None:
-    assert bench.reasons(end="2024-01-03") == (
-        "end: 2024-01-04T00:00:00Z became 2024-01-03T00:00:00Z",
-        *CHANGED,
-    )
+    assert bench.reasons(end="2024-01-03") == ("end: 2024-01-04 became 2024-01-03",)
     assert bench.reasons(end="2024-01-04T00:00Z") == ()
-    assert "source.venue: sample became other" in bench.reasons(venue="other")
+    assert "market_data_venue: sample became other" in bench.reasons(venue="other")
 
 
 @pytest.mark.parametrize(
@@ -598,10 +594,7 @@ def test_an_open_end_moves_on_with_the_day_and_not_within_it(bench: Bench) -> No
         return backtest_state(bench.db_path, strategy, results_path=bench.results_path).reasons
 
     assert reasons("2024-01-04T00:00") == reasons("2024-01-04T23:59") == ()
-    assert reasons("2024-01-05T00:00") == (
-        "end: 2024-01-04T00:00:00Z became 2024-01-05T00:00:00Z",
-        *CHANGED,
-    )
+    assert reasons("2024-01-05T00:00") == ("end: 2024-01-04 became 2024-01-05",)
 
 
 def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
@@ -613,7 +606,7 @@ def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
     assert bench.reasons() == ()
 
     bench.edit("history.yaml", "12:04Z", "12:05Z")
-    assert len(bench.reasons()) == 3
+    assert bench.reasons() == ("end: 2024-01-03T12:00:00Z became 2024-01-03T12:05:00Z",)
 
 
 def test_without_detail_minutes_are_not_in_the_key(bench: Bench) -> None:
@@ -670,13 +663,6 @@ def test_a_changed_length_is_shown_as_a_file_has_it(bench: Bench) -> None:
     assert "warm_up: 0d became 36h" in bench.reasons()
 
 
-def test_lists_of_a_key_are_the_same_as_read_and_as_written() -> None:
-    before = {"losses": [0.05, 0.1], "block_days": 10}
-    now = {"losses": (0.05, 0.1), "block_days": 12}
-
-    assert changes("experiment", before, now) == ["block_days: 10 became 12"]
-
-
 def test_a_warm_up_is_in_the_key_with_its_bars(bench: Bench) -> None:
     bench.edit("strategies/mine.yaml", "slippage_ticks: 1", "warm_up: 1d, start_date: 2024-01-02")
     bench.write_result()
@@ -695,7 +681,7 @@ def test_a_warm_up_is_in_the_key_with_its_bars(bench: Bench) -> None:
 
 def test_a_1m_strategy_reads_its_source(bench: Bench) -> None:
     bench.edit("strategies/mine.yaml", "timeframe: 5m", "timeframe: 1m")
-    assert "timeframe.text: 5m became 1m" in bench.reasons()
+    assert "timeframe: 5m became 1m" in bench.reasons()
     bench.write_result()
     shell(bench.db_path, "DELETE FROM bars_5m")
     assert bench.reasons() == ()

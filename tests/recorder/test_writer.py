@@ -220,5 +220,5 @@ def test_dropped_events_are_told_once_when_there_is_room_again(store: TickStore)
         await until(lambda: len(scene.committed) == 3)
 
     scene.play(play)
-    told = [line.partition(" dropped")[0] for line in scene.said if "dropped" in line]
-    assert told == ["WARNING: 3 events", "WARNING: 2 events"]
+    told = [line.partition(" dropped ")[2] for line in scene.said if "dropped" in line]
+    assert told == [f"{lost} events: see recording_gaps" for lost in (3, 2)]

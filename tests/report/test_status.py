@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Project
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
+from tbv8.report.index import Report, report_page
+from tbv8.report.results import read_results
 from tbv8.report.status import ProjectStatus, read_status, to_json
 from tbv8.report.status_view import print_status
 from tbv8.store.database import REVISION
@@ -134,6 +136,34 @@ def test_trades_quotes_and_recorder_gaps(project: Project) -> None:
     (gap,) = status.recorder_gaps
     assert (gap.gaps, gap.healed, gap.open, gap.lost_s) == (3, 1, 1, 5.0)
     assert (gap.newest_ms, gap.newest_end_ms, gap.reason) == (MONDAY + 30_000, None, "c [x]")
+
+
+def test_numbers_stand_under_the_market_of_their_own_run(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.results_path / "btc_usdt_perp_v1"
+    folder.mkdir(parents=True)
+    summary = {
+        "symbol": "ETH/USDT",
+        "symbols": ["ETH/USDT", "SOL/USDT"],
+        "timeframe": "15m",
+        "market_data_venue": "bybit",
+        "simulated": False,
+        "span": {"start": "2026-11-26T00:00:00Z", "end": "2026-11-29T00:00:00Z"},
+        "primary": {"return": -0.0009},
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    status = look(project, btc_usdt_perp_v1=("market_data_venue: bybit became sample",))
+    print_status(status)
+
+    line = next(line for line in capsys.readouterr().out.splitlines() if "-0.09%" in line)
+    assert "ETH/USDT, SOL/USDT 15m of bybit  2026-11-26 .. 2026-11-29  stale" in line
+    results = read_results(project.results_path, most_points=9)
+    report = Report(
+        status=status, coverage=(), recording_gaps=(), results=results, tasks=(), now_ms=MONDAY
+    )
+    assert "ETH/USDT, SOL/USDT 15m of bybit<" in report_page(report)
 
 
 def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tbv8.aggregate import aggregate
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_timeframe
-from tbv8.results.marks import beyond_volume, missing_minutes, to_marks
+from tbv8.results.marks import beyond_volume, missing_bars, missing_minutes, to_marks
 from tests.backtest.builders import START_MS, bars_of, make_bars, make_pair, make_strategy
 from tests.results.builders import BTC, ETH, make_fills, make_run
 
@@ -49,14 +49,15 @@ def test_marks_begin_behind_the_warm_up() -> None:
     assert marks.prices[BTC].tolist() == [102, 103]
 
 
-def _held(detail: str) -> dict[str, int]:
-    """The missing minutes of four hours from which 70 + 3 minutes are gone, by symbol."""
+def _missing(detail: str) -> tuple[dict[str, int], dict[str, int]]:
+    """The missing minutes and hours of four hours that lack one whole and 13 minutes."""
     span = Span(START_MS, START_MS + 4 * HOUR_MS)
     strategy = make_pair({}, span=span, detail=detail)
     day = make_bars([100.0] * 480, timeframe="1m")
     holed = without(day, *range(50, 120), 130, 131, 239)
     bars = bars_of(strategy, aggregate(day, HOUR), aggregate(holed, HOUR), minutes=[day, holed])
-    return missing_minutes(strategy, bars if detail == "1m" else replace_steps(strategy, bars))
+    bars = bars if detail == "1m" else replace_steps(strategy, bars)
+    return missing_minutes(strategy, bars), missing_bars(strategy, bars)
 
 
 def replace_steps(strategy: Any, bars: Any) -> Any:
@@ -66,7 +67,7 @@ def replace_steps(strategy: Any, bars: Any) -> Any:
 
 @pytest.mark.parametrize("detail", ["1m", "none"])
 def test_missing_minutes_are_counted_in_minutes_and_in_built_bars_alike(detail: str) -> None:
-    assert _held(detail) == {BTC: 0, ETH: 73}
+    assert _missing(detail) == ({BTC: 0, ETH: 73}, {ETH: 1})
 
 
 def test_bars_outside_of_the_counted_span_do_not_fill_its_holes() -> None:
@@ -75,6 +76,7 @@ def test_bars_outside_of_the_counted_span_do_not_fill_its_holes() -> None:
     bars = bars_of(strategy, without(make_bars([100.0] * 72), 3, 4, *range(30, 35)))
 
     assert missing_minutes(strategy, bars) == {BTC: 5 * 60}
+    assert missing_bars(strategy, bars) == {BTC: 5}
 
 
 def test_fills_of_more_than_their_step_traded_are_counted() -> None:

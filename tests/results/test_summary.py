@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from tbv8.market import DAY_MS, HOUR_MS, Span
 from tbv8.results.summary import Summary, cautions, read_summary, summarise
-from tbv8.risk.rules.max_position import MAX_POSITION
 from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
@@ -63,14 +62,32 @@ def test_a_result_without_a_caution_has_none() -> None:
         pytest.param({}, "no order was sent", id="nothing sent"),
         pytest.param(
             {"params": {"orders": {2: "5", 3: "6"}}},
-            f"nothing was traded, 2 orders denied by max_position ({MAX_POSITION.cure})",
+            "nothing was traded, 2 orders denied by max_position (the largest of 6 at a position "
+            "of 0, the limit is 2: send smaller orders, or raise the limit)",
             id="denied orders only",
         ),
         pytest.param(
             {"params": {"orders": {2: "1", 3: "6"}, "limits": {4: "1@99.3"}}},
-            f"2 orders denied, 1 by max_position ({MAX_POSITION.cure}), 1 by tick_size "
+            "2 orders denied, 1 by max_position (the largest of 6 at a position of 1, the limit is "
+            "2: send smaller orders, or raise the limit), 1 by tick_size "
             "(instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up)",
             id="denied orders among others",
+        ),
+        pytest.param(
+            {"params": {"limits": {2: "1.7@50", 3: "0.5@50"}}},
+            "nothing was traded, 1 order denied by max_position (the largest of 0.5 at a position "
+            "of 0, the limit is 2: open orders count, also one that the same callback cancels: "
+            "move it with modify_order, or send the new one at the next bar)",
+            id="denied for an open order",
+        ),
+        pytest.param(
+            {
+                "params": {"orders": {2: "5", 3: "40"}},
+                "risk": limits(max_position="1000", max_leverage="0.01"),
+            },
+            "nothing was traded, 2 orders denied by max_leverage (up to 0.4 times the equity, the "
+            "limit is 0.01)",
+            id="denied for leverage",
         ),
         pytest.param(
             {"params": {"limits": {2: "1@50"}}}, "no order was filled", id="nothing filled"
@@ -155,6 +172,18 @@ def test_missing_minutes_are_said_first() -> None:
 
     assert cautions(found) == [
         "BTC/USDT: 360 of 45,000 minutes are missing (0.80%), and with them 6 of 750 1h bars"
+    ]
+
+
+def test_missing_bars_are_named_for_every_symbol() -> None:
+    found = replace(
+        summarised([100.0] * MONTH, params={"orders": {2: "1"}}),
+        missing_minutes={"BTC/USDT": 0, "ETH/USDT": 365},
+        missing_bars={"ETH/USDT": 5},
+    )
+
+    assert cautions(found) == [
+        "ETH/USDT: 365 of 44,640 minutes are missing (0.82%), and with them 5 of 744 1h bars"
     ]
 
 

@@ -239,13 +239,14 @@ def test_the_price_chart_holds_every_trade_and_what_closed_it(made: tuple[Path, 
     assert halts_ms
 
 
-def test_hold_at_the_own_exposure_grows_by_that_share_of_each_bar(made: tuple[Path, str]) -> None:
+def test_hold_at_the_net_exposure_grows_by_that_share_of_each_bar(
+    made: tuple[Path, str],
+) -> None:
     folder, page = made
     rows = read_rows(folder / "equity.csv")
-    shares = [
-        abs(float(row["position"])) * float(row["price"]) / float(row["equity"]) for row in rows
-    ]
+    shares = [float(row["position"]) * float(row["price"]) / float(row["equity"]) for row in rows]
     share = sum(shares) / len(shares)
+    assert min(shares) < 0 < max(shares)  # short counts against long
 
     held, value = [10_000.0, *(float(row["buy_and_hold"]) for row in rows)], 10_000.0
     for before, now in itertools.pairwise(held):
@@ -253,7 +254,8 @@ def test_hold_at_the_own_exposure_grows_by_that_share_of_each_bar(made: tuple[Pa
 
     data = data_of(page, "equity-chart")
     assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
-    assert [trace["name"] for trace in data["traces"]][1] == f"buy and hold, {share:.2%}"
+    assert [trace["name"] for trace in data["traces"]][1] == f"always {share:.2%}"
+    assert cells(page, "the same, short against long")[0] == f"{share:+.2%}"
     assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
 
 

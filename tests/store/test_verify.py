@@ -92,16 +92,16 @@ WRONG = [
     ),
     pytest.param(
         "DELETE FROM ohlcv_1m WHERE ts_ms = :noon",
-        [CHANGED, "1379 rows, but 1380 in the ledger"],
+        [CHANGED, "1,379 rows, but 1380 in the ledger"],
         id="a missing row",
     ),
     pytest.param(
         "INSERT INTO ohlcv_1m SELECT venue, symbol, ts_ms + 30000, open, high, low, close, volume"
         " FROM ohlcv_1m WHERE ts_ms = :noon",
         [
-            "1 rows off the 1m grid, first 2024-01-02T12:00:30Z",
+            "1 row off the 1m grid, first 2024-01-02T12:00:30Z",
             "a row was changed outside of tbv8",
-            "1381 rows, but 1380 in the ledger",
+            "1,381 rows, but 1380 in the ledger",
         ],
         id="a row off the minute",
     ),
@@ -109,33 +109,33 @@ WRONG = [
         "INSERT INTO ohlcv_1m SELECT venue, symbol, ts_ms + 0.5, open, high, low, close, volume"
         " FROM ohlcv_1m WHERE ts_ms = :noon",
         [
-            "1 rows with a repeated time, first 2024-01-02T12:00:00Z",
+            "1 row with a repeated time, first 2024-01-02T12:00:00Z",
             "its rows do not match the ledger's digest",
-            "1381 rows, but 1380 in the ledger",
+            "1,381 rows, but 1380 in the ledger",
         ],
         id="a minute twice",
     ),
     pytest.param(
         "UPDATE ohlcv_1m SET high = low - 1 WHERE ts_ms = :noon",
         [
-            "1 rows with a high below or a low above its open or close, first 2024-01-02T12:00:00Z",
+            "1 row with a high below or a low above its open or close, first 2024-01-02T12:00:00Z",
             CHANGED,
         ],
         id="a high below its low",
     ),
     pytest.param(
         "UPDATE ohlcv_1m SET open = 0, low = 0 WHERE ts_ms = :noon",
-        ["1 rows with a price that is not above 0, first 2024-01-02T12:00:00Z", CHANGED],
+        ["1 row with a price that is not above 0, first 2024-01-02T12:00:00Z", CHANGED],
         id="a price of zero",
     ),
     pytest.param(
         "UPDATE ohlcv_1m SET volume = -1 WHERE ts_ms = :noon",
-        ["1 rows with a negative volume, first 2024-01-02T12:00:00Z", CHANGED],
+        ["1 row with a negative volume, first 2024-01-02T12:00:00Z", CHANGED],
         id="a negative volume",
     ),
     pytest.param(
         "UPDATE ohlcv_1m SET volume = 9e999 WHERE ts_ms = :noon",
-        ["1 rows with a value that is not finite, first 2024-01-02T12:00:00Z", CHANGED],
+        ["1 row with a value that is not finite, first 2024-01-02T12:00:00Z", CHANGED],
         id="an infinite volume",
     ),
     pytest.param(
@@ -150,7 +150,7 @@ WRONG = [
     ),
     pytest.param(
         "UPDATE history_coverage SET missing = 0 WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
-        ["1380 bars and 0 missing do not add up to 1440 minutes"],
+        ["1380 bars and 0 missing do not add up to 1,440 minutes"],
         id="a ledger that cannot count",
     ),
     pytest.param(
@@ -176,8 +176,8 @@ WRONG = [
         "UPDATE history_coverage SET start_ms = 'noon', bars = 'many'"
         " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
         [
-            "1380 rows, but 0 in the ledger",
-            "0 bars and 60 missing do not add up to 28404000 minutes",
+            "1,380 rows, but 0 in the ledger",
+            "0 bars and 60 missing do not add up to 28,404,000 minutes",
             "its ledger has 1970-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is outside of "
             "the day",
         ],
@@ -185,7 +185,7 @@ WRONG = [
     ),
     pytest.param(
         "DELETE FROM history_coverage WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
-        ["1380 rows without a ledger row"],
+        ["1,380 rows without a ledger row"],
         id="rows without a ledger",
     ),
 ]
@@ -236,7 +236,7 @@ def test_a_time_that_is_none_is_told_and_goes(held: Path, ts_ms: str, first: str
     wrong = found(held)
 
     assert [problem.problem for problem in wrong] == [
-        f"1 rows with an impossible ts_ms, first {first!r}"
+        f"1 row with an impossible ts_ms, first {first!r}"
     ]
     assert repair(held, wrong) == []
     assert found(held) == []
@@ -251,9 +251,9 @@ def test_built_bars_are_rebuilt_after_a_repair(held: Path) -> None:
     wrong = found(held, "bars_5m")
 
     assert said(wrong) == [
-        (1, "1 rows without any 1m bars, first 2024-01-02T12:00:00Z"),
+        (1, "1 row without any 1m bars, first 2024-01-02T12:00:00Z"),
         (1, CHANGED),
-        (7, "1 rows without a ledger row"),
+        (7, "1 row without a ledger row"),
     ]
     # no venue is needed where the minutes are held
     assert said(repair(held, wrong, can_fetch=nowhere)) == [(7, wrong[2].problem)]
@@ -304,7 +304,7 @@ def test_recorded_bars_that_are_given_up_are_a_gap_of_the_recording(db_path: Pat
     with open_bars(db_path) as store:
         give_up(store, wrong)
 
-    assert said(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 rows without a ledger row")]
+    assert said(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 row without a ledger row")]
     assert found(db_path, "bars_1m") == []
     assert bars_in(db_path, BTC, "bars_1m") == ledger_in(db_path, BTC, "bars_1m") == []
     assert (bars_in(db_path, ETH, "bars_1m"), bars_in(db_path, BTC)) == before

@@ -246,7 +246,7 @@ def test_bars_off_the_minute_are_floored_and_counted(market: Market, server: Bin
     pieces = fetched(server, [IN_MS])
 
     assert sources(pieces) == ["2024-12-30"]
-    assert notes(pieces) == [f"{NAME}: 30 bars off the minute were floored to it"]
+    assert notes(pieces) == [f"{NAME}: floored 30 bars to the minute"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
@@ -257,7 +257,7 @@ def test_a_minute_that_a_file_has_twice_keeps_its_first_bar(
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: 1 bars of minutes that it has twice were dropped"]
+    assert notes(pieces) == [f"{NAME}: dropped 1 bar of minutes that it has twice"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
@@ -284,7 +284,7 @@ def test_a_file_that_is_not_by_time_is_put_in_order(market: Market, server: Bina
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: its bars were put in order"]
+    assert notes(pieces) == [f"{NAME}: put its bars in order"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 

@@ -179,8 +179,7 @@ def test_rows_off_the_minute_are_floored_and_counted(time: VirtualTime) -> None:
 
     assert piece.bars["ts_ms"].to_pylist() == [start_ms + n * MINUTE_MS for n in range(10)]
     assert piece.notes == (
-        "REST: 4 bars off the minute were floored to it, "
-        "1 bars of minutes that it has twice were dropped",
+        "REST: floored 4 bars to the minute, dropped 1 bar of minutes that it has twice",
     )
 
 

@@ -78,7 +78,7 @@ def test_a_bar_that_only_the_archive_has_wrong_comes_from_rest(market: Market, t
 
     assert bars_of(pieces) == truth(market, [DAY])
     assert sources(pieces) == ["2024-12-30; rest"]
-    assert notes(pieces) == [f"{STEM}.zip: 1 minutes that it lacks came from REST"]
+    assert notes(pieces) == [f"{STEM}.zip: 1 minute that it lacks came from REST"]
 
 
 def test_the_last_minutes_of_the_history_may_be_the_unusable_ones(market: Market) -> None:

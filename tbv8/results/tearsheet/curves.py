@@ -61,8 +61,9 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
         yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
     note = (
-        f"USD at the close of each bar. The dotted curve always holds {exposed.percent} of its "
-        f"equity, the strategy's average position. {thinned}"
+        f"USD at the close of each bar. The dotted curve keeps {exposed.percent} of its equity "
+        "in the market: the mean of the strategy's position, in which short counts against long. "
+        f"{thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
     return "equity", "Equity against buy and hold", [caption(note), scale, chart]

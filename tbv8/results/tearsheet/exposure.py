@@ -1,4 +1,4 @@
-"""The exposure of an account: its chart, its average, and buy and hold at that average."""
+"""The exposure of an account: its chart, its averages, and buy and hold at the net one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from tbv8.trading.nautilus import Floats, Ints
 
 
 class HoldAtExposure(msgspec.Struct, frozen=True):
-    """Buy and hold at the run's average exposure, rebalanced at no cost.
+    """Buy and hold at the run's average net exposure, rebalanced at no cost.
 
-    `share` is that average as a fraction of the equity; `equity` is in 10^-8 USD at the curve's
+    The net one, in which short positions count against long ones, is the part of the market's
+    moves that the run had on average: the rest of its return is from its timing. `share` is that
+    average as a fraction of the equity, negative if short; `equity` is in 10^-8 USD at the curve's
     `times_ms`. Both are None if the run had no equity.
     """
 
@@ -25,19 +27,19 @@ class HoldAtExposure(msgspec.Struct, frozen=True):
 
     @property
     def percent(self) -> str:
-        """The share as text: `26.1%`, `3.44%`."""
-        is_small = self.share is not None and self.share < 0.1
+        """The share as text: `26.1%`, `-3.44%`."""
+        is_small = self.share is not None and abs(self.share) < 0.1
         return number(self.share, ",.2%" if is_small else ",.1%")
 
     @property
     def name(self) -> str:
         """The name of its curve and of its column of numbers."""
-        return f"buy and hold, {self.percent}"
+        return f"always {self.percent}"
 
 
 def hold_at_exposure(curve: Curve) -> HoldAtExposure:
-    """Return buy and hold at the average exposure of a curve."""
-    share = average_position(curve)
+    """Return buy and hold at the average net exposure of a curve."""
+    share = average_position(curve, is_net=True)
     if share is None:
         return HoldAtExposure(None, None)
     hold = curve.from_start(curve.buy_and_hold).astype(np.float64)
@@ -47,17 +49,18 @@ def hold_at_exposure(curve: Curve) -> HoldAtExposure:
     )
 
 
-def average_position(curve: Curve) -> float | None:
-    """Return the mean value of the positions, long and short added, as a share of the equity.
+def average_position(curve: Curve, *, is_net: bool = False) -> float | None:
+    """Return the mean value of the positions as a share of the equity.
 
-    Bars without equity are left out.
+    Long and short positions are added up, or set off against each other if `is_net`. Bars without
+    equity are left out.
     """
     equity = in_usd(curve.equity)
     has_equity = equity > 0
-    gross = _gross_value(curve)
+    worth = _net_value(curve) if is_net else _gross_value(curve)
     if not has_equity.all():
-        gross, equity = gross[has_equity], equity[has_equity]
-    return float(np.mean(gross / equity)) if equity.size else None
+        worth, equity = worth[has_equity], equity[has_equity]
+    return float(np.mean(worth / equity)) if equity.size else None
 
 
 def _position_value(curve: Curve, symbol: str) -> Floats:
@@ -71,6 +74,14 @@ def _gross_value(curve: Curve) -> Floats:
     total = np.zeros(len(curve.closes_ms))
     for symbol in curve.prices:
         total += np.abs(_position_value(curve, symbol))
+    return total
+
+
+def _net_value(curve: Curve) -> Floats:
+    """Return the value of all positions in USD, negative if the short ones are worth more."""
+    total = np.zeros(len(curve.closes_ms))
+    for symbol in curve.prices:
+        total += _position_value(curve, symbol)
     return total
 
 

@@ -9,10 +9,11 @@ import msgspec
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
 from tbv8.page.html import Html, element, join, tiles
-from tbv8.page.words import counted, number
+from tbv8.page.words import number
 from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
 from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
+from tbv8.text import counted
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 
@@ -22,7 +23,7 @@ def page_header(result: Result) -> Html:
     summary, span = result.summary, result.summary.span
     simulated = " (simulated)" if summary.simulated else ""
     facts = (
-        f"{', '.join(summary.symbols)}, {summary.bars:,} {summary.timeframe} bars of "
+        f"{', '.join(summary.symbols)}, {counted(summary.bars, f'{summary.timeframe} bar')} of "
         f"{summary.market_data_venue}{simulated}, "
         f"{moment(span['start'])} to {moment(span['end'])} UTC"
     )

@@ -30,14 +30,14 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     at_share = {}
     if exposed.equity is not None:
         at_share = msgspec.to_builtins(measure_curve(primary.curve.times_ms, exposed.equity))
-    runs = {primary.venue: _of_run(primary, exposed.share)}
+    runs = {primary.venue: _of_run(primary)}
     beside = {
         **runs,
         "buy and hold": _with_recovery(primary.numbers["buy_and_hold"]),
         exposed.name: _with_recovery(at_share),
     }
     if shadow:
-        name, numbers = f"{shadow.venue}, shadow", _of_run(shadow, average_position(shadow.curve))
+        name, numbers = f"{shadow.venue}, shadow", _of_run(shadow)
         runs[name] = beside[name] = numbers
     gains, risks, trading, costs = (
         element(
@@ -60,9 +60,9 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
-        f"365 days. Buy and hold invests the whole balance at the first close{parts}; the column "
-        f"with {exposed.percent} always has that share of its equity in the market, the "
-        "strategy's average, at no cost."
+        f"365 days. Buy and hold invests the whole balance at the first close{parts}. The column "
+        f"'{exposed.name}' keeps that share of its equity in the same market at no cost: the mean "
+        "of the strategy's position, in which short counts against long."
     )
     if result.summary.days < FEWEST_DAYS:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
@@ -73,8 +73,12 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     return "numbers", "Numbers", [caption(words), tables]
 
 
-def _of_run(run: Account, average: float | None) -> dict[str, Any]:
-    added = {"average_position": average, "before_costs": run.stats.before_costs}
+def _of_run(run: Account) -> dict[str, Any]:
+    added = {
+        "average_position": average_position(run.curve),
+        "net_position": average_position(run.curve, is_net=True),
+        "before_costs": run.stats.before_costs,
+    }
     return {**_with_recovery(run.numbers), **added}
 
 
@@ -127,6 +131,7 @@ _RISKS: tuple[_Row, ...] = (
     ("days below the peak", "max_drawdown_days", ",.1f"),
     ("Time with a position", "exposure", PERCENT),
     ("Average position, share of equity", "average_position", PERCENT),
+    ("the same, short against long", "net_position", SIGNED_PERCENT),
     ("Turnover a year, times the equity", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (

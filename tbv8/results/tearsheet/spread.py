@@ -12,11 +12,11 @@ import numpy as np
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, element
 from tbv8.page.thin import shown
-from tbv8.page.words import counted
 from tbv8.results.read import Result
 from tbv8.results.statistics import daily_returns
 from tbv8.results.tearsheet.part import Part, caption, minutes
 from tbv8.results.tearsheet.round_trips import RoundTrips
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
 _BINS = 41

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, shown
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
@@ -23,9 +24,26 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
     return check.sizes() | numbers
 
 
+def _explain(breaches: Sequence[Numbers]) -> str:
+    """Return the highest leverage and the limit."""
+    priced = [numbers for numbers in breaches if "price" in numbers]
+    if not priced:
+        return "a symbol had no price yet: wait for its first bar"
+    leverages = [
+        numbers.get("gross_usd", abs(numbers["worst"]) * numbers["price"]) / numbers["equity_usd"]
+        for numbers in priced
+        if numbers["equity_usd"] > 0
+    ]
+    limit = shown(priced[0]["limit"])
+    if not leverages:
+        return f"no equity was left, the limit is {limit} times the equity"
+    return f"up to {shown(round(max(leverages), 4))} times the equity, the limit is {limit}"
+
+
 MAX_LEVERAGE = Rule(
     name="max_leverage",
     key="risk.max_leverage",
     words="more leverage than allowed, or no price yet",
     find_breach=_find_breach,
+    explain=_explain,
 )

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule
+from collections.abc import Sequence
+
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, shown
+
+_OPEN_ORDERS = (
+    "open orders count, also one that the same callback cancels: move it with modify_order, or "
+    "send the new one at the next bar"
+)
+_SIZE = "send smaller orders, or raise the limit"
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
@@ -10,13 +18,22 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
     return check.sizes() | {"limit": limit} if abs(check.worst_here) > limit else None
 
 
+def _explain(breaches: Sequence[Numbers]) -> str:
+    """Return the largest order, the limit, and what to change: open orders if they are a reason."""
+    largest = max(breaches, key=lambda numbers: abs(numbers["order"]) / numbers["limit"])
+    without_open_orders = [abs(b["position"] + b["order"]) > b["limit"] for b in breaches]
+    cures = [_SIZE] if any(without_open_orders) else []
+    cures += [] if all(without_open_orders) else [_OPEN_ORDERS]
+    return (
+        f"the largest of {shown(abs(largest['order']))} at a position of "
+        f"{shown(largest['position'])}, the limit is {shown(largest['limit'])}: {'; '.join(cures)}"
+    )
+
+
 MAX_POSITION = Rule(
     name="max_position",
     key="risk.max_position_<base>",
     words="a position beyond the limit",
     find_breach=_find_breach,
-    cure=(
-        "open orders count, also one that the same callback cancels: move it with modify_order, or "
-        "send the new one at the next bar"
-    ),
+    explain=_explain,
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule
+from collections.abc import Sequence
+
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, shown
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
@@ -15,9 +17,16 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
     return {"value_usd": value, "limit_usd": least} if value < least else None
 
 
+def _explain(breaches: Sequence[Numbers]) -> str:
+    """Return the value of the smallest order, and the limit."""
+    least = min(breaches, key=lambda numbers: numbers["value_usd"])
+    return f"from {least['value_usd']:,.2f} USD, the limit is {shown(least['limit_usd'])} USD"
+
+
 MIN_NOTIONAL = Rule(
     name="min_notional_usd",
     key="instruments.<symbol>.min_notional_usd",
     words="worth less than the venue takes",
     find_breach=_find_breach,
+    explain=_explain,
 )

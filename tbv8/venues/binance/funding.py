@@ -9,6 +9,7 @@ from multiprocessing.pool import ThreadPool
 from typing import TYPE_CHECKING
 
 from tbv8.market import HOUR_MS, Span
+from tbv8.text import counted
 from tbv8.venues.base import Endpoints, Fetched, History, Payment
 from tbv8.venues.binance.archive import UnusableError, parse_rates
 from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
@@ -122,7 +123,7 @@ class BinanceRates:
             added = len(_within(healed, piece.span)) - len(_within(rates, piece.span))
             if added:
                 source, rates = f"{source}; rest", healed
-                notes = (f"{name}: {added} payments that it lacks came from REST",)
+                notes = (f"{name}: {counted(added, 'payment')} that it lacks came from REST",)
         known_span = known_part(piece.span, rates, clock_ms=clock_ms)
         return Fetched(
             span=known_span, bars=rates_table(rates, known_span), source=source, notes=notes

@@ -9,6 +9,7 @@ from multiprocessing.pool import AsyncResult, ThreadPool
 from typing import TYPE_CHECKING
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
+from tbv8.text import counted
 from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_unusable
 from tbv8.venues.binance.archive import UnusableError, parse_file
 from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
@@ -161,7 +162,10 @@ class _Filler:
             notes = (*notes, *unusable_note(minutes.unusable))
             if len(healed):
                 source = f"{source}; rest"
-                notes = (*notes, f"{name}: {len(healed)} minutes that it lacks came from REST")
+                notes = (
+                    *notes,
+                    f"{name}: {counted(len(healed), 'minute')} that it lacks came from REST",
+                )
             if known_ms < runs[-1].end_ms:
                 known_span = Span(piece.span.start_ms, known_ms)
         return _fetched(known_span, within_span(minutes, known_span), source, notes)
@@ -202,9 +206,9 @@ def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...
 def _mending_notes(name: str, minutes: MinuteBars) -> list[str]:
     changes = []
     if minutes.off_minute:
-        changes.append(f"{minutes.off_minute} bars off the minute were floored to it")
+        changes.append(f"floored {counted(minutes.off_minute, 'bar')} to the minute")
     if minutes.duplicates:
-        changes.append(f"{minutes.duplicates} bars of minutes that it has twice were dropped")
+        changes.append(f"dropped {counted(minutes.duplicates, 'bar')} of minutes that it has twice")
     if minutes.unsorted:
-        changes.append("its bars were put in order")
+        changes.append("put its bars in order")
     return [f"{name}: {', '.join(changes)}"] if changes else []

@@ -46,7 +46,7 @@ _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
 _FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: a number is a time in one unit at most
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's
-_ZONE_CURE = ", or write `zone: UTC` below `history: files` in the venue's file"
+_ZONE_KEY = "write `zone: UTC` below `history: files` in the venue's file"
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
 _FEWEST_STEPS = 5  # fewer bars of a quiet market may have gaps by chance
 
@@ -90,13 +90,14 @@ class FileBars:
         return pa.table(dict(zip(("ts_ms", *PRICES), (self.ts_ms, *self.values), strict=True)))
 
 
-def read_file(path: Path, *, name: str, zone: str = "") -> FileBars:
+def read_file(path: Path, *, name: str, zone: str = "", zone_cure: str = _ZONE_KEY) -> FileBars:
     """Return the bars of a file.
 
     Args:
         path: The file.
         name: The name of the file in error messages.
         zone: The time zone of times that are written without one.
+        zone_cure: The way to give the time zone, for error messages.
 
     Raises:
         DataError: It cannot be read, or is no file of 1m bars, or one of its rows is wrong.
@@ -106,9 +107,16 @@ def read_file(path: Path, *, name: str, zone: str = "") -> FileBars:
     except OSError as e:
         raise DataError(f"{name}: {e.strerror}: mend that and run again") from e
     sha256 = hashlib.sha256(raw).hexdigest()
-    columns = _parse(raw, name, zone)
-    columns.zone = zone
+    columns = _parse(raw, name, _Zone(zone, zone_cure))
     return _check(columns, sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class _Zone:
+    """The time zone of times that are written without one, "" for none, and the way to give it."""
+
+    name: str
+    cure: str
 
 
 class _Columns:
@@ -116,6 +124,7 @@ class _Columns:
 
     Args:
         name: The name of the file in error messages.
+        zone: The time zone of times that are written without one.
         time: The name of the column of times, and the column.
         values: One column for each of `PRICES`.
         where: Returns the place of a row: `:17` or `: row 17`.
@@ -125,14 +134,14 @@ class _Columns:
     def __init__(
         self,
         name: str,
+        zone: _Zone,
         time: tuple[str, pa.ChunkedArray],
         values: Sequence[pa.ChunkedArray],
         where: Callable[[int], str],
         layout: str = "",
     ) -> None:
-        self.name, self.time_name, self.time = name, *time
+        self.name, self.zone, self.time_name, self.time = name, zone, *time
         self.values, self.where, self.layout = values, where, layout
-        self.zone = ""
 
     def refuse(self, row: int, problem: str, *, count: int = 1) -> NoReturn:
         suffix = f" (and {count - 1:,} more such rows)" if count > 1 else ""
@@ -148,14 +157,14 @@ class _Columns:
 # Formats.
 
 
-def _parse(raw: bytes, name: str, zone: str) -> _Columns:
+def _parse(raw: bytes, name: str, zone: _Zone) -> _Columns:
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as e:
             raise DataError(f"{name}: it is no whole gzip ({e}): make it again") from e
     if raw[:4] == b"PAR1" or raw[:6] == b"ARROW1":
-        return _parse_table(raw, name)
+        return _parse_table(raw, name, zone)
     if raw[:4] in (b"PK\x03\x04", b"FEA1"):
         kind_problem = (
             "a zip: unpack it" if raw[:2] == b"PK" else "Feather of version 1: write version 2"
@@ -164,7 +173,7 @@ def _parse(raw: bytes, name: str, zone: str) -> _Columns:
     return _parse_csv(raw, name, zone)
 
 
-def _parse_table(raw: bytes, name: str) -> _Columns:
+def _parse_table(raw: bytes, name: str, zone: _Zone) -> _Columns:
     """Parse Parquet, and Feather, which is Arrow's file format."""
     try:
         if raw[:4] == b"PAR1":
@@ -179,10 +188,10 @@ def _parse_table(raw: bytes, name: str) -> _Columns:
     except (pa.ArrowException, OSError) as e:
         raise DataError(f"{name}: it cannot be read as bars ({one_line(str(e))})") from e
     time = picked["time"]
-    return _Columns(name, (time, table[time]), values, lambda row: f": row {row + 1}")
+    return _Columns(name, zone, (time, table[time]), values, lambda row: f": row {row + 1}")
 
 
-def _parse_csv(raw: bytes, name: str, zone: str) -> _Columns:
+def _parse_csv(raw: bytes, name: str, zone: _Zone) -> _Columns:
     text = _Csv(raw, name, zone)
     kinds = {number: pa.float64() for number in text.picked.values()}
     kinds[text.picked["time"]] = text.time_type()
@@ -205,6 +214,7 @@ def _parse_csv(raw: bytes, name: str, zone: str) -> _Columns:
         picked, layout = _find_order(table)
     return _Columns(
         name,
+        zone,
         (text.time_name, table[str(picked["time"])]),
         [table[str(picked[column])] for column in PRICES],
         lambda row: f":{text.line_of(row)}",
@@ -221,7 +231,7 @@ class _Csv:
         zone: The time zone of times that are written without one.
     """
 
-    def __init__(self, raw: bytes, name: str, zone: str) -> None:
+    def __init__(self, raw: bytes, name: str, zone: _Zone) -> None:
         try:
             head = raw[: raw.find(b"\n") + 1 or None].decode("utf-8-sig")
         except UnicodeDecodeError as e:
@@ -268,7 +278,7 @@ class _Csv:
             return pa.int64()
         if _is_number(first):
             return pa.float64()
-        is_local = bool(self._zone) and _is_local(first.strip())
+        is_local = bool(self._zone.name) and _is_local(first.strip())
         return pa.timestamp("us") if is_local else pa.timestamp("us", "UTC")
 
     def describe_problem(self, otherwise: str) -> str:
@@ -283,7 +293,7 @@ class _Csv:
                 value = fields[number]
                 if word == "time" and pa.types.is_timestamp(kind):
                     try:
-                        _parse_iso(value.strip(), is_local=kind.tz is None)
+                        _parse_iso(value.strip(), self._zone, is_local=kind.tz is None)
                     except ValueError as e:
                         return f":{line}: {self.time_name}: {e}"
                 elif word == "time" and pa.types.is_integer(kind) and not _WHOLE.fullmatch(value):
@@ -341,7 +351,7 @@ def _is_local(text: str) -> bool:
     return False
 
 
-def _parse_iso(text: str, *, is_local: bool) -> int:
+def _parse_iso(text: str, zone: _Zone, *, is_local: bool) -> int:
     """Parse an ISO time to milliseconds; a local one as if its zone were UTC.
 
     Raises:
@@ -354,7 +364,7 @@ def _parse_iso(text: str, *, is_local: bool) -> int:
     try:
         return parse_time(text)
     except ValueError as e:
-        raise ValueError(f"{e}{_ZONE_CURE if _is_local(text) else ''}") from None
+        raise ValueError(f"{e}, or {zone.cure}" if _is_local(text) else str(e)) from None
 
 
 def _is_number(text: str) -> bool:
@@ -419,10 +429,10 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
     name, kind = columns.time_name, column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = column.to_pylist()
-        is_local = bool(columns.zone) and _is_local(texts[0])
+        is_local = bool(columns.zone.name) and _is_local(texts[0])
         for row, text in enumerate(texts):
             try:
-                texts[row] = _parse_iso(text, is_local=is_local)
+                texts[row] = _parse_iso(text, columns.zone, is_local=is_local)
             except ValueError as e:
                 columns.refuse(row, f"{name}: {e}")
         times = np.array(texts, dtype=np.int64)
@@ -431,10 +441,10 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
         times = column.cast(pa.int64()).to_numpy()
         if kind.tz is not None:
             return kind.unit, "ISO", times
-        if not columns.zone:
+        if not columns.zone.name:
             raise DataError(
                 f"{columns.name}: the times of `{name}` have no zone: write them with one (UTC), "
-                f"as whole numbers{_ZONE_CURE}"
+                f"as whole numbers, or {columns.zone.cure}"
             )
         return (kind.unit, *_from_local(columns, times, kind.unit))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -459,7 +469,8 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
 
 def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
     """Return the name of local times for the user, and the same times in UTC."""
-    zone: tzinfo = UTC if columns.zone == "UTC" else ZoneInfo(columns.zone)
+    name = columns.zone.name
+    zone: tzinfo = UTC if name == "UTC" else ZoneInfo(name)
     minute = _MINUTES[unit]
     quarters, index = np.unique(ticks // (15 * minute), return_inverse=True)
     walls = [_EPOCH + timedelta(minutes=15 * int(quarter)) for quarter in quarters]
@@ -472,10 +483,10 @@ def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
         wall = iso(int(ticks[row]) * MINUTE_MS // minute).removesuffix("Z")
         trouble = "does not exist" if before[row] < after[row] else "is there twice"
         time = f"{columns.time_name} {wall}"
-        return f"{time} {trouble} in {columns.zone}: write all times in UTC, with a Z"
+        return f"{time} {trouble} in {name}: write all times in UTC, with a Z"
 
     columns.refuse_any(before != after, problem)  # PEP 495: they differ in a gap and in a fold
-    return f"ISO in {columns.zone}", ticks - before * minute
+    return f"ISO in {name}", ticks - before * minute
 
 
 def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
