@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "freshness": "config coverage manifest page store",
     "backfill": "config coverage progress store venues",
     "build": "aggregate freshness progress store",
-    "recorder": "config page progress serving store venues",
+    "recorder": "config progress serving store venues",
     "strategies": "",
     "trading": "config risk strategies",
     "results": "files manifest page trading",

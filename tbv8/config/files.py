@@ -1,7 +1,7 @@
 """The YAML files of `config/` as written: each key with its type, default and description.
 
 msgspec checks the types. The constraints beside a description are for `doit schema` alone;
-`tbv8.config.load` and `tbv8.config.experiments` check them with messages of their own. This module
+the other modules of `tbv8.config` check them with messages of their own. This module
 does without `from __future__ import annotations`: msgspec would compile each annotation's text at
 every start.
 """

@@ -19,7 +19,7 @@ from tbv8.backtest.feed import run_at_once
 from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
-from tbv8.live.results import replay
+from tbv8.live.replay import replay
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.live.plan import Plan
-from tbv8.live.results import replay
+from tbv8.live.replay import replay
 from tbv8.live.stopping import (
     SessionReply,
     await_close,

@@ -15,8 +15,8 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.errors import DataError
+from tbv8.live.check import check_replay
 from tbv8.live.plan import ProcessReport
-from tbv8.live.results import check_replay
 from tbv8.live.stopping import left_line
 from tbv8.live.watch import results_pause_s
 from tbv8.manifest import Input
