@@ -1,4 +1,4 @@
-"""`doit bench`: speed compared with a lower bound of the same run."""
+"""`doit bench`: speed compared with a reference of the same run."""
 
 from __future__ import annotations
 
