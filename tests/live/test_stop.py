@@ -62,7 +62,7 @@ def commands(world: World, plan: Plan) -> list[tuple[float, dict[str, Any]]]:
         found.append(((event.ts_ms - START_MS) / MINUTE_MS, body))
     asked = {event.ts_ms: event.at_ms for event in journaled.commands}
     for fill in fills(world, plan):
-        assert fill["tags"] != "stop" or fill["ts_ms"] >= asked[fill["ts_ms"]]
+        assert fill["tags"] != "doit stop" or fill["ts_ms"] >= asked[fill["ts_ms"]]
     return found
 
 
@@ -366,27 +366,30 @@ def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
     # then
     state = world.journaled(plan).session.state
     assert stop_line("live", SessionReply("done", state)) == (
-        "live: stopped: 2 working orders cancelled; holds 0.5 BTC long; `doit stop live --close` "
-        "closes it; the process goes on, Ctrl-C ends it"
+        "live: stopped: 2 working orders cancelled, among them 1 stop: the position has no stop "
+        "now; holds 0.5 BTC long; `doit stop live --close` closes it; the process goes on, Ctrl-C "
+        "ends it"
     )
     no_session = SessionReply("no session", state)
     assert stop_line("live", no_session) == (
-        "live: no session runs; its next start opens nothing until `doit start live`: it holds 0.5 "
-        "BTC long, and first uses the minutes up to that start; `doit stop live --close` closes it"
+        "live: no session runs and 0.5 BTC long is held: the next `doit paper:live` first uses the "
+        "minutes before it, with all orders, and opens nothing until `doit start live`; `doit stop "
+        "live --close` closes it"
     )
     closing = closing_text(ONE_MINUTE, at(8.5))
     assert stop_line("live", no_session, closing=closing) == (
-        "live: no session runs; its next start opens nothing until `doit start live`: it holds 0.5 "
-        "BTC long, first uses the minutes up to that start, and then closes it"
+        "live: no session runs and 0.5 BTC long is held: the next `doit paper:live` first uses the "
+        "minutes before it, with all orders, then closes it at its first close, and opens nothing "
+        "until `doit start live`"
     )
     assert stop_line("live", SessionReply("done", state), closing=closing) == (
-        f"live: stopped: 2 working orders cancelled; 0.5 BTC is sold at the close of this minute, "
-        f"{iso(at(9))}"
+        "live: stopped: 2 working orders cancelled, among them 1 stop: the position has no stop "
+        f"now; 0.5 BTC is sold at the close of this minute, {iso(at(9))}"
     )
 
     assert left_line("live", state) == (
-        "live: still holds 0.5 BTC long: the next `doit paper:live` continues it, and closes it "
-        "after `doit stop live --close`"
+        "live: still holds 0.5 BTC long: the next `doit paper:live` continues with it; to close "
+        "it, run `doit stop live --close` first"
     )
     assert " with 1 working order:" in left_line("live", {**state, "working": 1})
 
