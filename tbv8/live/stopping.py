@@ -122,14 +122,16 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
 
 def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
     """Return what `doit paper` does after a stop that was written while no session runs."""
-    opens = f"opens nothing until `doit start {name}`"
-    positions = positions_text(state)
-    if not positions:
-        holds = " and holds no position" if state else ""
-        return f"no session runs{holds}: the next `doit paper:{name}` {opens}"
-    uses = f"the next `doit paper:{name}` first uses the minutes before it, with all orders"
-    then = f"then closes it at its first close, and {opens}" if closes else f"and {opens}"
-    return f"no session runs and {positions} is held: {uses}, {then}"
+    positions, working = positions_text(state), state.get("working", 0)
+    held = f", {positions or 'no position'} is held" if state else ""
+    steps = []
+    if positions or working:
+        orders = f" with {counted(working, 'working order')}" if working else ""
+        steps.append(f"uses the minutes before it{orders}, ")
+        steps += ["closes any position at its first close, "] if closes else []
+        steps.append("and ")
+    steps.append(f"opens nothing until `doit start {name}`")
+    return f"no session runs{held}: the next `doit paper:{name}` {''.join(steps)}"
 
 
 def closing_text(step: Timeframe, now_ms: int) -> str:

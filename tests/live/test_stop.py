@@ -154,6 +154,22 @@ def test_after_a_downtime_a_stop_counts_after_its_minutes(world: World) -> None:
     assert kinds.index("stopped") < kinds.index("minute")
 
 
+def test_an_entry_that_works_in_a_downtime_is_filled_before_the_stop(world: World) -> None:
+    plan = make_stoppable(world, {}, limits={3: "1@1500"})
+    world.bars()[9] = replace(world.bars()[9], low=1400.0)
+    world.run(plan, minutes=4)
+    world.pass_time(7.5 * 60)
+    write_stop(plan.stop_path, close=True)
+
+    world.run(plan, minutes=3)
+
+    assert [(fill["ts_ms"], fill["tags"]) for fill in fills(world, plan)] == [
+        (at(10), ""),
+        (at(12), "doit stop"),
+    ]
+    assert commands(world, plan) == [(11, STOP), (12, CLOSE)]
+
+
 def test_a_request_at_a_close_counts_after_it(world: World) -> None:
     plan = make_stoppable(world, {2: "1"}, stops={3: "-1@1500"})
     world.bars()[4] = replace(world.bars()[4], low=1400.0)
@@ -372,15 +388,19 @@ def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
     )
     no_session = SessionReply("no session", state)
     assert stop_line("live", no_session) == (
-        "live: no session runs and 0.5 BTC long is held: the next `doit paper:live` first uses the "
-        "minutes before it, with all orders, and opens nothing until `doit start live`; `doit stop "
-        "live --close` closes it"
+        "live: no session runs, 0.5 BTC long is held: the next `doit paper:live` uses the minutes "
+        "before it, and opens nothing until `doit start live`; `doit stop live --close` closes it"
     )
     closing = closing_text(ONE_MINUTE, at(8.5))
     assert stop_line("live", no_session, closing=closing) == (
-        "live: no session runs and 0.5 BTC long is held: the next `doit paper:live` first uses the "
-        "minutes before it, with all orders, then closes it at its first close, and opens nothing "
-        "until `doit start live`"
+        "live: no session runs, 0.5 BTC long is held: the next `doit paper:live` uses the minutes "
+        "before it, closes any position at its first close, and opens nothing until `doit start "
+        "live`"
+    )
+    waiting = SessionReply("no session", {**state, "positions": {}, "working": 1})
+    assert stop_line("live", waiting) == (
+        "live: no session runs, no position is held: the next `doit paper:live` uses the minutes "
+        "before it with 1 working order, and opens nothing until `doit start live`"
     )
     assert stop_line("live", SessionReply("done", state), closing=closing) == (
         "live: stopped: 2 working orders cancelled, among them 1 stop: the position has no stop "
