@@ -132,9 +132,13 @@ def _fetch(
         progress(label, sum(map(units, spans)), unit) as advance,
         writer,
     ):
+        bars = minutes = 0
         for piece in pieces:
             writer.add(piece)
             advance(units(piece.span))
+            bars, minutes = bars + piece.bars.num_rows, minutes + piece.span.minutes
+        if unit == "minutes" and bars < minutes:
+            _print_line(writer.series, f"{bars:,} bars, {minutes - bars:,} minutes without one")
 
 
 class _HistoryWriter:
@@ -146,7 +150,7 @@ class _HistoryWriter:
     """
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
-        self._store, self._series, self.dataset, self._now_ms = store, series, dataset, now_ms
+        self._store, self.series, self.dataset, self._now_ms = store, series, dataset, now_ms
         self._waiting: list[Fetched] = []
         self._since_s = 0.0
         self.written: list[Span] = []
@@ -174,19 +178,19 @@ class _HistoryWriter:
             return
         known_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
-            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
+            self._store, self.series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
             for note in piece.notes:
-                _print_line(self._series, note)
+                _print_line(self.series, note)
 
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Record in the ledger that spans before the listing are empty."""
         empty = schema_of(self.dataset).empty_table()
         known_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
-            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
+            self._store, self.series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
 
 

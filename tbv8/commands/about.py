@@ -30,7 +30,9 @@ _START = (
     ("help COMMAND", "show the options of a command or a task: `help aggregate`"),
 )
 _TASKS = (
-    ("backfill", "fetch the 1m history of every series; `funding`: what venues charged"),
+    ("migrate", "create or upgrade the database"),
+    ("backfill", "fetch the 1m history of every series"),
+    ("funding", "fetch the funding rates that venues charged"),
     ("aggregate", "build the bars of every timeframe from 1m bars"),
     ("backtest:STRATEGY", "run a strategy on history, with all that it needs"),
     (

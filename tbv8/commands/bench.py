@@ -1,4 +1,4 @@
-"""`doit bench`: speed compared with a lower bound of the same run."""
+"""`doit bench`: speed compared with a reference of the same run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tbv8.commands.readonly import ReadOnlyCommand
 class Bench(ReadOnlyCommand):
     """Measure speed."""
 
-    doc_purpose = "measure speed against a lower bound of the same run; prints JSON lines"
+    doc_purpose = "measure speed, as ratios to a reference of the same run; prints JSON lines"
     doc_usage = "[BENCHMARK ...]"
     doc_description = "Runs tests/benchmarks/; without names, all of them. Takes minutes."
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
-from tbv8.config.load import name_problem
+from tbv8.config.folder import name_problem
 from tbv8.config.records import Experiment, Project
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.result import backtest_state

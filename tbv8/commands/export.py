@@ -15,11 +15,11 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
-from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
 from tbv8.store.prune import RECORDED_TABLES, stored_ticks
 from tbv8.store.trials import read_experiment_ids
+from tbv8.text import counted
 
 if TYPE_CHECKING:
     from tbv8.store.export import Partition

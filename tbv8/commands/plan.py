@@ -24,7 +24,7 @@ class PlannedTask(msgspec.Struct, frozen=True):
             return self.reasons
         *names, last = self.after
         text = f"{', '.join(names)} and {last}" if names else last
-        return (*self.reasons, f"because {text} will run")
+        return (*self.reasons, f"{text} must run first")
 
 
 class Plan(ReadOnlyCommand):

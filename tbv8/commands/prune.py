@@ -10,7 +10,6 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose_series
 from tbv8.config.records import Project
 from tbv8.market import Series, iso, parse_duration_ms
-from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
 from tbv8.store.prune import (
@@ -24,6 +23,7 @@ from tbv8.store.prune import (
 )
 from tbv8.store.ticks import recorder_lock
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
+from tbv8.text import counted
 
 
 class Prune(ReadOnlyCommand):

@@ -113,7 +113,7 @@ class Info(ReadOnlyCommand):
         if hide_status:
             return 0
         reasons = [reason for run in planned if run.task == task.name for reason in run.all_reasons]
-        for reason in reasons or [f"because {run.task} will run" for run in planned]:
+        for reason in reasons or [f"{run.task} must run first" for run in planned]:
             print(f"    runs: {reason}")
         if not planned:
             print("    fresh")

@@ -10,7 +10,17 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.live.stopping import await_reply, count_commands, start_line, stop_line
+from tbv8.live.setting import our_clock
+from tbv8.live.stopping import (
+    await_close,
+    await_reply,
+    closing_text,
+    count_commands,
+    start_line,
+    stop_line,
+    write_stop,
+)
+from tbv8.market import MINUTE_MS
 
 
 class _Switch(ReadOnlyCommand):
@@ -37,11 +47,12 @@ class Stop(_Switch):
     doc_purpose = "stop a paper session: cancel its orders and open nothing until `doit start`"
     doc_usage = "STRATEGY_ID"
     doc_description = (
-        "Cancels all working orders, exits such as stop losses too, and denies new entries; the "
-        "position stays, unprotected, unless --close closes it at the last price. The strategy may "
-        "still send orders that only reduce a position. The process goes on: Ctrl-C ends it. The "
-        "stop is the file data/paper/<strategy_id>.stop: a session obeys it within a second, also "
-        "while the strategy hangs, and stays stopped over restarts until `doit start`."
+        "Denies new entries and cancels all working orders, exits such as stop losses too; the "
+        "position stays, unprotected, unless --close closes it: at the first close after the "
+        "command, so at the end of the present minute. The strategy may still send orders that "
+        "only reduce a position. The process goes on: Ctrl-C ends it. The stop is the file "
+        "data/paper/<strategy_id>.stop: a session opens nothing from a second later on, also while "
+        "the strategy hangs, and stays stopped over restarts until `doit start`."
     )
     cmd_options: tuple[dict[str, Any], ...] = (
         {
@@ -49,25 +60,29 @@ class Stop(_Switch):
             "long": "close",
             "type": bool,
             "default": False,
-            "help": "also close all positions",
+            "help": "also close all positions, at the first close after the command",
         },
     )
 
     def _execute(self, close: bool, pos_args: Sequence[str]) -> int:
         project, name = self._choose(pos_args)
-        path = project.stop_file(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = count_commands(project.db_path, name)
-        path.write_text("close\n" if close else "\n", encoding="utf-8")
-        reply = await_reply(project.db_path, name, action="stop", close=close, after=before)
-        print(stop_line(name, reply, close=close))
+        db_path, step = project.db_path, project.paper_strategies[name].step
+        before = count_commands(db_path, name)
+        write_stop(project.stop_file(name), close=close)
+        now_ms = our_clock()
+        closing = closing_text(step, now_ms) if close else ""
+        reply = await_reply(db_path, name, action="stop", after=before)
+        print(stop_line(name, reply, closing=closing), flush=True)
+        is_soon = step.ceil(now_ms) - now_ms <= MINUTE_MS
+        if close and is_soon and reply.awaits_close:
+            return await_close(db_path, name)
         return 0
 
 
 class Start(_Switch):
     """Let a session trade again."""
 
-    doc_purpose = "let a paper session that `doit stop` stopped open positions again"
+    doc_purpose = "undo `doit stop`: the session may open positions again"
     doc_usage = "STRATEGY_ID"
     doc_description = "Removes the file data/paper/<strategy_id>.stop."
     cmd_options = ()

@@ -5,23 +5,34 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
+from tbv8.errors import DataError
 from tbv8.manifest import Manifest, read_manifest
-from tbv8.market import ONE_MINUTE
+from tbv8.market import ONE_MINUTE, iso
 from tbv8.page.words import minute, number, part_of
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import read_minutes
+from tbv8.store.sessions import Role, StoredSession, read_minutes, read_session
+from tbv8.text import counted
 
 if TYPE_CHECKING:
     from tbv8.backtest.round_trips import Steps
 
-_DROPPED = ("%", "quantity", "MFE", "MAE", "closed")  # in this order, where a terminal is narrow
+_DROPPED = (
+    "% of entry",
+    "quantity",
+    "MFE",
+    "MAE",
+    "closed",
+)  # in this order, where a terminal is narrow
+_WRITTEN = "written about every five minutes while `doit paper` runs, and at its end"
 _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
 
 
@@ -75,18 +86,22 @@ class Trades(ReadOnlyCommand):
             raise InvalidCommand("name one strategy: `doit trades STRATEGY_ID`")
         name = pos_args[0].removeprefix("backtest:")
         count = whole_number("--last", last, minimum=1)
-        venue, trips, until = _read(project, name, shadow=shadow, paper=paper)
+        listing = _read(project, name, shadow=shadow, paper=paper)
+        venue, trips, newer = listing.venue, listing.trips, listing.newer_fills
         shown = trips[-count:]
         if as_json:
             rows = [{**trip, **{key: float(trip[key]) for key in _NUMBERS}} for trip in shown]
-            print_json({"strategy_id": name, "venue": venue, "count": len(trips), "trades": rows})
+            found = {"strategy_id": name, "venue": venue, "count": len(trips), "trades": rows}
+            print_json({**found, "as_of": listing.as_of, "newer_fills": newer} if paper else found)
             return 0
         part = part_of(len(shown), len(trips), "last")
         noun = "round trip" if len(trips) == 1 else "round trips"
-        source = f" in the paper session until {until}" if paper else ""
+        source = f" in the paper session, as of {listing.as_of}" if paper else ""
         print(
             f"{name} at {venue}: {part} {noun}{source}; times are UTC, PnL is USD after all costs"
         )
+        if newer:
+            print(f"{counted(newer, 'fill')} since then: in the next result, {_WRITTEN}")
         if shown:
             is_terminal = sys.stdout.isatty()
             width = shutil.get_terminal_size().columns if is_terminal else sys.maxsize
@@ -94,10 +109,17 @@ class Trades(ReadOnlyCommand):
         return 0
 
 
-def _read(
-    project: Project, name: str, *, shadow: bool, paper: bool
-) -> tuple[str, list[dict[str, Any]], str]:
-    """Return the venue and the closed positions of a result, and its end."""
+class _Listing(msgspec.Struct, frozen=True):
+    """The closed positions of a result; `as_of` is its end, `newer_fills` a session's since."""
+
+    venue: str
+    trips: list[dict[str, Any]]
+    as_of: str
+    newer_fills: int
+
+
+def _read(project: Project, name: str, *, shadow: bool, paper: bool) -> _Listing:
+    """Return the closed positions of a result."""
     from tbv8.backtest.round_trips import read_round_trips, read_steps
     from tbv8.results.summary import read_summary
 
@@ -108,25 +130,41 @@ def _read(
         if name not in strategies:
             project.check_file("strategy", name)
             raise InvalidCommand(unknown("strategy", name, strategies))
-        cure = (
-            f"`doit paper:{name}` writes it every few minutes and at its end"
-            if paper
-            else f"run `doit backtest:{name}`"
-        )
+        cure = _session_cure(project, name) if paper else f"run `doit backtest:{name}`"
         raise InvalidCommand(f"{folder}: there is no result yet: {cure}")
     summary = read_summary(folder)
     stats = summary.shadow if shadow else summary.primary
     if stats is None:
         raise InvalidCommand(f"--shadow: {name} has no shadow run: leave it out")
+    role: Role = "shadow" if shadow else "primary"
+    newer = 0
     if paper:
-        steps = _session_steps(project, manifest, "shadow" if shadow else "primary")
+        steps = _session_steps(project, manifest, role)
+        session = _read_session(project, name, role)
+        if session is not None and iso(session.counted_ms) == summary.span["start"]:
+            newer = session.state.get("fills", 0) - stats.fills
     else:
         steps = read_steps(project.db_path, manifest)
     trips = read_round_trips(folder / "shadow" if shadow else folder, steps)
-    return stats.venue, trips.to_pylist(), summary.span["end"]
+    return _Listing(stats.venue, trips.to_pylist(), summary.span["end"], newer)
 
 
-def _session_steps(project: Project, manifest: Manifest, role: str) -> Steps | None:
+def _session_cure(project: Project, name: str) -> str:
+    """Return when a session without a result has one."""
+    session = _read_session(project, name, "primary")
+    if session is None:
+        return f"run `doit paper:{name}`"
+    began, fills = iso(session.began_ms // 1000 * 1000), session.state.get("fills", 0)
+    return f"the session of {began} has {counted(fills, 'fill')} so far; results are {_WRITTEN}"
+
+
+def _read_session(project: Project, name: str, role: Role) -> StoredSession | None:
+    with suppress(DataError), open_reader(project.db_path) as query:
+        return read_session(query, name, role)
+    return None
+
+
+def _session_steps(project: Project, manifest: Manifest, role: Role) -> Steps | None:
     """Return the minutes that matched a session's orders; None if longer bars did."""
     from tbv8.backtest.round_trips import Steps
     from tbv8.live.minutes import to_table
@@ -175,7 +213,7 @@ def _row(trip: Mapping[str, Any]) -> dict[str, str]:
         "entry": trip["entry_price"],
         "exit": trip["exit_price"],
         "PnL": f"{gain:+,.2f}",
-        "%": number(gain / entered if entered else None, "+.2%"),
+        "% of entry": number(gain / entered if entered else None, "+.2%"),
         "MAE": number(trip["mae"], ".2%"),
         "MFE": number(trip["mfe"], ".2%"),
         "by": trip["by"],

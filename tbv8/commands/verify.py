@@ -22,9 +22,9 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.freshness.state import days_text
 from tbv8.market import Series, Span
-from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:

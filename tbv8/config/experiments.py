@@ -15,7 +15,6 @@ from typing import Any, Literal
 import yaml
 from msgspec.structs import replace
 
-from tbv8.config import load
 from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
 from tbv8.config.extras import missing_library
 from tbv8.config.files import (
@@ -25,6 +24,7 @@ from tbv8.config.files import (
     SearchSection,
     WalkForwardSection,
 )
+from tbv8.config.folder import check_name, load_files
 from tbv8.config.records import (
     Experiment,
     MonteCarlo,
@@ -46,6 +46,8 @@ from tbv8.config.space import (
     numbered,
     parse_condition,
 )
+from tbv8.config.strategies import param_problem
+from tbv8.config.values import check_amount
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
@@ -82,9 +84,7 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     def load_experiment(document: Document) -> Experiment:
         return replace(_load(document, project, broken), **changes)
 
-    loaded, errors = load.load_files(
-        project.root, "experiments", "experiment", None, load_experiment
-    )
+    loaded, errors = load_files(project.root, "experiments", "experiment", None, load_experiment)
     problems = [Problem(kind="experiment", name=name, error=e) for name, e in errors.items()]
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
@@ -110,7 +110,7 @@ def _overrides(overrides: Mapping[str, str], *, root: Path) -> dict[str, Any]:
 
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
     raw = to_record(document, ExperimentFile)
-    name = load.check_name(document, "experiment_id", raw.experiment_id)
+    name = check_name(document, "experiment_id", raw.experiment_id)
     if name in project.strategies or name in broken:
         document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
     if raw.strategy in broken:
@@ -325,7 +325,7 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
         for index, value in enumerate(values):
             value_key = (*key, index) if isinstance(written, list) else key
             _check_value(document, value_key, axis, value, strategy)
-            if problem := load.param_problem(value, kind):
+            if problem := param_problem(value, kind):
                 document.refuse(value_key, problem)
         yield axis
 
@@ -426,7 +426,7 @@ def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy:
     if axis.place == "risk" or axis.key == "starting_balance_usd":
         if isinstance(value, bool) or not isinstance(value, int | float):
             document.refuse(key, f"expected a number, got {value!r}")
-        load.check_amount(document, key, Decimal(str(value)))
+        check_amount(document, key, Decimal(str(value)))
     elif axis.place == "backtest" and axis.key == "slippage_ticks":
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             document.refuse(key, f"expected a whole number from 0, got {value!r}")

@@ -1,7 +1,7 @@
 """The YAML files of `config/` as written: each key with its type, default and description.
 
 msgspec checks the types. The constraints beside a description are for `doit schema` alone;
-`tbv8.config.load` and `tbv8.config.experiments` check them with messages of their own. This module
+the other modules of `tbv8.config` check them with messages of their own. This module
 does without `from __future__ import annotations`: msgspec would compile each annotation's text at
 every start.
 """
@@ -126,7 +126,7 @@ class NotifySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         key("The environment variable with apprise URLs, separated by spaces.", pattern=VARIABLE),
     ]
     without: Annotated[
-        tuple[Message, ...], key("Kinds of messages not to send.", uniqueItems=True)
+        tuple[Message, ...], key("The kinds of messages not to send.", uniqueItems=True)
     ] = ()
 
 
@@ -205,14 +205,16 @@ class Instrument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tick_size: Annotated[Decimal, key("The smallest price step.", **_POSITIVE)]
     lot_size: Annotated[Decimal, key("The smallest quantity step, in base units.", **_POSITIVE)]
     maker_fee: Annotated[
-        Decimal, key("The fee of limit orders, a fraction of the notional: 0.00015.", **_FEE)
+        Decimal,
+        key("The fee of resting limit orders, a fraction of the notional: 0.00015.", **_FEE),
     ]
     taker_fee: Annotated[
-        Decimal, key("The fee of market orders, a fraction of the notional: 0.00045.", **_FEE)
+        Decimal, key("The fee of all other fills, a fraction of the notional: 0.00045.", **_FEE)
     ]
     max_leverage: Annotated[Decimal, key("The venue's maximum leverage.", **_POSITIVE)] = Decimal(1)
     min_notional_usd: Annotated[
-        Decimal, key("The minimum value of an order, in USD.", **_NOT_NEGATIVE)
+        Decimal,
+        key("The minimum value of an order that can open a position, USD.", **_NOT_NEGATIVE),
     ] = Decimal(0)
     multiplier: Annotated[
         Decimal,
@@ -309,7 +311,8 @@ class VenueFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     path: Annotated[
         str | None,
         key(
-            "With `history: files`: the path of the files, such as bars/{symbol}.csv.",
+            "With `history: files`: the path of the files, relative to the project: "
+            "bars/{symbol}.csv.",
             **_OPTIONAL,
             pattern=_TEXT,
         ),
@@ -317,7 +320,7 @@ class VenueFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     zone: Annotated[
         str | None,
         key(
-            "With `history: files`: the zone of times without one, UTC or Europe/Berlin.",
+            "With `history: files`: the zone of times without one: Europe/Berlin; null: UTC.",
             **_OPTIONAL,
             pattern=_TEXT,
         ),
@@ -339,9 +342,15 @@ class Routing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The venue that receives the orders, and a second venue for simulation alone."""
 
     primary: Annotated[str, key("The venue whose rules and fees apply.")]
-    secondary: Annotated[str | None, key("A second venue to simulate for comparison.")] = None
+    secondary: Annotated[
+        str | None, key("The venue of the shadow; simulated only with that mode.")
+    ] = None
     mode: Annotated[
-        Mode, key("PRIMARY_ONLY, or PRIMARY_LIVE_SECONDARY_SHADOW for both venues.")
+        Mode,
+        key(
+            "PRIMARY_ONLY, or PRIMARY_LIVE_SECONDARY_SHADOW: the strategy also runs under the "
+            "secondary's rules, as the shadow. No order is sent to a venue in either mode."
+        ),
     ] = "PRIMARY_ONLY"
 
 
@@ -365,7 +374,8 @@ class BacktestSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         int, key("The number of ticks by which market orders fill at a worse price.", minimum=0)
     ] = 0
     detail: Annotated[
-        Detail, key("1m: match orders by the minutes inside longer bars; none: by bars.")
+        Detail,
+        key("1m: match orders by the minutes inside longer bars; none: by the strategy's bars."),
     ] = "1m"
     warm_up: Annotated[
         str,
@@ -377,7 +387,9 @@ class BacktestSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     funding: Annotated[
         str | int | float | None,
         key(
-            "history: the venue's recorded rates; none; or a rate per 8 h such as 0.0001.",
+            "history: the rates that venues charged; none; or a rate per 8 h such as 0.0001. null: "
+            "the `funding_rate_8h` of the primary's instruments if one is written, else history if "
+            "the bars are a perpetual's or rates of the span are stored, else none.",
             anyOf=[{"enum": ["history", "none", None]}, *_FEE["anyOf"]],
             examples=["history", "none", 0.0001],
         ),
@@ -424,15 +436,18 @@ class StrategyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             "Limits on every order.",
             properties={
                 "max_daily_loss_usd": {
-                    "description": "A loss of this much since 00:00 UTC closes all positions "
-                    "and halts trading.",
+                    "description": "A loss of this much since 00:00 UTC closes all positions; no "
+                    "entries until the next 00:00.",
                     **_POSITIVE,
                 },
-                "max_leverage": {"description": "Notional over equity.", **_POSITIVE},
+                "max_leverage": {
+                    "description": "The largest value of all positions, as a multiple of equity.",
+                    **_POSITIVE,
+                },
             },
             patternProperties={
                 "^max_position_[^A-Z\\s/_-]+$": {
-                    "description": "The largest position, in base units.",
+                    "description": "The largest position of a symbol, in base units.",
                     **_POSITIVE,
                 }
             },
@@ -500,7 +515,7 @@ class ObjectiveSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     maximize: Annotated[
         Literal["sharpe", "sortino", "calmar", "return", "profit_factor"] | None,
-        key("The metric with the highest value in the best trial."),
+        key("The metric with the highest value in the best trial; without `objective`, sharpe."),
     ] = None
     minimize: Annotated[
         Literal["max_drawdown"] | None, key("The metric with the lowest value in the best trial.")

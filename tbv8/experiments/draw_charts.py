@@ -13,7 +13,8 @@ from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
 from tbv8.page.html import Child, Html, element, table
-from tbv8.page.words import capital, counted, number
+from tbv8.page.words import capital, number
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats
 
 _BINS = 30

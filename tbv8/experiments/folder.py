@@ -23,11 +23,11 @@ from tbv8.experiments.survey import Survey
 from tbv8.manifest import Input
 from tbv8.market import iso, iso_day
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
-from tbv8.page.words import counted
 from tbv8.results.folder import write_json, write_result
 from tbv8.results.statistics import rounded
 from tbv8.store.database import Query
 from tbv8.store.trials import METRICS
+from tbv8.text import counted
 
 
 def write_folder(

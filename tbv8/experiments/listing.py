@@ -26,7 +26,7 @@ from tbv8.experiments.result import caution, daily_of, deflate, to_equity, tries
 from tbv8.files import replacing
 from tbv8.manifest import read_manifest
 from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
-from tbv8.page.words import counted, number
+from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
 from tbv8.store.database import Query
 from tbv8.store.trials import (
@@ -38,6 +38,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
+from tbv8.text import counted
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
 
 _BACKTEST = "backtest"

@@ -28,7 +28,8 @@ from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
-from tbv8.page.words import capital, counted, number
+from tbv8.page.words import capital, number
+from tbv8.text import counted
 
 _TOP = 20
 _MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks

@@ -34,10 +34,11 @@ from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
-from tbv8.page.words import NONE, counted, number
+from tbv8.page.words import NONE, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
 from tbv8.store.trials import Trial, read_details, read_trials, read_tries
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
 _MOST_CORRELATED = 500
@@ -402,9 +403,10 @@ def _further_trials(findings: Findings) -> Iterator[str]:
     if walk := findings.walk:
         windows, trials = len(walk.windows), len(findings.rows)
         tested = sum(window.tested is not None for window in walk.windows)
+        trained = windows * trials
         yield (
-            f"{windows * trials + tested:,} more for the walk-forward: {trials:,} in sample for "
-            f"each of {counted(windows, 'window')}, {tested or 'none'} out of sample"
+            f"{trained + tested:,} more for the walk-forward: {trained:,} in sample ({trials:,} "
+            f"for each of {counted(windows, 'window')}), {tested or 'none'} out of sample"
         )
     if drawn := findings.drawn:
         markets = len(drawn.numbers) + drawn.failed
@@ -461,7 +463,7 @@ def caution(
     reasons = []
     if total_return is not None and total_return < 0:
         reasons.append(f"it loses {-total_return:.2%}")
-    if deflated is not None and deflated < _LEAST_DEFLATED:
+    elif deflated is not None and deflated < _LEAST_DEFLATED:
         reasons.append(
             f"deflated Sharpe ratio {deflated:.0%}, below {_LEAST_DEFLATED:.0%}: it may be luck"
         )

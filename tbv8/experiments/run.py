@@ -79,7 +79,8 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         if is_open:
             runner.run_open()
         rows.write_listed(experiment.experiment_id, survey.listed(survey.fixed_trials))
-        runner.run_missing(survey.fixed_trials, "trials")
+        unit = "search and in-sample trials" if experiment.walk_forward else "trials"
+        runner.run_missing(survey.fixed_trials, unit)
         with open_reader(db_path) as query:
             following = survey.following(query)
         tested = [each for each in following if each.is_try]

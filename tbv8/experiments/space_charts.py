@@ -15,7 +15,8 @@ from tbv8.experiments.result import FRACTIONS, METRIC_NAMES, Findings, SearchTri
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
 from tbv8.page.html import Child, color_keys, element
-from tbv8.page.words import counted, number
+from tbv8.page.words import number
+from tbv8.text import counted
 
 type Part = tuple[str, str, Child]
 

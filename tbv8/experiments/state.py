@@ -14,9 +14,9 @@ from tbv8.freshness.reasons import changes
 from tbv8.freshness.result import damage, to_parts
 from tbv8.freshness.state import State
 from tbv8.manifest import Input, Manifest, read_manifest
-from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.trials import read_keys
+from tbv8.text import counted
 
 
 def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
@@ -52,7 +52,7 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
             reasons.extend(changes(name, recorded.value, part.value) or [f"{name} changed"])
     if not missing:
         if not manifest.inputs:
-            reasons.append("there is no result yet")
+            reasons.append("no result yet")
         else:
             reasons.extend(
                 _ROWS[name]

@@ -25,9 +25,9 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
         "counted."
     )
     ratios = (
-        "Efficiency is the Sharpe ratio out of sample divided by the one in sample. A dash means "
-        f"that one of them is not above 0, or has fewer than {FEWEST_DAYS} days. For all windows "
-        "together, the Sharpe ratio of all days out of sample"
+        "Efficiency is the Sharpe ratio out of sample divided by the one in sample. It is a "
+        f"dash if either is not above 0, or if the window has fewer than {FEWEST_DAYS} days. For "
+        "all windows together, the Sharpe ratio of all days out of sample"
         f"{_in_brackets(walk.performance.sharpe)} is divided by the mean of the windows' Sharpe "
         f"ratios in sample{_in_brackets(walk.trained_sharpe)}."
     )

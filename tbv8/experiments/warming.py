@@ -32,10 +32,10 @@ def check_warm_up(experiment: Experiment, query: Query, *, results_path: Path) -
     needed_ms = verdict.warm_up_ms
 
     def problem(has_ms: int) -> str:
+        has = f"only {length(has_ms)} of warm-up" if has_ms else "no warm-up (0d)"
         return (
-            f"{length(has_ms) if has_ms else 'nothing'} is less than the {length(needed_ms)} that "
-            f"`doit lookahead:{strategy.strategy_id}` found its signals to need: write "
-            f"{-(-needed_ms // DAY_MS)}d"
+            f"{has}, but `doit lookahead:{strategy.strategy_id}` found that its signals need "
+            f"{length(needed_ms)}: write {-(-needed_ms // DAY_MS)}d"
         )
 
     if walk and walk.warm_up_ms < needed_ms:

@@ -23,7 +23,7 @@ _FIRST = ("market_data_venue", "symbols", "timeframe")  # of the lines: another 
 _FUNDING_WORDS = {
     "history": "the venues' recorded rates",
     "held": "the recorded rates, if the database has any",
-    "fixed": "funding_rate_8h of the instruments",
+    "fixed": "a fixed rate or none",
 }
 _NOT_IN_HISTORY = "requested, but not in the venue's history"
 

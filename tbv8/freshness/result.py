@@ -64,15 +64,23 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     manifest = read_manifest(folder)
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
-        reason = "manifest.json is damaged" if damaged else "there is no result yet"
+        reason = "manifest.json is damaged" if damaged else "no result yet"
         return State((reason, *chain.from_iterable(edit_reasons.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
+    of_other_data: list[str] = []  # wanted by another config or span, whose lines say so
+    is_other_span = manifest.inputs.get("span", Input("", None)).digest != current["span"].digest
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if recorded.digest != part.digest:
             part_reasons = edit_reasons.get(name) or changes(name, recorded.value, part.value)
-            reasons.extend(part_reasons or [f"{name} changed"])
+            is_bars = name.startswith("bars:")
+            is_other = (is_bars and recorded.value != part.value) or (
+                is_other_span and (is_bars or name.startswith(FUNDING_PREFIX))
+            )
+            into = of_other_data if is_other and name not in edit_reasons else reasons
+            into.extend(part_reasons or [f"{name} changed"])
+    reasons = reasons or of_other_data
     reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(reasons), to_parts(current, manifest.inputs))
 

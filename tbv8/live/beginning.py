@@ -15,8 +15,8 @@ from tbv8.live.reading import read_stored_minutes, read_symbols, to_minutes
 from tbv8.live.setting import BUSY_S, HostEnvironment
 from tbv8.manifest import read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
-from tbv8.page.words import counted
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
+from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
 
 _TAIL_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar

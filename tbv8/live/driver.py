@@ -181,6 +181,10 @@ class Driver:
             for number, record in enumerate(lists[kind][counts.get(kind, 0) :], counts.get(kind, 0))
         ]
 
+    def held(self) -> set[str]:
+        """Return the symbols with a position."""
+        return {symbol for symbol, size in self._session.book.positions.items() if size}
+
     def resting(self) -> list[RestingLimit]:
         """Return the working limit orders."""
         return self._session.resting_limits()

@@ -25,7 +25,6 @@ from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
     STOPPED,
-    Command,
     Driver,
     FedRate,
     JournaledSession,
@@ -36,11 +35,11 @@ from tbv8.live.notes import corrected_notes, rate_events
 from tbv8.live.output import Prints, claim_stdout
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.reading import read_symbols, to_minutes
+from tbv8.live.requests import Request, StopFile
 from tbv8.live.secondary import Secondary
-from tbv8.live.setting import BUSY_S, HostEnvironment
+from tbv8.live.setting import BUSY_S, HostEnvironment, our_clock
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
-from tbv8.page.words import counted
 from tbv8.store.sessions import (
     COMMAND,
     Event,
@@ -49,12 +48,12 @@ from tbv8.store.sessions import (
     StoredSession,
     iter_minutes,
     open_journal,
-    read_minutes,
     read_session,
     session_lock,
     shortest_delay_ms,
 )
 from tbv8.store.ticks import BusyError
+from tbv8.text import counted
 from tbv8.trading.loading import check_params
 from tbv8.trading.opened import OpenedFiles, noting_opened
 
@@ -99,7 +98,8 @@ class _SessionHost:
         self._driver: Driver
         self._event_counts: dict[str, int] = {}
         self._rates: dict[tuple[str, int], float] = {}
-        self._last_command = Command(do="start")
+        self._stop_file = StopFile(plan.stop_path, plan.strategy.step)
+        self._gapped: set[str] = set()  # the symbols without a price since a gap
         self._seen_ms = 0
         self._took_ms = 0.0
         self._is_stale = self._is_continued = False
@@ -156,7 +156,6 @@ class _SessionHost:
             )
         self._event_counts = {kind: len(events) for kind, events in journaled.outputs.items()}
         self._note_rates(journaled.rates)
-        self._last_command = journaled.last_command
         if self._plan.priced_at is not None:
             self._secondary = Secondary(self._plan, self._journal, self._session)
             self._secondary.watch(self._driver.resting(), self._driver.done_ms)
@@ -173,24 +172,21 @@ class _SessionHost:
             done_ms=self._driver.done_ms if count else None,
             state=state,
         )
-        if self._last_command.do == "stop":
-            self._environment.send("stopped")
 
     def _read_journaled(self) -> JournaledSession:
-        """Return the session of the journal, after writing a stop that came during a minute.
+        """Return the session of the journal.
 
-        The events of that minute are not written yet, so the stop takes effect before it.
+        If it is stopped, the minute whose events are not written yet opens nothing either: it may
+        be the one in which the strategy hung.
         """
-        query, session = self._journal.query, self._session
-        journaled = read_journaled(query, session)
-        requested, done_ms = self._requested(journaled.last_command), session.done_ms
-        minutes = read_minutes(query, session.session_id, from_ms=done_ms)
-        if requested is None or requested.do != "stop" or not minutes:
-            return journaled
-        event = self._command(requested, done_ms)
-        self._journal.block_minutes(session.session_id, STOPPED, event)
-        self._environment.send("stopped")
-        return read_journaled(query, session)
+        session = self._session
+        journaled = read_journaled(self._journal.query, session)
+        self._stop_file.last = journaled.last_command
+        request = self._stop_file.read(self._environment.now_ms())
+        if self._stop_file.is_stopped:
+            self._journal.block_minutes(session.session_id, STOPPED, from_ms=session.done_ms)
+        self._report_request(request, was_stopped=False)
+        return journaled
 
     # Running.
 
@@ -216,30 +212,33 @@ class _SessionHost:
         return self._apply_stop_file() or self._use_minute()
 
     def _apply_stop_file(self) -> bool:
-        """Execute the command of the stop file, after writing it to the journal."""
-        command = self._requested(self._last_command)
-        if command is None:
+        """Execute the request of the stop file once it is due, after writing it to the journal."""
+        driver, stop_file, was_stopped = self._driver, self._stop_file, self._stop_file.is_stopped
+        self._report_request(stop_file.read(self._environment.now_ms()), was_stopped=was_stopped)
+        request = stop_file.due(driver.done_ms, held=driver.held(), gapped=self._gapped)
+        if request is None:
             return False
-        event = self._command(command, self._driver.done_ms)
-        self._journal.write_minutes(self._session.session_id, [], [event])
-        self._last_command = command
-        self._driver.execute(command)
-        self._environment.send("stopped" if command.do == "stop" else "started")
+        self._journal.write_minutes(self._session.session_id, [], [self._command(request)])
+        stop_file.last = request.command
+        driver.execute(request.command)
+        if request.command.do == "start":
+            self._environment.send("started")
         self._environment.persist(self._finish)
         return True
 
-    def _requested(self, last: Command) -> Command | None:
-        """Return the command of the stop file if it is not executed yet; else None."""
-        requested = _read_stop(self._plan)
-        if requested is None:
-            return Command(do="start") if last.do == "stop" else None
-        is_done = last.do == "stop" and (last.close or not requested.close)
-        return None if is_done else requested
+    def _report_request(self, request: Request | None, *, was_stopped: bool) -> None:
+        """Report a new request, or that it is gone, before it is executed."""
+        is_stopped = self._stop_file.is_stopped
+        if is_stopped and (not was_stopped or (request and request.command.do == "stop")):
+            text = request.text(self._plan.strategy.strategy_id) if request else ""
+            self._environment.send("stopped", text=text)
+        elif was_stopped and not is_stopped:
+            self._environment.send("started")
 
-    def _command(self, command: Command, ts_ms: int) -> Event:
+    def _command(self, request: Request) -> Event:
         number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
-        body = msgspec.json.encode(command).decode()
-        return Event(COMMAND, number, ts_ms, self._environment.now_ms(), body)
+        body = msgspec.json.encode(request.command).decode()
+        return Event(COMMAND, number, self._driver.done_ms, request.seen_ms, body)
 
     def _use_minute(self) -> bool:
         """Write the next closed minute to the journal and feed it; return False without one."""
@@ -265,6 +264,8 @@ class _SessionHost:
             names, span = ", ".join(skipped), Span(cursor, until_ms)
             text = f"{names}: the minutes {span} are missing in all sources, they are skipped"
             self._environment.send("gap", text=text)
+        self._gapped -= {s for minute in minutes for s, bar in minute.bars.items() if bar}
+        self._gapped |= skipped.keys()
         began_s = time.perf_counter()
         self._note_rates(rates)
         for _ in self._driver.feed(minutes, rates):
@@ -286,7 +287,7 @@ class _SessionHost:
     def _entry_bar(self, minute: SessionMinute, now_ms: int) -> str | None:
         """Return the rule by which a minute may open no position; None if it may."""
         plan, lag_ms = self._plan, now_ms - minute.close_ms
-        if self._last_command.do == "stop":
+        if self._stop_file.is_stopped:
             return STOPPED
         span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
         delays = [
@@ -371,22 +372,6 @@ class _SessionHost:
         number = self._journal.count_events(self._session.session_id).get(kind, 0)
         body = msgspec.json.encode(value).decode()
         return Event(kind, number, ts_ms, self._environment.now_ms(), body)
-
-
-def _read_stop(plan: Plan) -> Command | None:
-    """Return the command in the stop file; an unreadable file stops."""
-    try:
-        text = plan.stop_path.read_text("utf-8", errors="replace")
-    except FileNotFoundError:
-        return None
-    except OSError:
-        text = ""
-    return Command(do="stop", close="close" in text)
-
-
-def our_clock() -> int:
-    """Return the time, milliseconds UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def main(now_ms: Callable[[], int] = our_clock) -> None:

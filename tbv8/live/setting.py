@@ -15,6 +15,11 @@ BUSY_S = 0.5
 """The pause between two attempts if the database is locked or its disk is full."""
 
 
+def our_clock() -> int:
+    """Return the time, milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
 class HostEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """The clock and the callbacks of a host; tests pass their own.
 

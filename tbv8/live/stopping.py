@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,17 +15,18 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.live.lines import fill_text
-from tbv8.market import iso
-from tbv8.page.words import counted
+from tbv8.market import ONE_MINUTE, Timeframe, iso
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs
+from tbv8.text import counted
 
-_WAIT_S = 3.0
+_WAIT_S = 5.0  # the last closed minute is read within three seconds
+_CLOSE_S = 75.0  # a minute, and the time until it is read
 _POLL_S = 0.05
 _MOST_FILLS = 20  # of a stop: one a symbol
 _NO_ANSWER = (
-    "not confirmed yet: the session opens nothing while it starts, replays or hangs; `doit status` "
-    "shows when it has obeyed"
+    "not confirmed yet: the session opens nothing while it starts, replays, hangs or waits for "
+    "minutes; `doit status` shows when it has obeyed"
 )
 
 
@@ -32,16 +34,29 @@ class SessionReply(msgspec.Struct, frozen=True):
     """The effect of a command.
 
     Attributes:
-        kind: `done`; `done before` by an earlier command; `no session` runs; `no answer` in time.
+        kind: `done`; `done before` this command; `no session` runs; `no answer` in time.
         state: The account of the session, None if it is unknown.
         fills: The fills of positions that the command closed.
-        done_ms: The time at which the session executed the command, by our clock.
+        done_ms: The time at which the session saw the request, by our clock.
     """
 
     kind: Literal["done", "done before", "no session", "no answer"]
     state: Mapping[str, Any] | None = None
     fills: Sequence[Mapping[str, Any]] = ()
     done_ms: int = 0
+
+    @property
+    def awaits_close(self) -> bool:
+        """True if positions are, or may be, closed by the command."""
+        holds = bool(self.fills or positions_text(self.state or {}))
+        return self.kind == "no answer" or (self.kind != "no session" and holds)
+
+
+def write_stop(path: Path, *, close: bool) -> None:
+    """Write a stop file; one that closes positions stays so until `doit start`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if close or not path.exists():
+        path.write_text("close\n" if close else "\n", encoding="utf-8")
 
 
 def count_commands(db_path: Path, name: str) -> int:
@@ -58,12 +73,12 @@ def await_reply(
         db_path: The database.
         name: The strategy.
         action: `stop` or `start`.
-        close: True if the stop closes all positions.
+        close: True to wait until the stop has closed all positions.
         after: The number of commands that the session had executed before this one.
     """
     if not session_runs(db_path, name):
         return SessionReply("no session", _read_state(db_path, name))
-    until_s = time.monotonic() + _WAIT_S
+    until_s = time.monotonic() + (_CLOSE_S if close else _WAIT_S)
     while time.monotonic() < until_s:
         reply = read_reply(db_path, name, action=action, close=close, after=after)
         if reply is not None:
@@ -72,30 +87,92 @@ def await_reply(
     return SessionReply("no answer")
 
 
-def stop_line(name: str, reply: SessionReply, *, close: bool = False) -> str:
-    """Return the line about a stop: the remaining position, and the cancelled orders."""
+def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
+    """Return the line about a stop: the cancelled orders, and the remaining position.
+
+    Args:
+        name: The strategy.
+        reply: The answer of its session.
+        closing: When the session closes its positions, from `closing_text`; empty if it does not.
+    """
     if reply.kind == "no answer":
         return f"{name}: stopped, {_NO_ANSWER}"
     state = reply.state or {}
     positions = positions_text(state)
-    cure = f"; `doit stop {name} --close` closes it" if positions and not close else ""
-    holds = f"holds {positions or 'no position'}"
+    cure = f"; `doit stop {name} --close` closes it" if positions and not closing else ""
     if reply.kind == "no session":
-        then = ", which that start closes" if positions and close else cure
-        known = f": {holds}{then}" if state else ""
-        until = f"opens nothing until `doit start {name}`"
-        return f"{name}: no session runs; its next start {until}{known}"
+        then = f"no session runs; its next start opens nothing until `doit start {name}`"
+        if not positions:
+            return f"{name}: {then}{': it holds no position' if state else ''}"
+        uses = "first uses the minutes up to that start"
+        then = f"{then}: it holds {positions}"
+        return (
+            f"{name}: {then}, {f'{uses}, and then closes it' if closing else f'and {uses}{cure}'}"
+        )
+    holds = f"holds {positions or 'no position'}"
     end = "; the process goes on, Ctrl-C ends it"
+    if positions and closing:
+        holds, end = f"{_closing_positions(state)} {closing}", ""
     if reply.kind == "done before":
         working = state["working"]
         sent = f", {counted(working, 'order')} sent since then" if working else ""
         at = iso(reply.done_ms // 1000 * 1000)
         return f"{name}: was stopped at {at} already: {holds}{sent}{cure}{end}"
-    done = {"buy": "bought", "sell": "sold"}
-    closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in reply.fills)
     orders = state["cancelled"]
     cancelled = f"{counted(orders, 'working order')} cancelled" if orders else "no order to cancel"
-    return f"{name}: stopped: {f'{closed}, ' if closed else ''}{holds}, {cancelled}{cure}{end}"
+    return f"{name}: stopped: {cancelled}; {holds}{cure}{end}"
+
+
+def closing_text(step: Timeframe, now_ms: int) -> str:
+    """Return when a request to close positions is executed: at the next close of a step."""
+    closes = iso(step.ceil(now_ms))
+    bar = "this minute" if step == ONE_MINUTE else f"this {step} bar"
+    return f"at the close of {bar}, {closes}"
+
+
+def closed_line(name: str, reply: SessionReply) -> str:
+    """Return the line about closed positions, with their prices; or about those still open."""
+    if reply.kind != "done":
+        return (
+            f"{name}: not closed yet: the session does it at the next close that it reads, also "
+            "without this command; `doit status` shows it"
+        )
+    done = {"buy": "bought", "sell": "sold"}
+    closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in reply.fills)
+    at = f"closed at {iso(reply.fills[0]['ts_ms'])}: {closed}, " if reply.fills else ""
+    positions = positions_text(reply.state or {})
+    holds = f"holds {positions or 'no position'}"
+    return f"{name}: {at}{holds}; the process goes on, Ctrl-C ends it"
+
+
+def await_close(db_path: Path, name: str) -> int:
+    """Print what the session has closed; Ctrl-C ends the wait alone.
+
+    Returns:
+        The exit code.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(closed_line(name, await_reply(db_path, name, action="stop", close=True)))
+    except KeyboardInterrupt:
+        print(f"{name}: the session goes on closing; `doit status` shows it")
+        return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return 0
+
+
+def left_line(name: str, state: Mapping[str, Any]) -> str:
+    """Return the line about what a session leaves open as its process ends; empty for nothing."""
+    positions = positions_text(state)
+    if not positions:
+        return ""
+    working = state["working"]
+    orders = f" with {counted(working, 'working order')}" if working else ""
+    return (
+        f"{name}: still holds {positions}{orders}: the next `doit paper:{name}` continues it, and "
+        f"closes it after `doit stop {name} --close`"
+    )
 
 
 def start_line(name: str, reply: SessionReply) -> str:
@@ -114,6 +191,16 @@ def positions_text(state: Mapping[str, Any]) -> str:
     )
 
 
+def _closing_positions(state: Mapping[str, Any]) -> str:
+    """Return `0.1 BTC is sold and 2 ETH is bought`."""
+    sizes = {symbol: Decimal(size) for symbol, size in state["positions"].items()}
+    return " and ".join(
+        f"{abs(size)} {symbol.partition('/')[0]} is {'sold' if size > 0 else 'bought'}"
+        for symbol, size in sizes.items()
+        if size
+    )
+
+
 def _read_state(db_path: Path, name: str) -> Mapping[str, Any] | None:
     """Return the account of a session; None if it is unknown."""
     with suppress(DataError), open_reader(db_path, timeout_s=1) as query:
@@ -123,28 +210,29 @@ def _read_state(db_path: Path, name: str) -> Mapping[str, Any] | None:
 
 
 def read_reply(
-    db_path: Path, name: str, *, action: str, close: bool, after: int = 0
+    db_path: Path, name: str, *, action: str, close: bool = False, after: int = 0
 ) -> SessionReply | None:
     """Return the answer of a session to its last command; None before it has obeyed.
 
-    One of the first `after` commands may have had the same effect before.
+    One of the first `after` commands may have had the same effect before. A session without any
+    command is started.
     """
     with suppress(DataError), open_reader(db_path, timeout_s=1) as query:
         session = read_session(query, name, "primary")
         if session is None:
             return None
-        for command in read_events(query, session.session_id, (COMMAND,), last=1):
-            last = json.loads(command.body)
-            is_it = last["do"] == action and (last["close"] or not close)
-            if not is_it or session.state.get("commands") != command.number + 1:
-                return None
-            if command.number < after:
-                return SessionReply("done before", session.state, done_ms=command.at_ms)
-            fills = read_events(query, session.session_id, ("fill",), last=_MOST_FILLS)
-            closing = [
-                json.loads(fill.body)
-                for fill in fills
-                if fill.ts_ms >= command.ts_ms and fill.at_ms >= command.at_ms
-            ]
-            return SessionReply("done", session.state, closing, command.at_ms)
+        commands = read_events(query, session.session_id, (COMMAND,), last=1)
+        if not commands:
+            return SessionReply("done before", session.state) if action == "start" else None
+        (command,) = commands
+        last = json.loads(command.body)
+        is_it = last["do"] == action and (last["close"] or not close)
+        if not is_it or session.state.get("commands") != command.number + 1:
+            return None
+        if command.number < after:
+            return SessionReply("done before", session.state, done_ms=command.at_ms)
+        fills = read_events(query, session.session_id, ("fill",), last=_MOST_FILLS)
+        bodies = [json.loads(fill.body) for fill in fills if fill.ts_ms == command.ts_ms]
+        closing = [body for body in bodies if last["close"] and body["tags"] == "stop"]
+        return SessionReply("done", session.state, closing, command.at_ms)
     return None

@@ -15,8 +15,8 @@ import msgspec
 from tbv8.live.lines import event_lines
 from tbv8.live.plan import ProcessReport
 from tbv8.market import iso
-from tbv8.page.words import counted, length
-from tbv8.text import one_line
+from tbv8.page.words import length
+from tbv8.text import counted, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,7 +58,9 @@ class SessionView(msgspec.Struct, kw_only=True):
         if report.kind in ("minute", "replayed"):
             self.minute = report
             self.minutes += report.kind == "minute" and report.lag_ms is not None
-            is_stopped = report.state.get("barred") == "stopped"
+            is_stopped = report.state.get("barred") == "stopped" or (
+                report.kind == "replayed" and self.problem == "stopped"  # by a request
+            )
             self.problem = "stopped" if is_stopped else ""
         elif report.kind == "fresh" or report.kind == "started":
             self.problem = ""

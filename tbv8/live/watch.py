@@ -20,6 +20,7 @@ from tbv8.live.children import HostProcess, RecorderProcess, ResultsProcess
 from tbv8.live.inputs import check_inputs
 from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, ProcessReport
+from tbv8.live.stopping import left_line
 from tbv8.live.view import SessionsView, SessionView
 from tbv8.manifest import PAGE
 from tbv8.market import iso
@@ -127,11 +128,11 @@ class _SessionProcess:
     def ensure_running(self) -> None:
         """Start the process if it does not run and may be started."""
         if self.host is None and not self.failed and time.monotonic() >= self._start_s:
-            self.is_running = False
+            self.is_running = self.is_stopped = False
             self.host = HostProcess(self.plan, self._module)
 
     def end_hung(self) -> None:
-        """Kill a process that hangs; the next one executes the stop before any minute."""
+        """Kill a process that hangs; the minute in which it hung opens nothing in the next one."""
         if self.host is not None:
             self.host.kill()
         self.host, self.is_running, self.stop_seen_s = None, False, None
@@ -252,6 +253,9 @@ class _Watcher:
             for line in report.lines:
                 print(f"   {line}")
             print(f"   {self._plans['primary'].folder / PAGE}")
+        last = self.sessions["primary"].minute
+        if last is not None and (line := left_line(name, last.state)):
+            print(f"   {line}")
 
     def _current(self) -> dict[str, Plan]:
         return {role: process.plan for role, process in self._processes.items()}

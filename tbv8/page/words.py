@@ -7,7 +7,6 @@ from typing import Any
 
 from tbv8.market import iso
 from tbv8.page.html import Html, element
-from tbv8.text import counted as counted
 
 NONE = "–"
 """The text in place of a missing number; it sorts last."""

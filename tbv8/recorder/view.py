@@ -101,12 +101,16 @@ def summary(status: RecorderStatus) -> str:
     reconnects = sum(venue.reconnects for venue in status.venues)
     marks = sum(venue.marks for venue in status.venues)
     payments = sum(venue.payments for venue in status.venues)
+    rows = [
+        counted(status.trades, "trade"),
+        counted(status.bbo, "quote"),
+        counted(status.minutes, "minute"),
+        *([counted(marks, "mark price")] if marks else []),
+        *([counted(payments, "funding payment")] if payments else []),
+    ]
     return (
-        f"recorded {counted(status.trades, 'trade')}, {counted(status.bbo, 'quote')} and "
-        f"{counted(status.minutes, 'minute')} "
-        + (f"and {counted(marks, 'mark price')} " if marks else "")
-        + (f"and {counted(payments, 'funding payment')} " if payments else "")
-        + f"in {status.running_s:.0f} s; {counted(reconnects, 'reconnect')}, {counted(gaps, 'gap')}"
+        f"recorded {', '.join(rows[:-1])} and {rows[-1]} in {status.running_s:.0f} s; "
+        f"{counted(reconnects, 'reconnect')}, {counted(gaps, 'gap')}"
         + (f"; DROPPED {counted(status.dropped, 'event')}" if status.dropped else "")
         + "".join(f"; {v.venue} NEVER SENT ANYTHING" for v in status.venues if not v.has_sent)
     )
@@ -220,9 +224,9 @@ def _venue_line(venue: VenueStatus, rates: EventRates, now_s: float) -> Text:
 
     parts = [
         f"{rates.rate(venue.venue, venue.frames, now_s):,.0f} msg/s",
-        f"{counted(venue.reconnects, 'reconnect')}",
+        counted(venue.reconnects, "reconnect"),
         *([f"{venue.unreadable} unreadable"] if venue.unreadable else []),
-        *([f"{venue.failed} REST calls failed"] if venue.failed else []),
+        *([f"{counted(venue.failed, 'REST call')} failed"] if venue.failed else []),
     ]
     text = Text()
     text.append(f"{venue.venue} ", style="bold")

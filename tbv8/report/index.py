@@ -14,7 +14,7 @@ from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
-from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
+from tbv8.page.words import NONE, length_cell, minute, number, part_of
 from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
 from tbv8.report.graph import NOT_NEEDED, Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
@@ -23,6 +23,7 @@ from tbv8.report.results import StoredResult, read_results
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import ProjectStatus
 from tbv8.store.database import Query, open_reader
+from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 _GAPS = 500  # listed
@@ -180,11 +181,21 @@ def _tiles(report: Report) -> Html:
     filled = sum(gap.healed for gap in status.recorder_gaps)
     open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
-    others = f"; {counted(idle, 'other')} stale, not needed by a backtest" if idle else ""
+    be = "is" if idle == 1 else "are"
+    others = f"; {counted(idle, 'other task')} {be} stale, not needed by a backtest" if idle else ""
+    markets = {(series.venue, series.symbol) for series in status.series}
     counts = [
         ("Fresh results", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
-        ("Tasks that doit would run", f"{stale:,}", f"of {needed:,} for the backtests{others}"),
-        ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
+        (
+            "Tasks that doit would run",
+            f"{stale:,}",
+            f"of the {needed:,} that the backtests need{others}",
+        ),
+        (
+            "Series",
+            f"{len(markets):,}",
+            f"in {counted(len(status.series), 'dataset')}: {counted(gaps, 'gap')}",
+        ),
         (
             "Recorder gaps",
             f"{recorded:,}",

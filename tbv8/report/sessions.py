@@ -10,9 +10,9 @@ import msgspec
 
 from tbv8.config.records import Project
 from tbv8.market import MINUTE_MS, iso
-from tbv8.page.words import counted
 from tbv8.store.database import Query
 from tbv8.store.sessions import PRICED, StoredSession, read_sessions, session_runs
+from tbv8.text import counted
 
 _ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree
 
@@ -25,6 +25,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
         role: `primary`, or `shadow` for the secondary venue.
         venue: The venue of its bars and rules.
         state: `running`, `stopped`, `stale`, `differs` or `not running`.
+        has_process: True if a process runs it.
         problem: The difference from its replay; None without one.
         counted_ms: The start of the counted span.
         done_ms: The close of the last minute that it used.
@@ -51,6 +52,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     venue: str
     state: str
+    has_process: bool
     problem: str | None
     counted_ms: int
     done_ms: int
@@ -109,6 +111,7 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
         role=session.role,
         venue=session.venue,
         state=_state(project, session, lag_ms, problem),
+        has_process=session_runs(project.db_path, session.strategy_id),
         problem=problem,
         counted_ms=session.counted_ms,
         done_ms=session.done_ms,
@@ -156,6 +159,13 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     name = status.strategy_id if status.role == "primary" else f"{status.strategy_id} (shadow)"
     if status.problem is not None:
         yield f"{name}: {status.problem}"
+    held = " and ".join(f"{size} {symbol}" for symbol, size in status.positions.items() if size)
+    if held and not status.has_process:
+        strategy_id = status.strategy_id
+        yield (
+            f"{name}: holds {held} while no session runs: `doit paper:{strategy_id}` continues it, "
+            f"and closes it after `doit stop {strategy_id} --close`"
+        )
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):

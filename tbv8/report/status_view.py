@@ -11,10 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tbv8.market import iso
-from tbv8.page.words import counted
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
-from tbv8.text import printable
+from tbv8.text import counted, printable
 
 _WIDE = 1000  # columns
 _REASON_LETTERS = 70
@@ -42,6 +41,7 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
         if len(status.series) <= most:
             _print_table(console, bars, _SERIES_COLUMNS, _series_rows(series), "none yet")
             _print_table(console, "Funding", _FUNDING_COLUMNS, _funding_rows(funding), "none yet")
+            _print_lines(console, _LEGEND if status.series else ())
         else:
             _print_table(console, bars, _KIND_COLUMNS, _kind_rows(series), "none yet")
             _print_table(console, "Funding", _KIND_COLUMNS, _kind_rows(funding), "none yet")
@@ -82,7 +82,18 @@ _SERIES_COLUMNS = (
     ">size ~",
 )
 _TICK_COLUMNS = ("venue", "symbol", "dataset", "first", "last")
-_FUNDING_COLUMNS = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
+_LEGEND = (
+    "missing minutes have no bar, missing hours lack a due payment; gaps are spans not stored yet",
+)
+_FUNDING_COLUMNS = (
+    "venue",
+    "symbol",
+    "first",
+    "last",
+    ">payments",
+    ">missing hours",
+    ">gaps",
+)
 _KIND_COLUMNS = (
     "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing minutes",
     ">gaps", ">size ~",

@@ -29,7 +29,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.page.words import counted, often
+from tbv8.page.words import often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_bars, missing_minutes
 from tbv8.results.statistics import (
@@ -41,6 +41,7 @@ from tbv8.results.statistics import (
 )
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
+from tbv8.text import counted
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import FundingPayments
 from tbv8.trading.records import Fill
@@ -360,18 +361,19 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         since = "at" if liquidations == 1 else "first at"
         yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
     for rule, count in sorted(halts.items()):
-        yield f"halted {often(count)} by {rule}: all positions closed until 00:00 UTC"
+        yield f"halted {often(count)} by {rule}: all positions closed, no entries until 00:00 UTC"
     if stats.stops_reached:
         yield (
             f"{counted(stats.stops_reached, 'position')} closed at once: the stop was on the wrong "
             "side of the entry"
         )
     if beyond := stats.beyond_volume.fills:
+        them = "it" if beyond == 1 else "them"
         most = stats.beyond_volume.largest_multiple
         times = "" if most is None else f", up to {most:,.3g} times it"
         yield (
-            f"{counted(beyond, 'fill')} larger than the whole volume of the step{times}: "
-            "no market would fill that at these prices"
+            f"{counted(beyond, 'fill')} larger than the volume of the bar that filled {them}{times}"
+            ": no market would fill that at these prices"
         )
 
 
@@ -438,13 +440,17 @@ def funding_words(stats: Stats, *, has_amounts: bool = True) -> list[str]:
 
 
 def _without_rate(source: FundingSource) -> str:
-    """Return the text about hours that were not charged; "" if all were."""
+    """Return the text about payments that were not charged; "" if all were."""
     if source.first_without_rate is None:
         return ""
     start, end = source.first_without_rate
+    if source.hours_without_rate == 1:
+        return f"; no rate for the payment of {end}, not charged"
     hours = counted(source.hours_without_rate, "hour")
-    more = -(-(parse_time(end) - parse_time(start)) // HOUR_MS) < source.hours_without_rate
-    return f"; no rate for {hours}, not charged: {start} to {end}{', and more' if more else ''}"
+    start_ms = parse_time(start) // HOUR_MS * HOUR_MS  # the payment is of the whole hour
+    more = (parse_time(end) - start_ms) // HOUR_MS < source.hours_without_rate
+    first = f"{iso(start_ms)} to {end}{', and more' if more else ''}"
+    return f"; no rate for {hours}, not charged: {first}"
 
 
 def _paid(amount: Decimal) -> str:
@@ -556,8 +562,8 @@ def _without_payment(charged: FundingPayments, span: Span) -> list[Span]:
         return [Span(span.start_ms, hour_ms)] if hour_ms > span.start_ms else []
     pairs = list(zip(charged.times_ms, charged.hours, strict=True))
     last_ms, hours = pairs[-1]
-    unfinished = last_ms + hours * HOUR_MS >= span.end_ms
-    due = Span(span.start_ms, min(last_ms, span.end_ms) if unfinished else span.end_ms)
+    ended = max(0, span.end_ms - 1 - last_ms) // (hours * HOUR_MS)  # since the last payment
+    due = Span(span.start_ms, min(last_ms + ended * hours * HOUR_MS, span.end_ms))
     return gaps(due, (Span(ts_ms - hours * HOUR_MS, ts_ms) for ts_ms, hours in pairs))
 
 

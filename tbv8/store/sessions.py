@@ -322,13 +322,12 @@ class Journal:
                 (done_ms, _text(state), session_id),
             )
 
-    def block_minutes(self, session_id: int, rule: str, command: Event) -> None:
-        """Write a command, and forbid the later, unprocessed minutes to open positions."""
+    def block_minutes(self, session_id: int, rule: str, *, from_ms: int) -> None:
+        """Forbid the minutes that open from a time on to open positions."""
         with self._writing() as connection:
-            _insert_events(connection, session_id, [command])
             connection.execute(
                 "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms >= ?",
-                (rule, session_id, command.ts_ms),
+                (rule, session_id, from_ms),
             )
 
     def count_events(self, session_id: int) -> dict[str, int]:

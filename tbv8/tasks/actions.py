@@ -276,7 +276,7 @@ def run_paper(
 
 def replay_session(project: Project, strategy: Strategy) -> None:
     """Run a paper session again from its journal, and compare every byte."""
-    from tbv8.live.results import check_replay
+    from tbv8.live.check import check_replay
 
     print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
 

@@ -330,9 +330,21 @@ def test_a_payment_for_less_than_an_hour_of_the_span_has_its_share(tmp_path: Pat
     assert (source.shares, source.hours_without_rate) == ({"sample": 1.0}, 0)
 
 
-@pytest.mark.parametrize(("minutes", "hours"), [(8, 0), (9, 1), (70, 2), (130, 3)])
+@pytest.mark.parametrize(
+    ("minutes", "hours", "text"),
+    [
+        (8, 0, ""),
+        (9, 1, "; no rate for the payment of 2024-01-01T01:00:00Z, not charged"),
+        (70, 2, "; no rate for 2 hours, not charged: 2024-01-01T00:00:00Z to 2024-01-01T02:00:00Z"),
+        (
+            130,
+            3,
+            "; no rate for 3 hours, not charged: 2024-01-01T00:00:00Z to 2024-01-01T03:00:00Z",
+        ),
+    ],
+)
 def test_without_any_payment_whole_hours_of_the_span_lack_one(
-    tmp_path: Path, minutes: int, hours: int
+    tmp_path: Path, minutes: int, hours: int, text: str
 ) -> None:
     """As of a paper session that began at 00:51: no payment is due before 01:00."""
     begin_ms = START_MS + 51 * MINUTE_MS
@@ -348,7 +360,27 @@ def test_without_any_payment_whole_hours_of_the_span_lack_one(
 
     source = summary.primary.funding_sources[BTC]
     assert (source.shares, source.hours_without_rate) == ({}, hours)
-    assert "and more" not in str(summary)  # it is one gap
+    assert f"  hyperliquid: funding: nothing paid{text}\n" in f"{summary}\n"
+
+
+@pytest.mark.parametrize(("hours", "minutes", "missing"), [(1, 181, 2), (1, 120, 0), (8, 1439, 8)])
+def test_only_intervals_that_have_ended_lack_a_payment(
+    tmp_path: Path, hours: int, minutes: int, missing: int
+) -> None:
+    strategy = make_strategy(
+        params={},
+        funding="history",
+        timeframe=parse_timeframe("1m"),
+        span=Span(START_MS, START_MS + minutes * MINUTE_MS),
+    )
+    payments = FundingPayments(
+        times_ms=[START_MS + hours * HOUR_MS], rates=[D("0.001")], hours=[hours], venues=["sample"]
+    )
+    table = make_bars([100.0] * minutes, timeframe="1m")
+
+    summary = backtest(strategy, with_funding(strategy, table, payments), tmp_path)
+
+    assert summary.primary.funding_sources[BTC].hours_without_rate == missing
 
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:

@@ -62,7 +62,7 @@ def outputs(project: Project) -> dict[str, bytes]:
 def ran(project: Project, *words: str) -> int:
     """Return how many trials a run of the experiment ran."""
     said = project.doit(*ONE_WEEK, *words, TASK).stdout
-    kinds = r": (\d+) (?:out-of-sample |Monte Carlo )?trials? in "
+    kinds = r": (\d+) (?:search and in-sample |out-of-sample |Monte Carlo )?trials? in "
     return sum(int(count) for count in re.findall(kinds, said))
 
 
@@ -323,7 +323,7 @@ def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None
 
     assert re.fullmatch(
         r"ERROR: experiment:sweep: config/experiments/sweep.yaml:\d+: walk_forward.warm_up: "
-        r"nothing is less than the \d+ h(?: \d+ min)? .*: write 1d\n",
+        r"no warm-up \(0d\), but .* need \d+ h(?: \d+ min)?: write 1d\n",
         refused,
     )
 

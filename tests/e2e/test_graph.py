@@ -246,7 +246,7 @@ def test_a_folder_that_nobody_may_write_can_be_looked_at(done: Project, tmp_path
 def test_plan_in_words_says_because(project: Project) -> None:
     said = project.doit("plan", *ONE_WEEK, BACKTEST).stdout
 
-    assert "because backfill:sample:BTC/USDT will run" in said
+    assert "backfill:sample:BTC/USDT must run first" in said
 
 
 def test_every_example_that_ships_runs_in_the_order_of_the_plan(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_a_candle_changed_in_a_shell_is_noticed_refused_and_repaired(done: Proje
     assert not why["fresh"]
     refusal, because = why["reasons"]
     assert refusal.startswith("1 day of ohlcv_1m of sample:BTC/USDT was changed outside of tbv8")
-    assert because == "because aggregate:sample:BTC/USDT:5m will run"
+    assert because == "aggregate:sample:BTC/USDT:5m must run first"
     differing = {p["name"] for p in why["parts"] if p["current"] != p["recorded"]}
     assert differing == {"bars:BTC/USDT:1m"}
     assert refused.stderr.count("\n") == 1

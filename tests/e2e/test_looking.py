@@ -93,7 +93,7 @@ def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
     assert "backtest:btc_usdt_perp_v1" in [task["task"] for task in plan["tasks"]]
     assert strategy["fresh"] is False
     (planned,) = [t for t in plan["tasks"] if t["task"] == "backtest:btc_usdt_perp_v1"]
-    because = "because aggregate:sample:BTC/USDT:5m will run"
+    because = "aggregate:sample:BTC/USDT:5m must run first"
     assert strategy["reasons"] == [*planned["reasons"], because]
 
 
@@ -188,7 +188,8 @@ def test_trades_lists_the_last_round_trips_as_wide_as_the_terminal(finished: Pro
 
     head, names, *shown = listed
     assert f": the last 3 of {len(rows)} round trips" in head
-    assert " ".join(names.split()) == "opened closed side quantity entry exit PnL % MAE MFE by"
+    heads = "opened closed side quantity entry exit PnL % of entry MAE MFE by"
+    assert " ".join(names.split()) == heads
     for line, row in zip(shown, rows[-3:], strict=True):
         cells = re.split(r"  +", line.strip())
         assert cells[2:6] == [row["side"], row["quantity"], row["entry_price"], row["exit_price"]]
@@ -201,7 +202,7 @@ def test_trades_lists_the_last_round_trips_as_wide_as_the_terminal(finished: Pro
     assert (told["venue"], told["count"]) == ("mexc", len(shadow))
     assert [trip["pnl"] for trip in told["trades"]] == [float(r["pnl"]) for r in shadow[-20:]]
     last = narrow.splitlines()[-1]
-    assert last.startswith("left out at 80 columns: %, quantity, MFE, MAE")
+    assert last.startswith("left out at 80 columns: % of entry, quantity, MFE, MAE")
     assert max(map(len, narrow.splitlines()[1:])) <= 80
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -69,8 +70,8 @@ def test_a_session_from_its_start_to_its_replay(
 
         # and when
         confirmed = (  # the first line may be "not confirmed yet"
-            r"live: (stopped|was stopped at \S+ already): holds no position"
-            r"(, no order to cancel)?; the process goes on, Ctrl-C ends it\n"
+            r"live: (stopped: no order to cancel; |was stopped at \S+ already: )holds no position"
+            r"; the process goes on, Ctrl-C ends it\n"
         )
         wait_until(lambda: re.fullmatch(confirmed, project.doit("stop", "live", "--close").stdout))
 
@@ -247,10 +248,25 @@ def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     assert [trade["pnl"] for trade in trades] == [float(row["pnl"]) for row in rows]
     assert all(trade["mae"] >= 0 and trade["mfe"] >= 0 for trade in trades)
     assert max(trade["mae"] for trade in trades) > 0
-    assert f": {len(rows)} round trips in the paper session until 20" in head
-    assert "`doit paper:btc_usdt_perp_v1` writes it" in (
+    assert f": {len(rows)} round trips in the paper session, as of 20" in head
+    assert "there is no result yet: run `doit paper:btc_usdt_perp_v1`\n" in (
         project.doit("trades", "btc_usdt_perp_v1", "--paper", code=3).stderr
     )
+
+    # and when the session goes on
+    world.run(plan, minutes=60)
+    fills = len(world.journaled(plan).outputs["fill"])
+    count = fills - len(read_rows(plan.folder / "fills.csv"))
+    later = project.doit("trades", "test_v1", "--paper").stdout.splitlines()
+    shutil.rmtree(plan.folder)
+    project.write("config/strategies/test_v1.yaml", STRATEGY.replace("live", "test_v1"))
+    no_result = project.doit("trades", "test_v1", "--paper", code=3).stderr
+
+    # then
+    assert count > 1
+    assert later[0] == head
+    assert re.match(rf"{count} fills since then: in the next result, written about", later[1])
+    assert f"has {fills} fills so far; results are written about every five minutes" in no_result
 
 
 def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:

@@ -1,4 +1,4 @@
-"""The README's promises, run as they are printed there."""
+"""The promises of the README and of its guides, run as they are printed there."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.servers.binance import running_process
 
 ARCHIVE = "https://data.binance.vision"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "docs/data.md", "docs/tasks.md")
 
 
 def blocks(language: str, page: str = "README.md") -> list[str]:
@@ -65,8 +66,10 @@ def test_the_python_of_the_readme_runs_after_the_quick_start(
     assert [url.rpartition("/")[2] for url in shown] == ["tearsheet.html"]
 
 
-def test_the_yaml_of_the_readme_loads(project: Project) -> None:
-    stamp, mine, strategy, experiment, history = blocks("yaml")
+def test_the_yaml_of_the_pages_loads(project: Project) -> None:
+    strategy, experiment, stamp, mine, history = (
+        block for page in PAGES for block in blocks("yaml", page)
+    )
     project.write("config/venues/stamp.yaml", stamp)
     project.write("config/venues/mine.yaml", mine)
     (project.root / "config/experiments").mkdir()
@@ -103,10 +106,11 @@ def january(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
 
 
 def commands() -> list[str]:
-    """Return what a reader can type as it stands in the README, in its order."""
+    """Return what a reader can type as it stands in the pages, in their order."""
+    text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     found = re.findall(
         r"(?<!`)`(?:uv run )?doit ([^`]+)`|^(?:    )?(?:pip install uv && )?uv run doit *([^#\n]*)",
-        README,
+        text,
         flags=re.MULTILINE,
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
@@ -120,7 +124,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.timeout(400)
-def test_each_command_that_the_readme_prints_runs(january: Project) -> None:
+def test_each_command_that_the_pages_print_runs(january: Project) -> None:
     printed = commands()
 
     for words in printed:

@@ -262,9 +262,9 @@ def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
     done.sql("DELETE FROM history_coverage WHERE dataset = 'ohlcv_1m' AND day_ms = 1704067200000")
 
     assert done.doit(*ONE_WEEK, "info", name, code=1).stdout.splitlines()[-1] == (
-        "    runs: because backfill:sample:BTC/USDT will run"
+        "    runs: backfill:sample:BTC/USDT must run first"
     )
-    assert "    runs: because backfill:sample:BTC/USDT will run" in (
+    assert "    runs: backfill:sample:BTC/USDT must run first" in (
         done.doit(*ONE_WEEK, "info", "backtest", code=1).stdout.splitlines()
     )
 

@@ -51,7 +51,7 @@ def test_fresh_stale_and_forgotten_results(done: Project) -> None:
     page = page_of(done)
     assert '<span class="pill gone">not configured</span>' in page
     assert '<a href="of_last_year/tearsheet.html">' in page
-    assert re.search(r"btc_usdt_perp_v1: there is no result yet", page)
+    assert re.search(r"btc_usdt_perp_v1: no result yet", page)
 
 
 def test_words_after_it_are_refused(finished: Project) -> None:

@@ -103,7 +103,7 @@ def test_an_experiment_is_taken_up_again_where_it_was_left(held: Path) -> None:
     def state() -> tuple[str, ...]:
         return experiment_state(held, asked, results_path=results).reasons
 
-    assert state() == ("there is no result yet",)
+    assert state() == ("no result yet",)
 
     run_experiment(asked, db_path=held, results_path=results)
 

@@ -58,22 +58,22 @@ def test_windows_that_begin_too_late_are_refused_and_the_cure_is_named(
     query: Query, tmp_path: Path
 ) -> None:
     line = (
-        "config/experiments/sweep.yaml: walk_forward.warm_up: 2 d 0 h is less than the 2 d 1 h "
-        "that `doit lookahead:test_v1` found its signals to need: write 3d"
+        "config/experiments/sweep.yaml: walk_forward.warm_up: only 2 d 0 h of warm-up, but "
+        "`doit lookahead:test_v1` found that its signals need 2 d 1 h: write 3d"
     )
     with pytest.raises(ConfigError) as refused:
         check(query, tmp_path, walking(strategy(), 2 * DAY_MS))
 
     assert str(refused.value) == line
     check(query, tmp_path, walking(strategy(), NEEDED_MS))
-    with pytest.raises(ConfigError, match=r"walk_forward.warm_up: nothing is less than"):
+    with pytest.raises(ConfigError, match=r"walk_forward.warm_up: no warm-up \(0d\), but"):
         check(query, tmp_path, walking(strategy(), 0))
 
 
 def test_a_search_is_refused_if_its_strategy_is_warmed_up_but_too_little(
     query: Query, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"test_v1.yaml: backtest.warm_up: 2 d 0 h is less .* 3d"):
+    with pytest.raises(ConfigError, match=r"test_v1.yaml: backtest.warm_up: only 2 d 0 h .* 3d"):
         check(query, tmp_path, experiment(strategy(2), axis("fast", 5)))
 
     check(query, tmp_path, experiment(strategy(0), axis("fast", 5)))  # cold, as its backtest is

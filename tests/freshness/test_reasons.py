@@ -62,8 +62,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
         {"class_name": "Mine", "module": "strategies/mine.py", "funding": "fixed"},
         [
             "strategy: ema_cross.EmaCross became strategies/mine.py:Mine",
-            "funding: the recorded rates, if the database has any became funding_rate_8h of the "
-            "instruments",
+            "funding: the recorded rates, if the database has any became a fixed rate or none",
         ],
     ),
     "a param": ("config", {"params": {"on": True}}, {"params": {"on": False, "size": 2}}, [

@@ -256,7 +256,7 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
     shutil.rmtree(bench.folder)
 
     state = bench.state()
-    assert state.reasons == ("there is no result yet",)
+    assert state.reasons == ("no result yet",)
     assert all(part.recorded is None for part in state.parts)
 
 
@@ -448,10 +448,7 @@ def test_a_value_that_the_result_depends_on_makes_it_stale(
 
 
 def test_the_command_line_is_in_the_key_too(bench: Bench) -> None:
-    assert bench.reasons(end="2024-01-03") == (
-        "end: 2024-01-04 became 2024-01-03",
-        *CHANGED,
-    )
+    assert bench.reasons(end="2024-01-03") == ("end: 2024-01-04 became 2024-01-03",)
     assert bench.reasons(end="2024-01-04T00:00Z") == ()
     assert "market_data_venue: sample became other" in bench.reasons(venue="other")
 
@@ -597,10 +594,7 @@ def test_an_open_end_moves_on_with_the_day_and_not_within_it(bench: Bench) -> No
         return backtest_state(bench.db_path, strategy, results_path=bench.results_path).reasons
 
     assert reasons("2024-01-04T00:00") == reasons("2024-01-04T23:59") == ()
-    assert reasons("2024-01-05T00:00") == (
-        "end: 2024-01-04 became 2024-01-05",
-        *CHANGED,
-    )
+    assert reasons("2024-01-05T00:00") == ("end: 2024-01-04 became 2024-01-05",)
 
 
 def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
@@ -612,7 +606,7 @@ def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
     assert bench.reasons() == ()
 
     bench.edit("history.yaml", "12:04Z", "12:05Z")
-    assert len(bench.reasons()) == 3
+    assert bench.reasons() == ("end: 2024-01-03T12:00:00Z became 2024-01-03T12:05:00Z",)
 
 
 def test_without_detail_minutes_are_not_in_the_key(bench: Bench) -> None:
@@ -711,7 +705,7 @@ def test_a_1m_strategy_says_which_days_of_its_source_are_refused(bench: Bench) -
     assert bars.current == "edited by hand"
 
     shutil.rmtree(bench.folder)
-    assert bench.reasons() == ("there is no result yet", refused)
+    assert bench.reasons() == ("no result yet", refused)
 
 
 # Code.

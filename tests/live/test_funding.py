@@ -13,7 +13,7 @@ from tbv8.backtest.feed import run_at_once
 from tbv8.backtest.funding import read_funding
 from tbv8.live.driver import Driver
 from tbv8.live.plan import Plan, on_venue, within
-from tbv8.live.results import replay
+from tbv8.live.replay import replay
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS
 from tbv8.results.accounting import to_books
 from tbv8.results.marks import to_marks

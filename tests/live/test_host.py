@@ -9,7 +9,6 @@ import re
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from tbv8.backtest.feed import run_at_once
 from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
-from tbv8.live.results import replay
-from tbv8.live.stopping import SessionReply, positions_text, read_reply, stop_line
+from tbv8.live.replay import replay
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -360,163 +358,6 @@ def test_the_last_minutes_of_a_warm_up_are_reported_as_not_counted(world: World)
     assert {(r.done_ms or 0) < counted_ms for r in minutes if not r.is_warm_up} == {False}
 
 
-# The stop file
-
-
-@pytest.mark.parametrize("close", [False, True])
-def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: bool) -> None:
-    strategy = scripted({2: "1", 12: "1", 22: "1"})
-    plan = make_plan(world, strategy)
-    plan.stop_path.parent.mkdir(parents=True)
-    stop_ms, go_ms = START_MS + 7 * MINUTE_MS, START_MS + 17 * MINUTE_MS
-    world.events = [
-        (stop_ms, lambda: plan.stop_path.write_text("close" if close else "")),
-        (go_ms, plan.stop_path.unlink),
-    ]
-
-    world.run(plan, minutes=10)
-    world.run(plan, minutes=20)  # a restart stays stopped
-
-    journaled = world.journaled(plan)
-    sides = [json.loads(body)["side"] for body in bodies(journaled, "fill")]
-    assert sides == (["buy", "sell", "buy"] if close else ["buy", "buy"])
-    denied = [json.loads(body)["rule"] for body in bodies(journaled, "denial")]
-    assert denied == ["stopped"]
-    commands = [json.loads(event.body) for event in journaled.commands]
-    assert commands == [{"do": "stop", "close": close}, {"do": "start", "close": False}]
-    assert abs(journaled.commands[0].at_ms - stop_ms) < 5000
-    replay(plan, journaled)
-
-
-def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
-    # given a long position, and a limit to buy and a stop loss below the market
-    plan = make_plan(
-        world,
-        scripted(
-            {},
-            params={
-                "orders": {2: "0.5"},
-                "limits": {3: "0.1@1000"},
-                "stops": {4: "-0.5@1000"},
-            },
-        ),
-    )
-    plan.stop_path.parent.mkdir(parents=True)
-    world.events = [(START_MS + 7 * MINUTE_MS, lambda: plan.stop_path.write_text(""))]
-
-    # when
-    world.run(plan, minutes=9)
-
-    # then
-    state = world.journaled(plan).session.state
-    assert stop_line("live", SessionReply("done", state)) == (
-        "live: stopped: holds 0.5 BTC long, 2 working orders cancelled; `doit stop live --close` "
-        "closes it; the process goes on, Ctrl-C ends it"
-    )
-    no_session = SessionReply("no session", state)
-    assert stop_line("live", no_session) == (
-        "live: no session runs; its next start opens nothing until `doit start live`: holds 0.5 "
-        "BTC long; `doit stop live --close` closes it"
-    )
-    assert stop_line("live", no_session, close=True) == (
-        "live: no session runs; its next start opens nothing until `doit start live`: holds 0.5 "
-        "BTC long, which that start closes"
-    )
-
-    # and when it is stopped once more
-    again = read_reply(world.db_path, "test_v1", action="stop", close=False, after=1)
-
-    # then no order is cancelled for a second time
-    assert again is not None
-    at = iso(world.journaled(plan).commands[0].at_ms // 1000 * 1000)
-    assert stop_line("live", again) == (
-        f"live: was stopped at {at} already: holds 0.5 BTC long; `doit stop live --close` closes "
-        "it; the process goes on, Ctrl-C ends it"
-    )
-
-    # and when
-    plan.stop_path.write_text("close")
-    world.run(plan, minutes=1)
-
-    # then
-    state = world.journaled(plan).session.state
-    assert (state["commands"], state["cancelled"], positions_text(state)) == (2, 0, "")
-    reply = read_reply(world.db_path, "test_v1", action="stop", close=True)
-    assert reply is not None
-    assert [(fill["side"], fill["quantity"]) for fill in reply.fills] == [("sell", "0.500")]
-    price = reply.fills[0]["price"]
-    assert stop_line("live", reply) == (
-        f"live: stopped: sold 0.5 BTC/USDT at {price}, holds no position, no order to "
-        "cancel; the process goes on, Ctrl-C ends it"
-    )
-
-
-def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:
-    # given a host that is killed between the command and what came of it
-    plan = make_plan(world, scripted({2: "1"}))
-    plan.stop_path.parent.mkdir(parents=True)
-    world.run(plan, minutes=5)
-    plan.stop_path.write_text("close")
-    world.holds_until_ms = world.now_ms + HOUR_MS  # no minute comes any more
-    for kill_at in range(1, 99):
-        with suppress(Killed):
-            world.run(plan, minutes=1, kill_at=kill_at)
-        if world.journaled(plan).commands:
-            break
-    assert len(bodies(world.journaled(plan), "fill")) == 1
-
-    world.run(plan, minutes=1)
-
-    assert len(bodies(world.journaled(plan), "fill")) == 2
-    assert world.journaled(plan).session.state["positions"] == {"BTC/USDT": "0"}
-
-
-def test_a_stop_can_become_a_close(world: World) -> None:
-    plan = make_plan(world, scripted({2: "1"}))
-    plan.stop_path.parent.mkdir(parents=True)
-    world.events = [
-        (START_MS + 5 * MINUTE_MS, lambda: plan.stop_path.write_text("")),
-        (START_MS + 7 * MINUTE_MS, lambda: plan.stop_path.write_text("close")),
-    ]
-
-    world.run(plan, minutes=10)
-
-    journaled = world.journaled(plan)
-    assert [json.loads(body)["side"] for body in bodies(journaled, "fill")] == ["buy", "sell"]
-    commands = [json.loads(event.body) for event in journaled.commands]
-    assert commands == [{"do": "stop", "close": False}, {"do": "stop", "close": True}]
-
-
-def test_a_stop_file_that_cannot_be_read_stops(world: World) -> None:
-    plan = make_plan(world, scripted({2: "1", 6: "1"}))
-    plan.stop_path.parent.mkdir(parents=True)
-    world.events = [(START_MS + 4 * MINUTE_MS, plan.stop_path.mkdir)]
-
-    world.run(plan, minutes=10)
-
-    journaled = world.journaled(plan)
-    assert [json.loads(body)["side"] for body in bodies(journaled, "fill")] == ["buy"]
-    assert len(journaled.commands) == 1
-
-
-def test_a_stop_is_obeyed_wherever_the_host_is_killed(world: World) -> None:
-    plan = make_plan(world, scripted({2: "1", 8: "1"}))
-    plan.stop_path.parent.mkdir(parents=True)
-    stop_ms = START_MS + 5 * MINUTE_MS
-    world.events = [(stop_ms, lambda: plan.stop_path.write_text("close"))]
-
-    kill_at = 1
-    while world.now_ms < START_MS + 12 * MINUTE_MS:
-        try:
-            world.run(plan, minutes=12, kill_at=kill_at)
-        except Killed:
-            kill_at += 1
-
-    journaled = world.journaled(plan)
-    assert len(journaled.commands) == 1
-    assert [json.loads(b)["side"] for b in bodies(journaled, "fill")] == ["buy", "sell"]
-
-
 # What goes wrong around it
 
 
@@ -566,22 +407,3 @@ def test_the_driver_gives_the_account_as_text(world: World) -> None:
     assert state == journaled.session.state
     assert state["positions"] == {"BTC/USDT": "1"}
     assert (state["orders"], state["fills"], state["barred"]) == (1, 1, None)
-
-
-def test_a_stop_in_the_middle_of_a_minute_counts_before_it(world: World) -> None:
-    plan = make_plan(world, scripted({2: "1", 5: "1", 8: "1"}))
-    plan.stop_path.parent.mkdir(parents=True)
-    world.run(plan, minutes=5)
-    # as when it is killed between the minute and its events, of which there were none
-    shell(world.db_path, "UPDATE sessions SET done_ms = done_ms - 60000")
-    done_ms = world.journaled(plan).session.done_ms
-    plan.stop_path.write_text("")
-
-    world.run(plan, minutes=5)
-
-    journaled = world.journaled(plan)
-    assert [event.ts_ms for event in journaled.commands] == [done_ms]
-    assert [m.barred for m in journaled.minutes[:4]] == [None, None, None, "stopped"]
-    assert {m.barred for m in journaled.minutes[4:]} == {"stopped"}
-    assert [json.loads(body)["rule"] for body in bodies(journaled, "denial")] == ["stopped"] * 2
-    assert len(bodies(journaled, "fill")) == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from tbv8.live.lines import event_lines
-from tbv8.live.results import replay
+from tbv8.live.replay import replay
 from tbv8.market import MINUTE_MS, ONE_MINUTE, iso
 from tests.backtest.builders import make_strategy, rules
 from tests.live.rig import START_MS, World, bodies, make_plan

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tbv8.live.check import check_replay
 from tbv8.live.plan import ProcessReport
-from tbv8.live.results import check_replay
 from tbv8.market import MINUTE_MS, Bar, parse_time
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_minutes, read_session

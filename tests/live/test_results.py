@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.errors import DataError, DiffersError
+from tbv8.live.check import check_replay
 from tbv8.live.plan import Plan, on_venue
-from tbv8.live.results import check_replay, write_results
+from tbv8.live.results import write_results
 from tbv8.manifest import Input, read_manifest
 from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series, iso
 from tbv8.results.summary import Summary

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tbv8.live.check import check_replay
 from tbv8.live.plan import Plan
-from tbv8.live.results import check_replay, write_results
+from tbv8.live.results import write_results
 from tbv8.market import MINUTE_MS, Bbo
 from tbv8.store.ticks import Batch, bbo_row, open_ticks
 from tests.backtest.builders import read_rows

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tbv8.live.check import check_replay
 from tbv8.live.plan import ProcessReport
-from tbv8.live.results import check_replay
 from tbv8.market import MINUTE_MS
 from tests.builders import rows
 from tests.live.fast import (

@@ -9,7 +9,7 @@ import pytest
 from tbv8.market import Series
 from tbv8.recorder.pace import STANDARD
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
-from tbv8.recorder.view import EventRates, RecorderView, line, table
+from tbv8.recorder.view import EventRates, RecorderView, line, summary, table
 
 
 def stream(symbol: str, channel: str, **changes: Any) -> StreamStatus:
@@ -153,3 +153,11 @@ def test_the_like_of_a_line_is_said_once_in_a_while(capsys: pytest.CaptureFixtur
         "mexc: cannot connect (port 1)",
         "hyperliquid: another matter",
     ]
+
+
+def test_the_last_line_counts_what_was_recorded() -> None:
+    one = status(BTC[0], trades=1, minutes=1, bbo=2000, dropped=1, running_s=61.0)
+    assert summary(one) == (
+        "recorded 1 trade, 2,000 quotes and 1 minute in 61 s; 2 reconnects, 1 gap; DROPPED 1 "
+        "event; mexc NEVER SENT ANYTHING"
+    )

@@ -137,8 +137,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         results,
         strategies=(
             strategy("alpha"),
-            strategy("beta", "params.fast: 5 became 6", "because migrate will run"),
-            strategy("never", "there is no result yet"),
+            strategy("beta", "params.fast: 5 became 6", "migrate must run first"),
+            strategy("never", "no result yet"),
         ),
         coverage=coverage,
         recorder_gaps=(gap,),
@@ -168,7 +168,7 @@ def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     assert row(page, "gone")[2:8] == ["not configured", "", "+0.00%", "–", "–", "+50.00%"]
     assert row(page, "never")[2:8] == ["no result", "not checked", "–", "–", "–", "–"]
     assert "<summary>beta: params.fast: 5 became 6</summary>" in page
-    assert "<li>because migrate will run</li>" in page
+    assert "<li>migrate must run first</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page
     assert row(page, "alpha")[-1] == "2024-01-01 to 2024-01-04"
     assert row(page, "alpha")[1] == "alphaBTC/USDT, ETH/USDT 1h of sample (simulated)"
@@ -231,7 +231,9 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
     page = report_page(report)
 
     assert '<div class="value">0</div>' in page
-    assert "of 1 for the backtests; 1 other stale, not needed by a backtest" in page
+    assert (
+        "of the 1 that the backtests need; 1 other task is stale, not needed by a backtest" in page
+    )
     assert ">stale, not needed by a backtest<" in page
     assert "What doit would run, and why" not in page
     assert 'class="node idle"' in page

@@ -93,7 +93,10 @@ def test_what_a_session_holds_and_what_it_did(session: Project) -> None:
     assert (found.done_ms, found.lag_s) == (MONDAY + 120_000, 3480.0)
     assert (found.barred_minutes, found.missing_minutes) == ({"stale_bar": 1}, 2)
     assert (found.priced, found.priced_cost, found.corrected) == (1, Decimal("0.75"), 1)
+    assert not found.has_process
     assert list(session_lines(found)) == [
+        "btc_usdt_perp_v1: holds -0.01 BTC/USDT while no session runs: `doit paper:"
+        "btc_usdt_perp_v1` continues it, and closes it after `doit stop btc_usdt_perp_v1 --close`",
         "btc_usdt_perp_v1: no position could be opened in 1 minute (stale_bar)",
         "btc_usdt_perp_v1: 2 minutes missing in all sources",
         "btc_usdt_perp_v1: 1 fill priced by the secondary's quotes: +0.75 USD extra cost there",
@@ -109,6 +112,7 @@ def test_the_state_of_a_session(session: Project) -> None:
     assert look(session).state == "not running"
     with session_lock(session.db_path, name):
         assert (look(soon).state, look(session).state) == ("running", "stale")
+        assert not any("holds" in line for line in session_lines(look(soon)))
         session.stop_file(name).touch()
         assert look(soon).state == "stopped"
         session.differs_file(name).write_text("fill 1 became fill 2\n")

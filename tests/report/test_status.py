@@ -193,7 +193,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     assert (stale.fresh, stale.reasons) == (False, ("fast: 20 became 30", "x"))
     assert set(damaged.numbers.values()) == {None}
     (folder / "summary.json").unlink()
-    (missing,) = look(project, btc_usdt_perp_v1=("there is no result yet",)).strategies
+    (missing,) = look(project, btc_usdt_perp_v1=("no result yet",)).strategies
     assert [every_series.state for every_series in (fresh, stale, damaged, missing)] == [
         "fresh",
         "stale",
@@ -310,7 +310,7 @@ def test_plain_text_without_a_terminal(
     gap = Gap(series=LIVE, channel="bbo", start_ms=MONDAY, end_ms=None, reason="[red]bold[/red]")
     record(project, gaps={(LIVE, "bbo", MONDAY): gap})
 
-    print_status(look(project, btc_usdt_perp_v1=("there is no result yet",)))
+    print_status(look(project, btc_usdt_perp_v1=("no result yet",)))
 
     said = capsys.readouterr().out
     assert said.replace(str(project.db_path), "").isascii()
@@ -322,4 +322,4 @@ def test_plain_text_without_a_terminal(
     assert ["hyperliquid", "BTC/USDT", "bbo", "1", "0", "1", "0", "s"] in lines
     assert "2024-01-01 00:00 .. now, [red]bold[/red]" in said
     assert "Bars (sample: simulated)" in said
-    assert "btc_usdt_perp_v1: there is no result yet" in said
+    assert "btc_usdt_perp_v1: no result yet" in said

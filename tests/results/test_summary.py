@@ -94,13 +94,13 @@ def test_a_result_without_a_caution_has_none() -> None:
         ),
         pytest.param(
             {"params": {"orders": {2: "1", 5: "-0.5"}}, "volume": 0.25},
-            "2 fills larger than the whole volume of the step, up to 4 times it: no market "
-            "would fill that at these prices",
+            "2 fills larger than the volume of the bar that filled them, up to 4 times it: no "
+            "market would fill that at these prices",
             id="beyond the volume",
         ),
         pytest.param(
             {"params": {"orders": {2: "1"}}, "risk": limits(max_daily_loss_usd="0.01")},
-            "halted once by max_daily_loss_usd: all positions closed until 00:00 UTC",
+            "halted once by max_daily_loss_usd: all positions closed, no entries until 00:00 UTC",
             id="a halt",
         ),
     ],

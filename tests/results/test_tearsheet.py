@@ -150,7 +150,7 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
     assert (
         f"hyperliquid: {denied:,} orders denied by max_daily_loss_usd; halted {halts} times by "
-        "max_daily_loss_usd: all positions closed until 00:00 UTC"
+        "max_daily_loss_usd: all positions closed, no entries until 00:00 UTC"
     ) in page
     assert f"<summary>hyperliquid (primary): halts: {halts}</summary>" in page
     assert halts

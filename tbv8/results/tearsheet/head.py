@@ -9,10 +9,11 @@ import msgspec
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
 from tbv8.page.html import Html, element, join, tiles
-from tbv8.page.words import counted, number
+from tbv8.page.words import number
 from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
 from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
+from tbv8.text import counted
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 

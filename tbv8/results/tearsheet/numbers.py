@@ -59,8 +59,9 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     )
     parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
-        "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
-        f"365 days. Buy and hold invests the whole balance at the first close{parts}. The column "
+        "After fees, slippage and funding. The drawdown uses the equity at every bar's close, "
+        "volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 days. Buy and "
+        f"hold invests the whole balance at the first close{parts}. The column "
         f"'{exposed.name}' keeps that share of its equity in the same market at no cost: the mean "
         "of the strategy's position, in which short counts against long."
     )

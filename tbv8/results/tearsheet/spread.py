@@ -12,11 +12,11 @@ import numpy as np
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, element
 from tbv8.page.thin import shown
-from tbv8.page.words import counted
 from tbv8.results.read import Result
 from tbv8.results.statistics import daily_returns
 from tbv8.results.tearsheet.part import Part, caption, minutes
 from tbv8.results.tearsheet.round_trips import RoundTrips
+from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
 _BINS = 41
@@ -38,7 +38,7 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     note = ""
     if flat := int((returns == 0).sum()):
         verb = "is" if flat == 1 else "are"
-        note = f"{counted(flat, 'day')} without any return {verb} left out. "
+        note = f"{counted(flat, 'day')} without any return {verb} left out of the daily returns. "
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [

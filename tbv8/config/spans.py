@@ -1,0 +1,207 @@
+"""The span of a strategy: its settings by rank, its history and its warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from tbv8.config.document import Document, unknown
+from tbv8.config.files import BacktestSection, HistorySection
+from tbv8.config.records import Venue
+from tbv8.config.values import to_timeframe
+from tbv8.config.venues import BrokenVenues
+from tbv8.coverage import gaps
+from tbv8.errors import ConfigError
+from tbv8.market import (
+    DAY_MS,
+    MINUTE_MS,
+    ONE_MINUTE,
+    Span,
+    Timeframe,
+    iso,
+    iso_day,
+    parse_duration_ms,
+    parse_time,
+)
+
+HistorySpan = Callable[[Venue, Path], Span | None]
+"""The span of a venue's history, given the database's path; None if it has no history."""
+_TIMES_MS = range(parse_time("9999-01-01"))
+
+
+class LoadInputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs for loading a strategy, apart from its own file.
+
+    `without_history` collects the errors about the history of strategies that are otherwise valid.
+    """
+
+    root: Path
+    history: HistorySection
+    refresh: Timeframe
+    document: Document
+    overrides: Mapping[str, str]
+    now_ms: int
+    history_span: Callable[[Venue], Span | None]
+    venues: Mapping[str, Venue]
+    broken: BrokenVenues
+    warnings: list[str]
+    without_history: dict[str, ConfigError]
+
+
+class _Setting(msgspec.Struct, frozen=True):
+    """A configured text, its place, and its rank: history.yaml, strategy, command line.
+
+    Without a document it comes from the command line.
+    """
+
+    text: str | None
+    key: tuple[str, ...]
+    rank: int
+    document: Document | None = None
+
+    def refuse(self, problem: str) -> NoReturn:
+        if self.document is None:
+            raise ConfigError(problem, key=self.key[-1])
+        self.document.refuse(self.key, problem)
+
+    def describe(self, time_ms: int) -> str:
+        """Return a time together with its place in a file."""
+        place = f" in {self.document.place(self.key)}" if self.document else ""
+        return f"{iso(time_ms)}{place}"
+
+    def time_ms(self) -> int:
+        try:
+            ts_ms = parse_time(self.text or "")
+        except ValueError as e:
+            self.refuse(str(e))
+        if ts_ms % MINUTE_MS:
+            self.refuse(f"{self.text!r} is not a whole minute: leave the seconds out")
+        if ts_ms not in _TIMES_MS:
+            self.refuse(f"{self.text!r} is out of range: write a year from 1970 to 9998")
+        return ts_ms
+
+
+def _settings(
+    inputs: LoadInputs,
+    backtest: BacktestSection | None,
+    document: Document | None,
+    option: str,
+    key: str,
+) -> list[_Setting]:
+    """Return every setting written for `key`; the last one takes effect."""
+    settings = [_Setting(getattr(inputs.history, key), ("history", key), 0, inputs.document)]
+    if backtest is not None and getattr(backtest, key) is not None:
+        settings.append(_Setting(getattr(backtest, key), ("backtest", key), 1, document))
+    if option in inputs.overrides:
+        settings.append(_Setting(inputs.overrides[option], (option,), 2))
+    return settings
+
+
+def resolve_span(
+    inputs: LoadInputs, backtest: BacktestSection | None, document: Document | None
+) -> tuple[str, Span, tuple[Span, ...]]:
+    """Return the data venue, the configured span limited to its history, and the other parts.
+
+    Those are the parts before and after the history that a strategy or the command line names.
+
+    Settings that are overridden are checked too, so that each file is correct by itself.
+    """
+    for setting in _settings(inputs, backtest, document, "venue", "market_data_venue"):
+        name = str(setting.text)
+        if name not in inputs.venues and name not in inputs.broken.venues:
+            setting.refuse(unknown("venue", name, inputs.venues))
+    for start in _settings(inputs, backtest, document, "start", "start_date"):
+        start_ms = start.time_ms()
+    for end in _settings(inputs, backtest, document, "end", "end_date"):
+        end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
+    span = Span(start_ms, _limit_to_now(inputs, start, start_ms, end, end_ms))
+    venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
+    available = venue_span or span
+    if not span.intersection(available):
+        starts_late = start_ms >= available.end_ms
+        (start if starts_late else end).refuse(
+            f"{name} has no history of {span}, only of {available}: write dates in there"
+        )
+    in_history = span.intersection(available)
+    configured = Span(
+        start_ms if start.rank else in_history.start_ms, end_ms if end.rank else in_history.end_ms
+    )
+    outside = tuple(gaps(configured, [available])) if venue_span else ()
+    span = in_history
+    if backtest is not None and document is not None:
+        _check_warm_up(document, backtest, span, venue=name, venue_span=venue_span)
+    return name, span, outside
+
+
+def _check_warm_up(
+    document: Document,
+    backtest: BacktestSection,
+    span: Span,
+    *,
+    venue: str,
+    venue_span: Span | None,
+) -> None:
+    """Refuse a warm-up that begins before the venue's history, or a start that is not 00:00 UTC."""
+    key = ("backtest", "warm_up")
+    warm_up_ms = to_warm_up_ms(document, backtest.warm_up)
+    if not warm_up_ms:
+        return
+    if span.start_ms % DAY_MS:
+        document.refuse(
+            key,
+            f"a span after a warm-up must start at 00:00 UTC, not at {iso(span.start_ms)}: write a "
+            "start_date without a time",
+        )
+    begin_ms, first_ms = span.start_ms - warm_up_ms, venue_span.start_ms if venue_span else 0
+    if begin_ms < first_ms:
+        earliest_ms = -(-(first_ms + warm_up_ms) // DAY_MS) * DAY_MS
+        document.refuse(
+            key,
+            f"{venue} has no history {backtest.warm_up} before {iso(span.start_ms)}, it begins at "
+            f"{iso(first_ms)}: write start_date: {iso_day(earliest_ms)} or later",
+        )
+
+
+def to_warm_up_ms(document: Document, text: str) -> int:
+    """Return the milliseconds of `backtest.warm_up`; refuse what is no length."""
+    key = ("backtest", "warm_up")
+    if text in ("0m", "0h", "0d"):
+        return 0
+    try:
+        warm_up_ms = parse_duration_ms(text)
+    except ValueError:
+        document.refuse(key, f"{text!r} is not a duration: write 30d, 36h or 0d")
+    if warm_up_ms % MINUTE_MS:
+        document.refuse(key, f"{text!r} is not whole minutes: write 30d, 36h or 0d")
+    return warm_up_ms
+
+
+def _limit_to_now(
+    inputs: LoadInputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int
+) -> int:
+    """Return the end, no later than now; errors blame the setting of the higher rank."""
+    if end.text is not None and end_ms <= start_ms:
+        if start.rank > end.rank:
+            start.refuse(f"{start.text!r} is not before the end, {end.describe(end_ms)}")
+        end.refuse(f"{end.text!r} is not after the start, {start.describe(start_ms)}")
+    now_ms = ONE_MINUTE.floor(inputs.now_ms)
+    if start_ms >= now_ms:
+        start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier time")
+    if start_ms >= end_ms:
+        start.refuse(
+            f"{start.text!r} is not before the end, {iso(end_ms)}, the last full "
+            f"{inputs.refresh} before now: write an earlier time"
+        )
+    return min(end_ms, now_ms)
+
+
+def to_refresh(document: Document, text: str) -> Timeframe:
+    """Return the timeframe of `history.refresh`; refuse one longer than a day."""
+    key = ("history", "refresh")
+    refresh = to_timeframe(document, key, text)
+    if refresh.fixed_ms is None or refresh.fixed_ms > DAY_MS:
+        document.refuse(key, f"{text!r} is longer than 1d: write 1d")
+    return refresh

@@ -1,0 +1,92 @@
+"""`doit replay`: every event and every byte of a session's results, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tbv8.errors import DataError
+from tbv8.live.driver import JournaledSession
+from tbv8.live.inputs import changed_inputs
+from tbv8.live.replay import Plans, missing_text, read_sessions, replay, state_at
+from tbv8.live.results import write_replayed
+from tbv8.manifest import SESSION_PART, read_manifest
+from tbv8.market import iso
+from tbv8.results.folder import first_difference
+from tbv8.text import counted
+from tbv8.trading.loading import StrategyError
+
+
+def check_replay(plans: Plans) -> str:
+    """Run the bars of a session again, and compare every event and every byte of its results.
+
+    Returns:
+        A line about the compared minutes, events and files.
+
+    Raises:
+        DataError: There is no session, or an event or a file differs.
+        StrategyError: The strategy raised.
+    """
+    journaled = read_sessions(plans)
+    try:
+        return _check(plans, journaled)
+    except (DataError, StrategyError) as e:
+        sessions = {role: one.session for role, one in journaled.items()}
+        changed = {
+            part: None
+            for role, session in sessions.items()
+            for part in changed_inputs(session, plans[role])
+        }
+        if not changed:
+            raise
+        raise DataError(
+            f"{plans['primary'].strategy.strategy_id}: {' and '.join(changed)} changed since its "
+            f"session began at {iso(sessions['primary'].began_ms)}: restore that to replay it; now "
+            f"{e}"
+        ) from e
+
+
+def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
+    name, folder = plans["primary"].strategy.strategy_id, plans["primary"].folder
+    if missing := missing_text(plans, journaled["primary"]):
+        return f"{name}: nothing to replay: {missing}"
+    replayed = {
+        role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
+    }
+    events = sum(
+        len(events_of_kind)
+        for session_journal in journaled.values()
+        for events_of_kind in session_journal.outputs.values()
+    )
+    spans = " and ".join(map(_minutes_text, journaled.values()))
+    text = f"{name}: replayed {spans}: the same {counted(events, 'event')}"
+    manifest = read_manifest(folder)
+    part = manifest.inputs.get(SESSION_PART) if manifest else None
+    if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
+        return text
+    before = {
+        role: state_at(
+            session_journal,
+            *(part.value[role][key] for key in ("done_ms", "commands", "priced", "reached")),
+        )
+        for role, session_journal in journaled.items()
+        if role in part.value
+    }
+    if before != journaled:
+        replayed = {
+            role: replay(plans[role], session_journal) for role, session_journal in before.items()
+        }
+    with TemporaryDirectory(prefix="tbv8-") as temporary:
+        rewritten = Path(temporary) / name
+        write_replayed(rewritten, plans, replayed)
+        difference = first_difference(folder, rewritten)
+    if difference is not None:
+        raise DataError(f"{folder}: not reproduced: {difference}")
+    assert manifest is not None
+    files = counted(len(manifest.outputs), "result file")
+    return f"{text}, and the same bytes in {files}"
+
+
+def _minutes_text(journaled: JournaledSession) -> str:
+    return f"{counted(len(journaled.minutes), 'minute')} at {journaled.session.venue}"
