@@ -318,7 +318,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n2024-01-01T00:00Z,2,4,1,3,5\n2024-01-01 00:01:00,2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts: '2024-01-01 00:01:00' has no time zone: ...",
+            "BTCUSDT.csv:3: ts: '2024-01-01 00:01:00' has no time zone: ..., or write the "
+            "zone of its times, such as `zone: UTC` or `zone: Europe/Berlin`, ...",
             id="a time without a zone",
         ),
         pytest.param(
