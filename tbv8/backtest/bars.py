@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,10 +10,11 @@ import numpy as np
 from tbv8.backtest.funding import read_funding
 from tbv8.config.document import line_of, plain
 from tbv8.config.records import Strategy
+from tbv8.errors import ConfigError
 from tbv8.store.bars import BarStore, read_stored_bars
 from tbv8.trading.bars import Bars
 
-_COARSE = 0.01  # of the price
+_COARSE = 0.001  # of the price
 
 
 def read_bars(store: BarStore, strategy: Strategy) -> Bars:
@@ -42,25 +42,40 @@ def read_bars(store: BarStore, strategy: Strategy) -> Bars:
     )
 
 
-def coarse_ticks(strategy: Strategy, bars: Bars) -> Iterator[str]:
-    """Yield a warning for each tick of more than 1 % of the price: it is another unit's, mostly."""
+def coarse_ticks(strategy: Strategy, bars: Bars) -> list[str]:
+    """Return a warning for each tick of more than 0.1 % of the price: it is another unit's, mostly.
+
+    Raises:
+        ConfigError: A tick is larger than the price.
+    """
+    warnings = []
     for symbol in strategy.symbols:
         closes = bars.shown[symbol, strategy.timeframe]["close"].to_numpy()
         price = float(np.median(closes)) if closes.size else 0.0
         for venue, instruments in strategy.instruments.items():
             tick = instruments[symbol].tick_size
-            if price > 0 and float(tick) > _COARSE * price:
-                path, key = (
-                    Path(f"config/venues/{venue}.yaml"),
-                    ("instruments", symbol, "tick_size"),
-                )
-                line = line_of(path, key, root=strategy.root)
-                yield (
-                    f"{path}{f':{line}' if line else ''}: {'.'.join(key)}: {plain(tick)} is "
-                    f"{float(tick) / price:.2g} times the price of {_shown_price(price)}: "
-                    f"write the tick of one {symbol.partition('/')[0]}, and `multiplier` where "
-                    "the venue trades several as one"
-                )
+            share = float(tick) / price if price > 0 else 0.0
+            if share <= _COARSE:
+                continue
+            path = Path(f"config/venues/{venue}.yaml")
+            key = ("instruments", symbol, "tick_size")
+            error = ConfigError(
+                f"{plain(tick)} is {_share_text(share)} the price of {_shown_price(price)}: "
+                f"{'no price is on it' if share > 1 else 'rounding to it decides the result'}: "
+                f"write the tick of one {symbol.partition('/')[0]}, and `multiplier` where the "
+                "venue trades several as one",
+                path=path,
+                line=line_of(path, key, root=strategy.root),
+                key=".".join(key),
+            )
+            if share > 1:
+                raise error
+            warnings.append(str(error))
+    return warnings
+
+
+def _share_text(share: float) -> str:
+    return f"{share:.2g} times" if share > 1 else f"{share:.2%} of"
 
 
 def _shown_price(price: float) -> str:

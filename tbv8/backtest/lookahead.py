@@ -30,13 +30,14 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.nautilus import Floats, Ints, close_times
 from tbv8.trading.opened import noting_opened
+from tbv8.trading.prints import discarding_prints
 from tbv8.trading.records import Fill, Run, SubmittedOrder
 
 DECISIONS = 200
 """At most so many moments at which orders were sent are cut at, spread evenly over all."""
 OTHERS = 20
 """So many other bars are cut at too, spread evenly."""
-_BARS = 20_000_000  # in all reruns together, about: two minutes
+_BARS = 20_000_000  # in all reruns after decisions, about: two minutes
 _LATE_STARTS = 5
 _PACKAGE = Path(__file__).parents[1]
 _HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
@@ -81,7 +82,7 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     venue = strategy.routing.primary
     decimals = decimals_of(strategy, venue, bars)
     with noting_opened(strategy) as opened:
-        whole = run_at_once(strategy, venue, bars, stop=False, decimals=decimals)
+        whole = _run(strategy, venue, bars, decimals)
     code = [name for name in opened.files() if name.endswith(".py")]
     reaching = [f"its module imports {path}" for path in _reaching_out(strategy)]
     for what in (*reaching, *opened.data()):
@@ -115,6 +116,12 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     )
 
 
+def _run(strategy: records.Strategy, venue: str, bars: Bars, decimals: dict[str, int]) -> Run:
+    """Run a strategy as if more bars were to come, without what it prints."""
+    with discarding_prints():
+        return run_at_once(strategy, venue, bars, stop=False, decimals=decimals)
+
+
 def lines(strategy: records.Strategy, verdict: Verdict, *, history_start_ms: int = 0) -> list[str]:
     """Return the lines to print when nothing differed; the history of its bars has a start."""
     return [
@@ -131,8 +138,8 @@ def _fewer_words(verdict: Verdict) -> Iterator[str]:
     """Yield the reason why fewer decisions were cut at than `DECISIONS`, if there were more."""
     if verdict.decisions_cut < min(verdict.decisions, DECISIONS):
         yield (
-            f"  {verdict.decisions_cut:,} decisions, evenly spread, and no more: all reruns "
-            f"together read about {_BARS:,} bars at most"
+            f"  cut after {verdict.decisions_cut:,} of the decisions, evenly spread: as many as "
+            f"about {_BARS:,} bars allow (at least {OTHERS}), beside the other reruns"
         )
 
 
@@ -274,7 +281,7 @@ def _compare(
     )
     earlier, cure = ("in the first", f": {_SEED}") if is_whole else ("on the whole data", "")
     try:
-        run = run_at_once(strategy, whole.venue, bars, stop=False, decimals=decimals)
+        run = _run(strategy, whole.venue, bars, decimals)
     except StrategyError as e:
         raise StrategyError(f"{cut} it fails: {e}") from e
     for kind, before, now in (
@@ -315,7 +322,7 @@ def _warm_up(
     )
 
     def positions(part: Bars) -> Floats:
-        run = run_at_once(loose, venue, part, stop=False, decimals=decimals)
+        run = _run(loose, venue, part, decimals)
         return np.array(list(to_books(run, to_marks(loose, part)).curve.positions.values()))
 
     main = _main(strategy, bars)

@@ -15,7 +15,15 @@ from typing import Any, Literal
 import yaml
 from msgspec.structs import replace
 
-from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
+from tbv8.config.document import (
+    Document,
+    Key,
+    plain,
+    read_document,
+    to_record,
+    unknown,
+    unknown_key,
+)
 from tbv8.config.extras import missing_library
 from tbv8.config.files import (
     ExperimentFile,
@@ -417,6 +425,13 @@ def _range_values(document: Document, key: Key, written: Mapping[str, Any]) -> P
         document.refuse((*key, "to"), f"{end} is below from, {start}")
     if (end - start) / step >= MOST_POINTS:
         document.refuse(key, f"has more than {MOST_POINTS:,} values: write a larger step")
+    if beyond := (end - start) % step:
+        last = end - beyond
+        document.refuse(
+            (*key, "to"),
+            f"{plain(end)} is not reached from {plain(start)} by steps of {plain(step)}: write "
+            f"{plain(last)} or {plain(last + step)}",
+        )
     whole = all(isinstance(written[name], int) for name in names)
     return numbered(start, end, step, whole=whole)
 

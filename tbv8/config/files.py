@@ -441,7 +441,8 @@ class StrategyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                     **_POSITIVE,
                 },
                 "max_leverage": {
-                    "description": "The largest value of all positions, as a multiple of equity.",
+                    "description": "The largest value of all positions, as a multiple of equity. "
+                    "A venue's own, if it is lower, holds instead.",
                     **_POSITIVE,
                 },
             },

@@ -188,7 +188,8 @@ def _luck(findings: Findings) -> Part:
                 f"into two halves in {overfitting.splits:,} ways. In {overfitting.probability:.0%} "
                 "of these splits the best trial of one half was no better than the median trial in "
                 "the other half: that is the probability of overfitting. In "
-                f"{overfitting.loss:.0%} of them it lost money in the other half.",
+                f"{overfitting.loss:.0%} of them the best trial of one half lost money in the "
+                "other.",
                 class_="note",
             ),
         ]

@@ -32,7 +32,7 @@ from tbv8.live.driver import (
 )
 from tbv8.live.inputs import check_inputs
 from tbv8.live.notes import corrected_notes, rate_events
-from tbv8.live.output import Prints, claim_stdout
+from tbv8.live.output import claim_stdout
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.reading import read_symbols, to_minutes
 from tbv8.live.requests import Request, StopFile
@@ -56,6 +56,7 @@ from tbv8.store.ticks import BusyError
 from tbv8.text import counted
 from tbv8.trading.loading import check_params
 from tbv8.trading.opened import OpenedFiles, noting_opened
+from tbv8.trading.prints import Prints
 
 _POLL_S = 0.1
 _ALIVE_S = 1.0

@@ -18,6 +18,7 @@ from tbv8.store.sessions import read_session, session_runs
 from tbv8.text import counted
 from tbv8.trading.bars import Bars
 from tbv8.trading.opened import noting_opened
+from tbv8.trading.prints import discarding_prints
 from tbv8.trading.records import Run
 
 type Plans = Mapping[str, Plan]
@@ -34,7 +35,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def replay(plan: Plan, journaled: JournaledSession) -> Replayed:
-    """Run a session again from its journal.
+    """Run a session again from its journal, without what the strategy prints.
 
     Raises:
         DiffersError: An event differs from the journal.
@@ -42,7 +43,7 @@ def replay(plan: Plan, journaled: JournaledSession) -> Replayed:
     """
     session = journaled.session
     driving = Driver(plan.strategy, session, with_lines=plan.role == "primary")
-    with noting_opened(plan.strategy), driving as driver:
+    with discarding_prints(), noting_opened(plan.strategy), driving as driver:
         pieces = list(driver.replay(journaled.minutes, journaled.commands, journaled.rates))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:

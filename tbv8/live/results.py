@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
 from tbv8.live.driver import JournaledSession
-from tbv8.live.output import Prints, claim_stdout
+from tbv8.live.output import claim_stdout
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.pricing import Priced
 from tbv8.live.replay import Plans, Replayed, missing_text, read_sessions, replay
@@ -156,7 +156,6 @@ def main() -> None:
     """Write the results of the plans from stdin, and report the outcome."""
     plans: Plans = pickle.load(sys.stdin.buffer)
     stdout = claim_stdout()
-    sys.stdout = Prints(lambda line: None)  # the session's process has printed it
     try:
         written = write_results(plans)
         if isinstance(written, str):

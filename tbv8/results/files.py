@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from tbv8.trading.records import ChartLines, Fill, MarketDecimals
 
 FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name not in ("trigger", "tags"))
 POSITION_COLUMNS = Position.__struct_fields__
+_MONEY = ("fee", "fees", "pnl", "funding")
+_AVERAGE_DECIMALS = 8  # beyond those of prices
 _ROWS = 50_000  # of equity.csv, as text in memory at once
 
 
@@ -84,23 +88,35 @@ def _write_records(
     records: Sequence[Fill] | Sequence[Position],
     markets: Mapping[str, MarketDecimals],
 ) -> None:
-    """Write records as rows; decimals have as many places as the market's prices or sizes."""
+    """Write records as rows; decimals have as many places as the market's prices or sizes.
+
+    Averages of prices have more, if they lie between two prices.
+    """
     read = operator.attrgetter(*columns)
-    formats = {
-        symbol: [_format_of(column, market) for column in columns]
+    writers = {
+        symbol: [_writer(column, market) for column in columns]
         for symbol, market in markets.items()
     }
-    rows = (map(format, read(record), formats[record.symbol]) for record in records)
+    rows = (map(operator.call, writers[record.symbol], read(record)) for record in records)
     _write_rows(path, columns, rows)
 
 
-def _format_of(column: str, market: MarketDecimals) -> str:
-    """Return the format of a column's values."""
+def _writer(column: str, market: MarketDecimals) -> Callable[[Any], str]:
+    """Return what turns a column's values into text."""
+    if column in ("entry_price", "exit_price"):
+        return partial(_average_text, decimals=market.price_decimals)
     if column in ("quantity", "position"):
-        return f".{market.size_decimals}f"
-    if column in ("price", "entry_price", "exit_price"):
-        return f".{market.price_decimals}f"
-    return f".{MONEY_DECIMALS}f" if column in ("fee", "fees", "pnl", "funding") else ""
+        return f"{{:.{market.size_decimals}f}}".format
+    if column == "price":
+        return f"{{:.{market.price_decimals}f}}".format
+    return (f"{{:.{MONEY_DECIMALS}f}}" if column in _MONEY else "{}").format
+
+
+def _average_text(price: Decimal, *, decimals: int) -> str:
+    """Return an average of prices with as many more decimals as it needs, at most eight."""
+    whole, _, fraction = f"{price:.{decimals + _AVERAGE_DECIMALS}f}".partition(".")
+    fraction = fraction[:decimals] + fraction[decimals:].rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:

@@ -117,7 +117,6 @@ def check_strategy(strategy: Strategy) -> None:
 
 def run_strategy(project: Project, strategy: Strategy) -> None:
     """Run a strategy's backtest, or draw its page again if nothing else is stale."""
-    from tbv8.backtest.bars import coarse_ticks
     from tbv8.backtest.run import draw_again, run_backtest
 
     inputs, bars = read_inputs(project, strategy)
@@ -129,8 +128,6 @@ def run_strategy(project: Project, strategy: Strategy) -> None:
         print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
         print(f"   {folder / PAGE}")
         return
-    for line in coarse_ticks(strategy, bars):
-        print(f"   WARNING: {line}")
     summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
     for line in str(summary).splitlines():
         print(f"   {line}")
@@ -138,13 +135,21 @@ def run_strategy(project: Project, strategy: Strategy) -> None:
 
 
 def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
-    """Return every part of a result's key and the bars, from one snapshot."""
-    from tbv8.backtest.bars import read_bars
+    """Return every part of a result's key and the bars, from one snapshot; warn of coarse ticks.
+
+    Raises:
+        ConfigError: A tick is larger than the price.
+        DataError: A day's rows are not those that its ledger tells of.
+    """
+    from tbv8.backtest.bars import coarse_ticks, read_bars
     from tbv8.store.bars import open_bars
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
         inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
-        return inputs, read_bars(store, strategy)
+        bars = read_bars(store, strategy)
+    for line in coarse_ticks(strategy, bars):
+        print(f"   WARNING: {line}")
+    return inputs, bars
 
 
 def run_lookahead(project: Project, strategy: Strategy) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from tbv8.backtest.bars import coarse_ticks, read_bars
 from tbv8.build import build_bars
 from tbv8.config.records import Strategy
+from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tbv8.store.bars import open_bars
 from tests.backtest.builders import make_strategy, rules
@@ -91,29 +92,31 @@ def test_edges_inside_of_a_bar_leave_out_that_bar_and_its_minutes(held: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("tick", "warned"),
-    [pytest.param("2", False, id="a tick that fits"), pytest.param("10", True, id="too coarse")],
+    ("tick", "share"),
+    [("0.2", ""), ("2", r"0\.\d\d% of"), ("10", r"4\.\d\d% of"), ("1000", r"4\.\d times")],
 )
-def test_a_tick_of_more_than_one_percent_of_the_price_is_warned_of(
-    held: Path, tmp_path: Path, tick: str, *, warned: bool
+def test_a_tick_that_does_not_fit_the_price_is_warned_of_or_refused(
+    held: Path, tmp_path: Path, tick: str, share: str
 ) -> None:
     strategy = replace(
         make_strategy(timeframe=FIVE_M, span=days(0, 4), detail="1m", root=tmp_path),
         instruments={"mexc": {"BTC/USDT": replace(rules(), tick_size=Decimal(tick))}},
     )
     (tmp_path / "config/venues").mkdir(parents=True)
-    lines = ("venue: mexc", "instruments:", "  BTC/USDT:", "    tick_size: 10")
+    lines = ("venue: mexc", "instruments:", "  BTC/USDT:", f"    tick_size: {tick}")
     (tmp_path / "config/venues/mexc.yaml").write_text("\n".join(lines))
 
     with open_bars(held) as store:
-        said = list(coarse_ticks(strategy, read_bars(store, strategy)))
+        bars = read_bars(store, strategy)
+    try:
+        said = coarse_ticks(strategy, bars)
+    except ConfigError as e:
+        said = [f"refused: {e}"]
 
-    assert len(said) == warned
-    if warned:  # prices lie around 225
-        assert said[0].startswith(
-            "config/venues/mexc.yaml:4: instruments.BTC/USDT.tick_size: 10 is 0.04"
-        )
-        assert re.search(r"times the price of 2\d\d\.\d: ", said[0])
-        assert said[0].endswith(
-            "write the tick of one BTC, and `multiplier` where the venue trades several as one"
-        )
+    expected = re.compile(
+        rf"{'refused: ' if tick == '1000' else ''}config/venues/mexc\.yaml:4: "
+        rf"instruments\.BTC/USDT\.tick_size: {tick} is {share} the price of 2\d\d\.\d: "
+        rf"{'no price is on it' if tick == '1000' else 'rounding to it decides the result'}: write "
+        "the tick of one BTC, and `multiplier` where the venue trades several as one"
+    )  # prices lie around 225
+    assert [bool(expected.fullmatch(line)) for line in said] == [True] * bool(share)

@@ -127,6 +127,21 @@ def peek(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     return make
 
 
+def test_what_a_strategy_prints_is_not_repeated_by_its_reruns(
+    peek: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = """
+    def is_long(self):
+        print("a bar", len(self.closes))
+        return len(self.closes) % 9 < 4
+"""
+
+    verdict = look_ahead(peek(methods), wave(60))
+
+    assert verdict.decisions_cut > 5
+    assert "a bar" not in capsys.readouterr().out
+
+
 def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None:
     strategy = make_strategy(**EMA, **ONE, params={"fast": 3, "slow": 8})
 
@@ -140,8 +155,8 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
     assert f"need {verdict.warm_up_bars} bars of warm-up" in lines(strategy, verdict)[1]
     fewer = lines(strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143))
     assert fewer[1] == (
-        "  143 decisions, evenly spread, and no more: all reruns together read about 20,000,000 "
-        "bars at most"
+        "  cut after 143 of the decisions, evenly spread: as many as about 20,000,000 bars allow "
+        "(at least 20), beside the other reruns"
     )
     most = lines(strategy, msgspec.structs.replace(verdict, decisions=999, decisions_cut=200))
     assert len(most) == len(fewer) - 1

@@ -191,6 +191,7 @@ def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
     assert found.luck.deflated is not None
     assert found.luck.deflated < found.luck.probabilistic
     assert found.luck.overfitting is not None
+    assert "the best trial of one half lost money in the other." in experiment_page(found)
 
 
 def test_a_comparison_counts_the_tries_that_came_after_the_result(

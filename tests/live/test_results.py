@@ -15,7 +15,7 @@ from tbv8.live.results import write_results
 from tbv8.manifest import Input, read_manifest
 from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series, iso
 from tbv8.results.summary import Summary
-from tests.backtest.builders import read_rows, rules
+from tests.backtest.builders import install, read_rows, rules
 from tests.builders import shell
 from tests.live.rig import BTC, START_MS, World, ema, make_plan, scripted
 
@@ -65,6 +65,31 @@ def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, pl
     minutes = len(world.journaled(plan).minutes)
     assert said.startswith(f"test_v1: replayed {minutes} minutes at hyperliquid: the same ")
     assert said.endswith(" result files")
+
+
+def test_what_a_strategy_prints_is_printed_by_its_session_alone(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = (
+        "from tbv8.strategies.ema_cross import EmaCross, EmaCrossConfig\n"
+        "TalkerConfig = EmaCrossConfig\n"
+        "class Talker(EmaCross):\n"
+        "    def on_bar(self, bar):\n"
+        "        print('a bar')\n"
+        "        super().on_bar(bar)\n"
+    )
+    install(monkeypatch, world.db_path.parent / "talking", "talker", source)
+    plan = make_plan(world, ema(module="talker", class_name="Talker"))
+    world.run(plan, minutes=12)
+    printed = capsys.readouterr().out.count("a bar")
+
+    write_results({"primary": plan})
+    world.run(plan, minutes=6)
+    capsys.readouterr()
+    check_replay({"primary": plan})
+
+    assert printed >= 3
+    assert "a bar" not in capsys.readouterr().out
 
 
 def test_a_result_that_was_changed_is_named(plan: Plan) -> None:

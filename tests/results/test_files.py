@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tbv8.errors import DataError
-from tbv8.results.files import _fixed_column, _text_column
+from tbv8.results.accounting import to_books
+from tbv8.results.files import _average_text, _fixed_column, _text_column, write_run
 from tbv8.results.folder import write_result
+from tests.backtest.builders import read_rows
+from tests.results.builders import make_fills, make_marks, make_run
 
 
 def _write(text: str) -> Callable[[Path], object]:
@@ -124,6 +128,31 @@ def test_a_price_that_is_not_known_yet_is_an_empty_cell() -> None:
     values = np.array([np.nan, 1.5, -0.04])
 
     assert _text_column(values, 1).to_pylist() == ["", "1.5", "0.0"]
+
+
+@pytest.mark.parametrize(
+    ("fills", "prices"),
+    [
+        ([("2", "90.00", "0"), ("-2", "95.10", "0")], ["90.00", "95.10"]),
+        (
+            [("1", "100.02", "0"), ("1", "100.01", "0"), ("-1", "99", "0"), ("-1", "101", "0")],
+            ["100.015", "100.00"],
+        ),
+        (
+            [("1", "100.02", "0"), ("2", "100.01", "0"), ("-3", "99", "0")],
+            ["100.0133333333", "99.00"],
+        ),
+    ],
+)
+def test_an_average_of_prices_has_the_decimals_that_it_needs(
+    tmp_path: Path, fills: list[tuple[str, ...]], prices: list[str]
+) -> None:
+    write_run(tmp_path, to_books(make_run(make_fills(*fills)), make_marks([9000], [100])))
+
+    (row,) = read_rows(tmp_path / "positions.csv")
+    assert [row["entry_price"], row["exit_price"]] == prices
+    assert _average_text(Decimal("83972.5"), decimals=0) == "83972.5"
+    assert _average_text(Decimal("83970"), decimals=0) == "83970"
 
 
 def test_fixed_numbers_have_no_exponent_and_no_minus_zero() -> None:

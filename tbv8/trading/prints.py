@@ -1,0 +1,30 @@
+"""The lines that a strategy prints: passed on, or discarded where it runs once more."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import redirect_stdout
+
+
+class Prints(io.TextIOBase):
+    """A `sys.stdout` that passes on each printed line.
+
+    Args:
+        take: Called with each line, without its end.
+    """
+
+    def __init__(self, take: Callable[[str], None]) -> None:
+        self._take, self._rest = take, ""
+
+    def write(self, text: str) -> int:
+        """Pass on the lines that `text` ends; keep the rest."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._take(line)
+        return len(text)
+
+
+def discarding_prints() -> redirect_stdout[Prints]:
+    """Return a context in which what is printed is discarded: an earlier run has printed it."""
+    return redirect_stdout(Prints(lambda line: None))
