@@ -442,8 +442,8 @@ def test_ctrl_c_is_heard_while_a_statement_runs(db_path: Path, moment_s: float) 
     )
     timer = threading.Timer(moment_s, os.kill, (os.getpid(), signal.SIGINT))
 
-    timer.start()
     with open_bars(db_path) as store, pytest.raises(KeyboardInterrupt):
+        timer.start()
         ask_for_ever(store.query, slow)
 
 
