@@ -170,6 +170,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return self.timeframe.whole(self.run_span)
 
     @property
+    def warm_up_span(self) -> Span:
+        """The part of `bars_span` before the counted bars."""
+        return Span(self.bars_span.start_ms, self.timeframe.whole(self.span).start_ms)
+
+    @property
     def step(self) -> Timeframe:
         """The timeframe of the bars that match orders."""
         return ONE_MINUTE if self.detail == "1m" else self.timeframe
