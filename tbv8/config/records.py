@@ -186,6 +186,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
 
 
+def earliest_start_ms(history: Span, warm_up_ms: int) -> int:
+    """Return the first 00:00 UTC before which a history has a whole warm-up."""
+    return -(-(history.start_ms + warm_up_ms) // DAY_MS) * DAY_MS
+
+
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
     """The metric that chooses the best trial; trials with fewer than `min_trades` are excluded."""
 
@@ -209,8 +214,7 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
     def first_test_ms(self, run_span: Span) -> int:
         """Return where the first window of testing begins in a span, its warm-up included."""
-        start_ms = -(-(run_span.start_ms + self.warm_up_ms) // DAY_MS) * DAY_MS
-        return start_ms + self.train_ms
+        return earliest_start_ms(run_span, self.warm_up_ms) + self.train_ms
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
