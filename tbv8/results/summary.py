@@ -41,6 +41,7 @@ from tbv8.results.marks import (
 from tbv8.results.statistics import (
     Performance,
     Trading,
+    days_with_bars,
     measure_curve,
     measure_trading,
     stops_reached,
@@ -200,7 +201,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `minutes` is the number of minutes in the span, `missing_minutes` of those without a bar, by
     symbol; `missing_bars` is the number of bars of the timeframe without a single minute, by symbol
     that lacks any. `warm_up_minutes` and `missing_warm_up_minutes` are those before the span; only
-    with a warm-up. `days` is the time from the first bar's open to the last one's close.
+    with a warm-up. `days` is the time from the first bar's open to the last one's close, and
+    `days_with_bars` the number of UTC days with a main bar.
     """
 
     strategy_id: str
@@ -223,9 +225,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing_bars: dict[str, int] = {}
     warm_up_minutes: int = 0
     missing_warm_up_minutes: dict[str, int] = {}
+    days_with_bars: int | None = None
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    @property
+    def is_short(self) -> bool:
+        """True if there are too few days for annualised numbers."""
+        days = self.days if self.days_with_bars is None else min(self.days, self.days_with_bars)
+        return days < FEWEST_DAYS
 
     @property
     def runs(self) -> tuple[Stats, ...]:
@@ -271,6 +280,7 @@ def summarise(
         missing_minutes=missing_minutes(strategy, bars),
         missing_bars=missing_bars(strategy, bars),
         warm_up_minutes=strategy.warm_up_span.minutes if strategy.warm_up_ms else 0,
+        days_with_bars=days_with_bars(curve.times_ms),
         missing_warm_up_minutes=missing_warm_up_minutes(strategy, bars),
         primary=primary_stats,
         shadow=shadow_stats,
@@ -314,6 +324,11 @@ def cautions(summary: Summary) -> list[str]:
         warnings.append(
             f"a span of {length} is too short for annualised numbers such as the Sharpe ratio, "
             f"which need {FEWEST_DAYS} days"
+        )
+    elif summary.is_short:
+        warnings.append(
+            f"bars on {counted(summary.days_with_bars or 0, 'day')} are too few for annualised "
+            f"numbers such as the Sharpe ratio, which need {FEWEST_DAYS} days"
         )
     for symbol, missing in summary.missing_minutes.items():
         if missing:
