@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,8 +27,11 @@ from tbv8.market import (
     parse_time,
 )
 
-HistorySpan = Callable[[Venue, Path], Span | None]
-"""The span of a venue's history, given the database's path; None if it has no history."""
+HistorySpan = Callable[[Venue, Path, Sequence[str]], Span | None]
+"""The span of the history of symbols of a venue, of all for (), given the database's path.
+
+None if there is no history.
+"""
 _TIMES_MS = range(parse_time("9999-01-01"))
 
 
@@ -44,7 +47,7 @@ class LoadInputs(msgspec.Struct, frozen=True, kw_only=True):
     document: Document
     overrides: Mapping[str, str]
     now_ms: int
-    history_span: Callable[[Venue], Span | None]
+    history_span: Callable[[Venue, Sequence[str]], Span | None]
     venues: Mapping[str, Venue]
     broken: BrokenVenues
     warnings: list[str]
@@ -135,9 +138,14 @@ def _room(
 
 
 def resolve_span(
-    inputs: LoadInputs, backtest: BacktestSection | None, document: Document | None
+    inputs: LoadInputs,
+    backtest: BacktestSection | None,
+    document: Document | None,
+    symbols: Sequence[str] = (),
 ) -> tuple[str, Span, tuple[Span, ...]]:
     """Return the data venue, the configured span limited to its history, and the other parts.
+
+    Its history is that of `symbols`, or of all.
 
     Those are the parts before and after the history that a strategy or the command line names.
 
@@ -152,10 +160,11 @@ def resolve_span(
     for end in _settings(inputs, backtest, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _limit_to_now(inputs, start, start_ms, end, end_ms))
-    venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
+    venue = inputs.venues.get(name)
+    venue_span = inputs.history_span(venue, symbols) if venue else None
     available, room = venue_span or span, None
-    if venue_span and backtest is not None and document is not None:
-        room = _room(document, backtest, inputs.venues[name], venue_span)
+    if venue and venue_span and backtest is not None and document is not None:
+        room = _room(document, backtest, venue, venue_span)
     if not span.intersection(available):
         starts_late = start_ms >= available.end_ms
         first = f", {room.start_from(start)}" if room else ""

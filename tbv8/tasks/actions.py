@@ -162,7 +162,10 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
         write(passed=False, line=str(e))
         raise
     history = available_span(
-        project.venues[strategy.source.venue], project.db_path, now_ms=project.now_ms
+        project.venues[strategy.source.venue],
+        project.db_path,
+        strategy.symbols,
+        now_ms=project.now_ms,
     )
     verdict_lines = lines(strategy, verdict, history=history)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms

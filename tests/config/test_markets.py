@@ -62,7 +62,7 @@ class Files:
             self.root,
             overrides={},
             now_ms=parse_time("2026-01-15"),
-            history_span=lambda venue, _: {"sample": self.history}.get(venue.name),
+            history_span=lambda venue, *_: {"sample": self.history}.get(venue.name),
         )
 
     def strategy(self) -> Strategy:
@@ -350,6 +350,20 @@ def test_the_start_date_that_an_error_names_is_accepted(
         PAIR, dates or "2d", "start_date: 2024-05-03" if dates else "2d, start_date: 2024-05-03"
     )
     assert files.strategy().span == Span(parse_time("2024-05-03"), parse_time(END))
+
+
+def test_the_span_of_a_strategy_is_that_of_its_own_symbols(files: Files) -> None:
+    files.edit(PAIR, "{start_date: 2024-02-01}", "{}")
+    spans = {("BTC/USDT", "ETH/USDT"): Span(parse_time(BEGIN), parse_time(END)), (): HALF_YEAR}
+
+    loaded = load_project(
+        files.root,
+        overrides={},
+        now_ms=parse_time("2026-01-15"),
+        history_span=lambda _, __, symbols: spans[tuple(symbols)],
+    )
+
+    assert loaded.strategies["pair"].span == spans["BTC/USDT", "ETH/USDT"]
 
 
 def test_a_warm_up_is_run_and_wanted_and_not_counted(files: Files) -> None:
