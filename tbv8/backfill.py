@@ -68,6 +68,7 @@ _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
 _BATCH_S = 0.5
 _VERBS = {HISTORY: "backfill", FUNDING: "funding of"}
 _ROW_BYTES = 92
+_ZONE_OPTION = "add --zone with the zone of its times, such as UTC or Europe/Berlin"
 """The size of a 1m bar in SQLite with its venue and symbol; measured: 89 for BTC/USDT."""
 
 
@@ -264,7 +265,7 @@ def import_file(
         DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are of another market or unit than the venue's file has.
     """
-    bars = read_file(path, name=str(path), zone=zone, zone_cure="add --zone UTC")
+    bars = read_file(path, name=str(path), zone=zone, zone_cure=_ZONE_OPTION)
     source = file_source(path.as_posix(), bars.sha256, zone=zone)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
@@ -286,7 +287,24 @@ def import_file(
                 rows = rows_within(table, part)
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
+        _print_line_of_earlier(store, series, bars.span)
     return bars.span
+
+
+def _print_line_of_earlier(store: BarStore, series: Series, span: Span) -> None:
+    """Print the stored minutes outside of an import's span, which it has not replaced."""
+    place = "FROM ohlcv_1m WHERE venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
+    values = (series.venue, series.symbol, span.start_ms, span.end_ms)
+    columns = "count(*), CAST(min(ts_ms) AS INTEGER), CAST(max(ts_ms) AS INTEGER)"
+    ((minutes, first_ms, last_ms),) = store.query(f"SELECT {columns} {place}", values)
+    if minutes:
+        stay = "stays" if minutes == 1 else "stay"
+        cure = f"`doit prune --everything --venue {series.venue} --symbol {series.symbol}`"
+        _print_line(
+            series,
+            f"{counted(minutes, 'minute')} of earlier imports {stay}, between {iso(first_ms)} and "
+            f"{iso(last_ms + MINUTE_MS)}: {cure} drops the whole series",
+        )
 
 
 def _count_changed(store: BarStore, series: Series, new: pa.Table, span: Span) -> int:

@@ -27,15 +27,24 @@ def opened(
     """
     said: list[str] = []
     asked: list[str] = []
-    with _browser().context(width, dark=dark) as context:
-        context.route(_is_elsewhere, _refuse(asked))
-        page = context.new_page()
-        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.absolute().as_uri())
-        page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
-        yield page
+    listeners = {
+        "console": lambda message: said.append(f"{message.type}: {message.text}"),
+        "pageerror": lambda error: said.append(str(error)),
+        "request": lambda request: asked.append(request.url),
+    }
+    with _browser().page(width, dark=dark) as page:
+        page.route(_is_elsewhere, _refuse(asked))
+        for event, listener in listeners.items():
+            page.on(event, listener)
+        try:
+            page.goto(path.absolute().as_uri())
+            page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
+            yield page
+        finally:
+            for event, listener in listeners.items():
+                page.remove_listener(event, listener)
+            page.unroute_all()
+            page.goto("about:blank")  # a page out of sight would go on drawing
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [
         file.absolute().as_uri() for file in (path, *files)
@@ -43,7 +52,10 @@ def opened(
 
 
 class _Browser:
-    """A browser for all tests of a process: to start one is half of what a page costs.
+    """A browser with two windows, a desktop's and a phone's, for all tests of a process.
+
+    A window that stays open has Plotly compiled: in a new one a page costs three times as much.
+    Tests share no more than that, as the pages of tbv8 store nothing.
 
     Playwright leaves its event loop in the thread as the running one for as long as it is open, and
     needs it there; every other test needs none.
@@ -54,23 +66,26 @@ class _Browser:
 
         self._playwright = sync_playwright().start()
         self._browser = self._playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        self._windows: dict[bool, Any] = {}
         self._loop = asyncio.get_running_loop()
         asyncio._set_running_loop(None)
 
     @contextmanager
-    def context(self, width: int, *, dark: bool) -> Iterator[Any]:
-        """Yield a context: no page knows what another one has stored."""
+    def page(self, width: int, *, dark: bool) -> Iterator[Any]:
+        """Yield the page of the window that has this width."""
         asyncio._set_running_loop(self._loop)
         try:
-            with self._browser.new_context(
-                viewport={"width": width, "height": 900},
-                color_scheme="dark" if dark else "light",
-                is_mobile=width < 640,
-                has_touch=width < 640,
-            ) as context:
-                yield context
+            page = self._window(is_phone=width < 640)
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme="dark" if dark else "light")
+            yield page
         finally:
             asyncio._set_running_loop(None)
+
+    def _window(self, *, is_phone: bool) -> Any:
+        if is_phone not in self._windows:
+            self._windows[is_phone] = self._browser.new_page(is_mobile=is_phone, has_touch=is_phone)
+        return self._windows[is_phone]
 
     def stop(self) -> None:
         """End the browser."""

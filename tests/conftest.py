@@ -7,6 +7,7 @@ import fcntl
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.builders import ROOT, Shared
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # children keep compiled modules, as a user's do
+sys.dont_write_bytecode = False  # each worker would compile all tests anew: half of its collection
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no code here uses it; half the time of numpy's import
 
 settings.register_profile(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,12 @@ def naive_build(
     return bars, ledger
 
 
+@cache
+def naive_week(timeframe: str) -> list[Row]:
+    """Return the bars of the week of `week_db`, by hand."""
+    return naive_build(rows_of(minute_bars(days(0, 7))), [days(0, 7)], timeframe)[0]
+
+
 @pytest.fixture(scope="module")
 def shared_db(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("build") / "tbv8.sqlite"
@@ -152,11 +159,17 @@ def long_db(long_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(long_once, tmp_path / "long.sqlite"))
 
 
+@pytest.fixture(scope="module")
+def week_once(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("week") / "tbv8.sqlite"))
+    hold(path, BTC, days(0, 7))
+    return path
+
+
 @pytest.fixture
-def week_db(db_path: Path) -> Path:
+def week_db(week_once: Path, tmp_path: Path) -> Path:
     """Return a database with a week of minutes, nothing of it built."""
-    hold(db_path, BTC, days(0, 7))
-    return db_path
+    return Path(shutil.copy(week_once, tmp_path / "tbv8.sqlite"))
 
 
 # What is built.
@@ -212,8 +225,7 @@ def test_a_bar_is_built_only_when_its_whole_time_is_known(db_path: Path) -> None
 def test_a_timeframe_named_for_the_first_time_gets_its_table(week_db: Path) -> None:
     build(week_db, "7m")
 
-    minutes = rows_of(minute_bars(days(0, 7)))
-    assert bars_in(week_db, BTC, "bars_7m") == naive_build(minutes, [days(0, 7)], "7m")[0]
+    assert bars_in(week_db, BTC, "bars_7m") == naive_week("7m")
     assert is_fresh(week_db, "7m")
     shell(week_db, "UPDATE bars_7m SET close = 1 WHERE ts_ms < ?", (day(0) + HOUR,))
     assert not is_fresh(week_db, "7m")
@@ -254,13 +266,13 @@ def test_the_result_does_not_depend_on_how_many_days_are_in_memory(
     long_db: Path, tmp_path: Path, timeframe: str
 ) -> None:
     found = []
-    for chunk_days in (1, 2, 10, 90, 10_000):
+    for chunk_days in (1, 2, 10, 10_000):
         path = Path(shutil.copy(long_db, tmp_path / f"{chunk_days}.sqlite"))
         build(path, timeframe, chunk_days=chunk_days)
         found.append(built(path, timeframe))
 
     assert found[0][0]
-    assert found == [found[0]] * 5
+    assert found == [found[0]] * 4
 
 
 @pytest.mark.parametrize(
@@ -315,8 +327,7 @@ def test_finer_bars_that_are_not_what_their_minutes_give_are_not_built_upon(
 
     build(week_db, "1h")
 
-    minutes = rows_of(minute_bars(days(0, 7)))
-    assert built(week_db, "1h")[0] == naive_build(minutes, [days(0, 7)], "1h")[0]
+    assert built(week_db, "1h")[0] == naive_week("1h")
 
 
 def test_finer_bars_of_minutes_that_changed_since_are_not_built_upon(week_db: Path) -> None:
@@ -471,8 +482,7 @@ def test_a_build_that_is_stopped_goes_on_where_it_was(
 
     build(week_db, "1h", now_ms=6)
 
-    minutes = rows_of(minute_bars(days(0, 7)))
-    assert built(week_db, "1h")[0] == naive_build(minutes, [days(0, 7)], "1h")[0]
+    assert built(week_db, "1h")[0] == naive_week("1h")
     assert days_built_at(week_db, "1h", 5) == kept
     assert len(days_built_at(week_db, "1h", 6)) == 7 - len(kept)
 

@@ -80,6 +80,7 @@ def _restrict(status: ProjectStatus, project: Project, *, venue: str, symbol: st
         status,
         series=tuple(filter(is_chosen, status.series)),
         ticks=tuple(filter(is_chosen, status.ticks)),
+        tick_rows={},  # of all series
         recorder_gaps=tuple(filter(is_chosen, status.recorder_gaps)),
     )
 

@@ -49,7 +49,8 @@ class Stop(_Switch):
     doc_description = (
         "Denies new entries and cancels all working orders, exits such as stop losses too; the "
         "position stays, unprotected, unless --close closes it: at the first close after the "
-        "command, so at the end of the present minute. The strategy may still send orders that "
+        "command, so at the end of the present minute; while no session runs, at the first close "
+        "after its next start. The strategy may still send orders that "
         "only reduce a position. The process goes on: Ctrl-C ends it. The stop is the file "
         "data/paper/<strategy_id>.stop: a session opens nothing from a second later on, also while "
         "the strategy hangs, and stays stopped over restarts until `doit start`."

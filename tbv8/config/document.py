@@ -92,9 +92,14 @@ def line_of(path: Path, key: Key, *, root: Path) -> int | None:
 
 
 def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
-    """Return the message about a value outside of `choices`: the nearest spelling, the choices."""
+    """Return the message about a value outside of `choices`: the nearest spelling, the choices.
+
+    The nearest spelling alone where the choices are too many to show.
+    """
     names = sorted(choices)
     closest = nearest(value, names)
+    if closest and len(names) > _MAX_CHOICES_SHOWN:
+        return f"unknown {noun} {value!r}, did you mean {closest!r}?"
     hint = f", did you mean {closest!r}? Known" if closest else "; known"
     shown = ", ".join(names[:_MAX_CHOICES_SHOWN]) or "none"
     more = f" and {len(names) - _MAX_CHOICES_SHOWN} more" if len(names) > _MAX_CHOICES_SHOWN else ""

@@ -77,7 +77,7 @@ class Driver:
         strategy = within(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
         self.count = 0
-        self._commands = self._cancelled = 0
+        self._commands = self._cancelled = self._cancelled_stops = 0
         self._strategy = strategy
         self._venue = session.venue
         self._builder = Builder(strategy, session.first_ms)
@@ -141,9 +141,12 @@ class Driver:
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
+            ended = len(self._session.events().ended)
             self._session.block_entries(STOPPED)
             self._session.cancel_orders(close=command.close)
             self._cancelled = working - len(self._session.book.working)
+            cancelled = self._session.events().ended[ended:]
+            self._cancelled_stops = sum("stop" in order.type for order in cancelled)
 
     def replay(
         self, minutes: Iterable[SessionMinute], commands: Sequence[Event], rates: Sequence[Event]
@@ -193,7 +196,8 @@ class Driver:
         """Return the account after the last minute, with numbers as text.
 
         `working` is the number of orders that are not filled yet, `commands` that of executed
-        commands, `cancelled` that of orders at the last stop.
+        commands, `cancelled` that of orders at the last stop, `cancelled_stops` that of stops
+        among them.
         """
         book = self._session.book
         events = self._session.events()
@@ -210,6 +214,7 @@ class Driver:
             "halts": len(events.halts),
             "commands": self._commands,
             "cancelled": self._cancelled,
+            "cancelled_stops": self._cancelled_stops,
         }
 
     def run(self) -> Run:

@@ -12,12 +12,11 @@ from tbv8.live.plan import ProcessReport
 from tbv8.market import iso
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import plain
+from tbv8.trading.records import HALT, STOP
 
 _INSIDE, _HALT, _CLOSE, _FILL, _END = range(5)
 """The order of lines within a minute: what happened inside of it, a halt, what the strategy sent at
 its close, the fills of that, and orders that ended unfilled."""
-
-_NAMES = {"worst": "worst position"}
 
 
 def event_lines(report: ProcessReport) -> Iterator[str]:
@@ -42,7 +41,7 @@ def _place(kind: str, values: Mapping[str, Any], sent: set[str]) -> int:
     if kind == "halt":
         return _HALT
     if kind == "fill":
-        is_forced = values["tags"] in ("halt", "stop")
+        is_forced = values["tags"] in (HALT, STOP)
         return _FILL if values["order_id"] in sent or is_forced else _INSIDE
     return {"payment": _INSIDE, "end": _END}.get(kind, _CLOSE)
 
@@ -87,8 +86,10 @@ def _denied(values: Mapping[str, Any]) -> str:
     rule = RULES.get(values["rule"])
     explained = f"{values['rule']}, {rule.words}" if rule else values["rule"]
     words, _, size = values["order"].replace("_", " ").rpartition(" ")
+    side = "buy" if Decimal(values["numbers"].get("order", 0)) > 0 else "sell"
+    names = {"worst": "worst position", "open_orders": f"open {side} orders"}
     numbers = [
-        f"{_NAMES.get(name) or name.replace('_', ' ')} {_plain(value)}"
+        f"{names.get(name) or name.replace('_', ' ')} {_plain(value)}"
         for name, value in values["numbers"].items()
     ]
     shown = f"; {', '.join(numbers)}" if numbers else ""

@@ -19,6 +19,7 @@ from tbv8.market import ONE_MINUTE, Timeframe, iso
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs
 from tbv8.text import counted
+from tbv8.trading.records import STOP
 
 _WAIT_S = 5.0  # the last closed minute is read within three seconds
 _CLOSE_S = 75.0  # a minute, and the time until it is read
@@ -101,14 +102,7 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
     positions = positions_text(state)
     cure = f"; `doit stop {name} --close` closes it" if positions and not closing else ""
     if reply.kind == "no session":
-        then = f"no session runs; its next start opens nothing until `doit start {name}`"
-        if not positions:
-            return f"{name}: {then}{': it holds no position' if state else ''}"
-        uses = "first uses the minutes up to that start"
-        then = f"{then}: it holds {positions}"
-        return (
-            f"{name}: {then}, {f'{uses}, and then closes it' if closing else f'and {uses}{cure}'}"
-        )
+        return f"{name}: {_next_start(name, state, closes=bool(closing))}{cure}"
     holds = f"holds {positions or 'no position'}"
     end = "; the process goes on, Ctrl-C ends it"
     if positions and closing:
@@ -120,7 +114,24 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
         return f"{name}: was stopped at {at} already: {holds}{sent}{cure}{end}"
     orders = state["cancelled"]
     cancelled = f"{counted(orders, 'working order')} cancelled" if orders else "no order to cancel"
+    if stops := state.get("cancelled_stops"):
+        unprotected = ": the position has no stop now" if positions else ""
+        cancelled = f"{cancelled}, among them {counted(stops, 'stop')}{unprotected}"
     return f"{name}: stopped: {cancelled}; {holds}{cure}{end}"
+
+
+def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
+    """Return what `doit paper` does after a stop that was written while no session runs."""
+    positions, working = positions_text(state), state.get("working", 0)
+    held = f", {positions or 'no position'} is held" if state else ""
+    steps = []
+    if positions or working:
+        orders = f" with {counted(working, 'working order')}" if working else ""
+        steps.append(f"uses the minutes before it{orders}, ")
+        steps += ["closes any position at its first close, "] if closes else []
+        steps.append("and ")
+    steps.append(f"opens nothing until `doit start {name}`")
+    return f"no session runs{held}: the next `doit paper:{name}` {''.join(steps)}"
 
 
 def closing_text(step: Timeframe, now_ms: int) -> str:
@@ -170,8 +181,8 @@ def left_line(name: str, state: Mapping[str, Any]) -> str:
     working = state["working"]
     orders = f" with {counted(working, 'working order')}" if working else ""
     return (
-        f"{name}: still holds {positions}{orders}: the next `doit paper:{name}` continues it, and "
-        f"closes it after `doit stop {name} --close`"
+        f"{name}: still holds {positions}{orders}: the next `doit paper:{name}` continues with it; "
+        f"to close it, run `doit stop {name} --close` first"
     )
 
 
@@ -233,6 +244,6 @@ def read_reply(
             return SessionReply("done before", session.state, done_ms=command.at_ms)
         fills = read_events(query, session.session_id, ("fill",), last=_MOST_FILLS)
         bodies = [json.loads(fill.body) for fill in fills if fill.ts_ms == command.ts_ms]
-        closing = [body for body in bodies if last["close"] and body["tags"] == "stop"]
+        closing = [body for body in bodies if last["close"] and body["tags"] == STOP]
         return SessionReply("done", session.state, closing, command.at_ms)
     return None

@@ -46,6 +46,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
         priced_cost: The extra cost of these fills there, in USD.
         size: The approximate size of its journal in bytes.
         has_tearsheet: True once its page is written: minutes after its start, or at its end.
+        closes: True after `doit stop --close`, until `doit start`.
     """
 
     strategy_id: str
@@ -73,6 +74,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     priced_cost: Decimal
     size: int
     has_tearsheet: bool = False
+    closes: bool = False
 
 
 def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
@@ -132,6 +134,7 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
         priced_cost=round(Decimal(cost), 8),
         size=rows * _ROW_BYTES,
         has_tearsheet=(project.paper_folder(session.strategy_id) / "tearsheet.html").is_file(),
+        closes=_closes(project, session.strategy_id),
     )
 
 
@@ -154,18 +157,31 @@ def _problem(project: Project, strategy_id: str) -> str | None:
     return None
 
 
+def _closes(project: Project, strategy_id: str) -> bool:
+    with suppress(OSError):
+        return "close" in project.stop_file(strategy_id).read_text("utf-8", errors="replace")
+    return False
+
+
+def _future(status: SessionStatus) -> str:
+    """Return what becomes of the positions of a session that is stopped or does not run."""
+    stop = f"`doit stop {status.strategy_id} --close`"
+    paper = f"`doit paper:{status.strategy_id}`"
+    if status.has_process:
+        return f", and {stop} is pending: the session closes it at the next close that it reads"
+    if status.closes:
+        return f" while no session runs, and {stop} is pending: the next {paper} closes it"
+    return f" while no session runs: {paper} continues with it; to close it, run {stop} first"
+
+
 def session_lines(status: SessionStatus) -> Iterator[str]:
     """Yield further lines about a session: its problem, halts, and observations."""
     name = status.strategy_id if status.role == "primary" else f"{status.strategy_id} (shadow)"
     if status.problem is not None:
         yield f"{name}: {status.problem}"
     held = " and ".join(f"{size} {symbol}" for symbol, size in status.positions.items() if size)
-    if held and not status.has_process:
-        strategy_id = status.strategy_id
-        yield (
-            f"{name}: holds {held} while no session runs: `doit paper:{strategy_id}` continues it, "
-            f"and closes it after `doit stop {strategy_id} --close`"
-        )
+    if held and (status.closes or not status.has_process):
+        yield f"{name}: holds {held}{_future(status)}"
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):

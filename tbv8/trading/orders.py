@@ -26,14 +26,22 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.book import Book
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.records import EndedOrder, Events, Fill, RestingLimit, SubmittedOrder
+from tbv8.trading.records import (
+    HALT,
+    STOP,
+    EndedOrder,
+    Events,
+    Fill,
+    RestingLimit,
+    SubmittedOrder,
+)
 from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of, side
 
 BY_STRATEGY = "by the strategy"
 """The reason of a cancellation by the strategy."""
 
-_CAUSES = {"halt": "by the halt", "stop": "by `doit stop`"}
+_CAUSES = {HALT: "by the halt", STOP: "by `doit stop`"}
 _NS = 1_000_000
 
 
@@ -148,7 +156,7 @@ class Orders:
             self.changed.append(msgspec.structs.replace(sent, **changed))
 
     def close_all(
-        self, prices: Mapping[str, tuple[str, int]] | None = None, *, tag: str = "halt"
+        self, prices: Mapping[str, tuple[str, int]] | None = None, *, tag: str = HALT
     ) -> None:
         """Cancel every order and close every position at the market, or as `prices` name it.
 

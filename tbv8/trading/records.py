@@ -13,6 +13,9 @@ from tbv8.risk.events import Denial, Halt, Payment
 
 type Side = Literal["buy", "sell"]
 
+HALT, STOP = "halt", "doit stop"
+"""The tags of tbv8's own closing orders."""
+
 
 class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
     """An order that the strategy submitted, with its requested quantity.

@@ -27,7 +27,7 @@ from tbv8.trading.interrupts import signals_deferred
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Events, RestingLimit, Run
+from tbv8.trading.records import STOP, Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Schedule, schedules
@@ -211,9 +211,9 @@ class Session:
         with ExitStack() as stack:
             self._enter_run(stack)
             if close:
-                self._orders.close_all(tag="stop")
+                self._orders.close_all(tag=STOP)
             else:
-                self._orders.cancel_all("stop")
+                self._orders.cancel_all(STOP)
             self._runner.settle(self._orders.step_ns)
             self._simulation.set_alarms()
 

@@ -218,7 +218,10 @@ def test_a_rate_that_was_changed_by_hand_is_refused(
     hold(db_path, "hyperliquid", span, every(8, span, 0.0003))
     shell(db_path, "UPDATE funding SET rate = 0.001 WHERE ts_ms = ?", (START_MS + 8 * HOUR_MS,))
 
-    with open_bars(db_path) as store, pytest.raises(DataError, match="run `doit verify`"):
+    with (
+        open_bars(db_path) as store,
+        pytest.raises(DataError, match="`doit verify --repair` drops"),
+    ):
         read_funding(store, strategy())
 
 

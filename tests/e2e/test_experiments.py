@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet
@@ -121,24 +122,28 @@ def test_the_files_of_a_result(swept: Project) -> None:
     assert summary["tries"] == 8  # markets are none
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_the_page_in_a_browser(swept: Project, width: int) -> None:
-    with opened(swept.results / "experiments/sweep/index.html", width=width) as page:
-        drawn = page.locator(".chart .main-svg").evaluate_all(
-            "marks => new Set(marks.map(mark => mark.closest('.chart').id)).size"
-        )
-        page.get_by_label("fast × slippage_ticks, worst of others").check()
-        shown = page.locator("#space-1-worst-chart .main-svg").count()
-        page.locator("#best-table th button", has_text="return").click()
-        first = page.locator("#best-table tbody tr").first.inner_text()
+def check_page(page: Any, *, width: int) -> None:
+    """Look at an opened page of the experiment, choose a chart and sort a table."""
+    drawn = page.locator(".chart .main-svg").evaluate_all(
+        "marks => new Set(marks.map(mark => mark.closest('.chart').id)).size"
+    )
+    page.get_by_label("fast × slippage_ticks, worst of others").check()
+    shown = page.locator("#space-1-worst-chart .main-svg").count()
+    page.locator("#best-table th button", has_text="return").click()
+    first = page.locator("#best-table tbody tr").first.inner_text()
 
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert drawn >= 6
-        assert shown > 0
-        assert "doit promote sweep --number" in first
-        assert "SIMULATED" in page.locator(".banner").inner_text()
-        rows = page.locator("#drawn-table tbody tr").all_inner_texts()
-        assert [row.split("\t")[1] for row in rows] == ["100", "100", "100", "3"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert drawn >= 6
+    assert shown > 0
+    assert "doit promote sweep --number" in first
+    assert "SIMULATED" in page.locator(".banner").inner_text()
+    rows = page.locator("#drawn-table tbody tr").all_inner_texts()
+    assert [row.split("\t")[1] for row in rows] == ["100", "100", "100", "3"]
+
+
+def test_the_page_in_a_browser(swept: Project) -> None:
+    with opened(swept.results / "experiments/sweep/index.html", width=DESKTOP) as page:
+        check_page(page, width=DESKTOP)
 
 
 def test_a_finished_experiment_is_fresh_and_no_part_of_doit_alone(swept: Project) -> None:
@@ -275,7 +280,7 @@ def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
     assert again.sql("SELECT count(*) FROM trials")[0] == (0,)
 
 
-def test_a_page_shares_the_plotly_of_the_results(again: Project) -> None:
+def test_a_page_shares_the_plotly_of_the_results_and_fits_a_phone(again: Project) -> None:
     (again.results / "plotly.min.js").touch()
     plan = again.doit(*ONE_WEEK, "plan", TASK).stdout
 
@@ -284,8 +289,10 @@ def test_a_page_shares_the_plotly_of_the_results(again: Project) -> None:
 
     folder = again.results / "experiments/sweep"
     assert (folder / "index.html").stat().st_size < 300_000
-    with opened(folder / "index.html", files=[again.results / "plotly.min.js"]) as page:
+    plotly = again.results / "plotly.min.js"
+    with opened(folder / "index.html", width=PHONE, files=[plotly]) as page:
         assert page.locator("#markets-fan-chart .main-svg").count() > 0
+        check_page(page, width=PHONE)
 
 
 def test_windows_that_do_not_fit_are_refused_with_their_line_before_any_task(

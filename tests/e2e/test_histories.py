@@ -104,7 +104,10 @@ def test_times_without_a_zone_are_imported_by_following_the_errors(project: Proj
     assert broken == Line(
         "ERROR: config/venues/mine.yaml:3: zone: needs `history: files` and `path`: ... --zone"
     )
-    assert "write 2024-01-01 00:00:00Z for UTC, or add --zone UTC" in refused
+    assert (
+        "write 2024-01-01 00:00:00Z for UTC, or add --zone with the zone of its times, such as UTC"
+        in refused
+    )
     assert "`date` in ISO in UTC" in imported
     assert project.sql("SELECT min(ts_ms), count(*) FROM ohlcv_1m") == [(MONDAY, 2 * 1440)]
     assert "unknown time zone 'Utc'" in project.doit(*words, "--zone", "Utc", code=3).stderr

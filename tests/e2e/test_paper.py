@@ -96,6 +96,8 @@ def test_a_session_from_its_start_to_its_replay(
         commands = project.sql("SELECT body FROM session_events WHERE kind = 'command'")
         assert [json.loads(str(body))["do"] for (body,) in commands] == ["stop", "start"]
         assert session(project)["state"] == "not running"
+        assert json.loads(project.doit("status", "--json").stdout)["tick_rows"]["trades"] > 0
+        assert "rows in total" not in project.doit("status", "--venue", "hyperliquid").stdout
         replayed = project.doit("replay:live").stdout
         assert (
             "live: nothing to replay: no minute was used yet, the first one closes at" in replayed
@@ -275,6 +277,6 @@ def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
     assert "did you mean 'btc_usdt_perp_v1'" in wrong
     said = project.doit("stop", "btc_usdt_perp_v1").stdout
     assert said == (
-        "btc_usdt_perp_v1: no session runs; its next start opens nothing until `doit start "
-        "btc_usdt_perp_v1`\n"
+        "btc_usdt_perp_v1: no session runs: the next `doit paper:btc_usdt_perp_v1` opens nothing "
+        "until `doit start btc_usdt_perp_v1`\n"
     )

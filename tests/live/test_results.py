@@ -173,7 +173,7 @@ def test_what_a_stop_closed_is_tagged_so(world: World) -> None:
 
     write_results({"primary": plan})
 
-    assert [row["tags"] for row in read_rows(plan.folder / "tags.csv")] == ["stop"]
+    assert [row["tags"] for row in read_rows(plan.folder / "tags.csv")] == ["doit stop"]
 
 
 def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:

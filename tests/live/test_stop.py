@@ -62,7 +62,7 @@ def commands(world: World, plan: Plan) -> list[tuple[float, dict[str, Any]]]:
         found.append(((event.ts_ms - START_MS) / MINUTE_MS, body))
     asked = {event.ts_ms: event.at_ms for event in journaled.commands}
     for fill in fills(world, plan):
-        assert fill["tags"] != "stop" or fill["ts_ms"] >= asked[fill["ts_ms"]]
+        assert fill["tags"] != "doit stop" or fill["ts_ms"] >= asked[fill["ts_ms"]]
     return found
 
 
@@ -152,6 +152,22 @@ def test_after_a_downtime_a_stop_counts_after_its_minutes(world: World) -> None:
     assert set(barred(world, plan)[4:]) == {"stopped"}
     kinds = [report.kind for report in world.reports]
     assert kinds.index("stopped") < kinds.index("minute")
+
+
+def test_an_entry_that_works_in_a_downtime_is_filled_before_the_stop(world: World) -> None:
+    plan = make_stoppable(world, {}, limits={3: "1@1500"})
+    world.bars()[9] = replace(world.bars()[9], low=1400.0)
+    world.run(plan, minutes=4)
+    world.pass_time(7.5 * 60)
+    write_stop(plan.stop_path, close=True)
+
+    world.run(plan, minutes=3)
+
+    assert [(fill["ts_ms"], fill["tags"]) for fill in fills(world, plan)] == [
+        (at(10), ""),
+        (at(12), "doit stop"),
+    ]
+    assert commands(world, plan) == [(11, STOP), (12, CLOSE)]
 
 
 def test_a_request_at_a_close_counts_after_it(world: World) -> None:
@@ -366,27 +382,34 @@ def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
     # then
     state = world.journaled(plan).session.state
     assert stop_line("live", SessionReply("done", state)) == (
-        "live: stopped: 2 working orders cancelled; holds 0.5 BTC long; `doit stop live --close` "
-        "closes it; the process goes on, Ctrl-C ends it"
+        "live: stopped: 2 working orders cancelled, among them 1 stop: the position has no stop "
+        "now; holds 0.5 BTC long; `doit stop live --close` closes it; the process goes on, Ctrl-C "
+        "ends it"
     )
     no_session = SessionReply("no session", state)
     assert stop_line("live", no_session) == (
-        "live: no session runs; its next start opens nothing until `doit start live`: it holds 0.5 "
-        "BTC long, and first uses the minutes up to that start; `doit stop live --close` closes it"
+        "live: no session runs, 0.5 BTC long is held: the next `doit paper:live` uses the minutes "
+        "before it, and opens nothing until `doit start live`; `doit stop live --close` closes it"
     )
     closing = closing_text(ONE_MINUTE, at(8.5))
     assert stop_line("live", no_session, closing=closing) == (
-        "live: no session runs; its next start opens nothing until `doit start live`: it holds 0.5 "
-        "BTC long, first uses the minutes up to that start, and then closes it"
+        "live: no session runs, 0.5 BTC long is held: the next `doit paper:live` uses the minutes "
+        "before it, closes any position at its first close, and opens nothing until `doit start "
+        "live`"
+    )
+    waiting = SessionReply("no session", {**state, "positions": {}, "working": 1})
+    assert stop_line("live", waiting) == (
+        "live: no session runs, no position is held: the next `doit paper:live` uses the minutes "
+        "before it with 1 working order, and opens nothing until `doit start live`"
     )
     assert stop_line("live", SessionReply("done", state), closing=closing) == (
-        f"live: stopped: 2 working orders cancelled; 0.5 BTC is sold at the close of this minute, "
-        f"{iso(at(9))}"
+        "live: stopped: 2 working orders cancelled, among them 1 stop: the position has no stop "
+        f"now; 0.5 BTC is sold at the close of this minute, {iso(at(9))}"
     )
 
     assert left_line("live", state) == (
-        "live: still holds 0.5 BTC long: the next `doit paper:live` continues it, and closes it "
-        "after `doit stop live --close`"
+        "live: still holds 0.5 BTC long: the next `doit paper:live` continues with it; to close "
+        "it, run `doit stop live --close` first"
     )
     assert " with 1 working order:" in left_line("live", {**state, "working": 1})
 

@@ -96,12 +96,29 @@ def test_what_a_session_holds_and_what_it_did(session: Project) -> None:
     assert not found.has_process
     assert list(session_lines(found)) == [
         "btc_usdt_perp_v1: holds -0.01 BTC/USDT while no session runs: `doit paper:"
-        "btc_usdt_perp_v1` continues it, and closes it after `doit stop btc_usdt_perp_v1 --close`",
+        "btc_usdt_perp_v1` continues with it; to close it, run `doit stop btc_usdt_perp_v1 "
+        "--close` first",
         "btc_usdt_perp_v1: no position could be opened in 1 minute (stale_bar)",
         "btc_usdt_perp_v1: 2 minutes missing in all sources",
         "btc_usdt_perp_v1: 1 fill priced by the secondary's quotes: +0.75 USD extra cost there",
         "btc_usdt_perp_v1: the recorder corrected 1 bar after use, without effect on the session",
     ]
+
+
+def test_a_close_that_waits_for_the_session_is_shown(session: Project) -> None:
+    name = strategy_of(session).strategy_id
+    session.stop_file(name).parent.mkdir(parents=True, exist_ok=True)
+    session.stop_file(name).write_text("close\n")
+
+    waits = f"{name}: holds -0.01 BTC/USDT"
+    pending = f"and `doit stop {name} --close` is pending"
+    assert next(session_lines(look(session))) == (
+        f"{waits} while no session runs, {pending}: the next `doit paper:{name}` closes it"
+    )
+    with session_lock(session.db_path, name):
+        assert next(session_lines(look(session))) == (
+            f"{waits}, {pending}: the session closes it at the next close that it reads"
+        )
 
 
 def test_the_state_of_a_session(session: Project) -> None:

@@ -562,23 +562,6 @@ def test_the_trades_of_several_symbols_are_named(paired: tuple[Path, str]) -> No
 # In a browser.
 
 
-def test_it_opens_offline_without_an_error(made: tuple[Path, str]) -> None:
-    folder, _ = made
-
-    with opened(folder / "tearsheet.html") as page:
-        assert page.title() == "test_v1 (simulated) · tbv8"
-        for id_ in DRAWN:
-            assert page.locator(f"#{id_} .main-svg").count() > 0
-        assert overflow(page) == 0
-        buttons = "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
-        assert set(page.evaluate(buttons)) == {
-            "Download plot as a PNG",
-            "Zoom",
-            "Pan",
-            "Reset axes",
-        }
-
-
 def test_plotly_lies_once_beside_all_pages_where_a_person_prefers(tmp_path: Path) -> None:
     part = {"digest": "ef" * 32, "value": {PLOTLY_FILE: PLOTLY_BESIDE}}
     (tmp_path / PLOTLY_FILE).touch()
@@ -603,37 +586,12 @@ def test_it_fits_a_phone(paired: tuple[Path, str]) -> None:
             assert box["x"] + box["width"] <= PHONE
 
 
-def test_charts_follow_light_and_dark_and_keep_their_zoom_and_scale(
+def test_zooming_one_chart_zooms_all_and_light_and_dark_keep_zoom_and_scale(
     made: tuple[Path, str],
 ) -> None:
-    folder, _ = made
-    layout = "document.getElementById('equity-chart').layout"
-
-    with opened(folder / "tearsheet.html") as page:
-        light = color(page, "#equity-chart .xtick text", "fill")
-        page.click("button[data-log='equity-chart']")
-        page.wait_for_function(f"{layout}.yaxis.type === 'log'")
-        page.click("button[data-zoom$=':7']")
-        page.wait_for_function(f"{layout}.yaxis.autorange !== true")
-        zoomed = page.evaluate(f"{layout}.xaxis.range")
-        low, high = page.evaluate(f"{layout}.yaxis.range")
-        assert 3.8 < low < high < 4.2  # powers of ten
-        page.emulate_media(color_scheme="dark")
-        page.wait_for_function(
-            "before => getComputedStyle(document.querySelector('#equity-chart .xtick text')).fill"
-            " !== before",
-            arg=light,
-        )
-        assert page.evaluate(f"{layout}.xaxis.range") == zoomed
-        assert page.evaluate(f"{layout}.yaxis.type") == "log"
-        assert color(page, "body", "backgroundColor") == "rgb(16, 18, 20)"
-        page.click("button[data-log='equity-chart']")
-        page.wait_for_function(f"{layout}.yaxis.type === 'linear' && {layout}.yaxis.range[0] > 99")
-
-
-def test_zooming_one_chart_zooms_all_and_fits_their_values(made: tuple[Path, str]) -> None:
     folder, text = made
     columns = candles(data_of(text, "price-chart")["prices"])
+    layout = "document.getElementById('equity-chart').layout"
 
     with opened(folder / "tearsheet.html") as page:
         page.click("button[data-zoom='price-chart:7']")
@@ -661,13 +619,46 @@ def test_zooming_one_chart_zooms_all_and_fits_their_values(made: tuple[Path, str
             end,
         ]
 
+        light = color(page, "#equity-chart .xtick text", "fill")
+        page.click("button[data-log='equity-chart']")
+        page.wait_for_function(f"{layout}.yaxis.type === 'log'")
+        page.click("button[data-zoom$=':7']")
+        page.wait_for_function(f"{layout}.yaxis.autorange !== true")
+        zoomed = page.evaluate(f"{layout}.xaxis.range")
+        low, high = page.evaluate(f"{layout}.yaxis.range")
+        assert 3.8 < low < high < 4.2  # powers of ten
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(
+            "before => getComputedStyle(document.querySelector('#equity-chart .xtick text')).fill"
+            " !== before",
+            arg=light,
+        )
+        assert page.evaluate(f"{layout}.xaxis.range") == zoomed
+        assert page.evaluate(f"{layout}.yaxis.type") == "log"
+        assert color(page, "body", "backgroundColor") == "rgb(16, 18, 20)"
+        page.click("button[data-log='equity-chart']")
+        page.wait_for_function(f"{layout}.yaxis.type === 'linear' && {layout}.yaxis.range[0] > 99")
 
-def test_candles_are_as_long_as_fits_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> None:
+
+def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> None:
     folder, text = made
     bars = candles(data_of(text, "price-chart")["prices"])
     trace = "document.getElementById('price-chart').data[0]"
 
     with opened(folder / "tearsheet.html") as page:
+        assert page.title() == "test_v1 (simulated) · tbv8"
+        for id_ in DRAWN:
+            assert page.locator(f"#{id_} .main-svg").count() > 0
+        assert overflow(page) == 0
+        buttons = "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+        assert set(page.evaluate(buttons)) == {
+            "Download plot as a PNG",
+            "Zoom",
+            "Pan",
+            "Reset axes",
+        }
+
+        # and candles are as long as fits, until a day is in sight
         assert page.inner_text("#price-chart-note").startswith("In sight: candles of 6 h, ")
         high, low, opened_at, close = (
             page.evaluate(f"{trace}.{name}.slice(0, 3)")
@@ -714,15 +705,29 @@ def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: 
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
-def test_a_click_on_a_trade_shows_it(made: tuple[Path, str], width: int) -> None:
+def test_a_click_on_a_head_sorts_the_trades_and_one_on_a_trade_shows_it(
+    made: tuple[Path, str], width: int
+) -> None:
     folder, _ = made
     position = read_rows(folder / "positions.csv")[3]
     opened_ms, closed_ms = int(position["opened_ms"]), int(position["closed_ms"])
     entry, exit_ = float(position["entry_price"]), float(position["exit_price"])
     chart = "document.getElementById('price-chart')"
+    gains = [Decimal(row["pnl"]) for row in read_rows(folder / "positions.csv")][-1000:]
 
     with opened(folder / "tearsheet.html", width=width) as page:
         assert overflow(page) == 0
+        head = page.locator("#trades-table th button", has_text="PnL")
+        head.click()
+        rows = "[...document.querySelectorAll('#trades-table tbody tr')]"
+        column = f"{rows}.map(row => row.cells[7].innerText)"
+        up = [float(text.replace(",", "")) for text in page.evaluate(column)]
+        assert up == sorted(float(f"{gain:.2f}") for gain in gains)
+        head.click()
+        down = [float(text.replace(",", "")) for text in page.evaluate(column)]
+        assert down == up[::-1]
+        assert head.locator("xpath=..").get_attribute("aria-sort") == "descending"
+
         page.locator("a[data-trade='price-chart:3']").click()
 
         words = page.inner_text("#price-chart-trade")
@@ -748,23 +753,6 @@ def test_a_click_on_a_trade_shows_it(made: tuple[Path, str], width: int) -> None
             f"{chart}.emit('plotly_click', {{points: [{{data: {{meta: 'buy'}}, x: {opened_ms}}}]}})"
         )
         assert page.inner_text("#price-chart-trade") == words
-
-
-def test_a_click_on_a_head_sorts_the_trades(made: tuple[Path, str]) -> None:
-    folder, _ = made
-    gains = [Decimal(row["pnl"]) for row in read_rows(folder / "positions.csv")][-1000:]
-
-    with opened(folder / "tearsheet.html") as page:
-        head = page.locator("#trades-table th button", has_text="PnL")
-        head.click()
-        rows = "[...document.querySelectorAll('#trades-table tbody tr')]"
-        column = f"{rows}.map(row => row.cells[7].innerText)"
-        up = [float(text.replace(",", "")) for text in page.evaluate(column)]
-        assert up == sorted(float(f"{gain:.2f}") for gain in gains)
-        head.click()
-        down = [float(text.replace(",", "")) for text in page.evaluate(column)]
-        assert down == up[::-1]
-        assert head.locator("xpath=..").get_attribute("aria-sort") == "descending"
 
 
 def test_a_wave_with_hundreds_of_fills_has_its_monthly_returns(tmp_path: Path) -> None:

@@ -129,7 +129,9 @@ def test_a_day_changed_by_hand_is_refused(db_path: Path, tmp_path: Path, marked:
         shell(db_path, "DROP TRIGGER ohlcv_1m_update")
     shell(db_path, "UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = ?", (day(1),))
 
-    with pytest.raises(DataError, match=r"2024-01-02: its rows do not match .* run `doit verify`"):
+    with pytest.raises(
+        DataError, match=r"2024-01-02: its rows do not match .* `doit verify --repair` drops"
+    ):
         write_bars(db_path, tmp_path / "out")
 
     assert [n for n in files(tmp_path / "out") if "2024-01-02" in n] == []

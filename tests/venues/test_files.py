@@ -318,7 +318,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n2024-01-01T00:00Z,2,4,1,3,5\n2024-01-01 00:01:00,2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts: '2024-01-01 00:01:00' has no time zone: ...",
+            "BTCUSDT.csv:3: ts: '2024-01-01 00:01:00' has no time zone: ..., or write the "
+            "zone of its times, such as `zone: UTC` or `zone: Europe/Berlin`, ...",
             id="a time without a zone",
         ),
         pytest.param(
@@ -726,6 +727,25 @@ def test_an_import_replaces_other_bars_only_when_it_may(
 
     assert store(db_path, other, may_replace=lambda _: True) == days(1, 3)
     assert bars_in(db_path, MINE)[1440:] == rows_of(minute_bars(days(1, 3), shift=1))
+
+
+def test_an_import_shows_earlier_minutes_outside_of_its_file(
+    put: Callable[..., Path], db_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given a day that was imported
+    store(db_path, put(csv_of(minute_bars(days(1, 2))), "wrong"), may_replace=refuse)
+    assert "earlier imports" not in capsys.readouterr().out
+
+    # when another file replaces most of its minutes, and begins two hours later
+    later = Span(day(1) + 2 * 3_600_000, day(2) + 2 * 3_600_000)
+    store(db_path, put(csv_of(minute_bars(later, shift=1)), "right"), may_replace=lambda _: True)
+
+    # then the rest is shown, with what drops it
+    assert (
+        "120 minutes of earlier imports stay, between 2024-01-02T00:00:00Z and "
+        "2024-01-02T02:00:00Z: `doit prune --everything --venue mine --symbol BTC/USDT` drops the "
+        "whole series" in capsys.readouterr().out
+    )
 
 
 def test_an_import_is_stored_in_units_of_the_symbol(

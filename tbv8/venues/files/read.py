@@ -46,7 +46,10 @@ _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
 _FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: a number is a time in one unit at most
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's
-_ZONE_KEY = "write `zone: UTC` below `history: files` in the venue's file"
+_ZONE_KEY = (
+    "write the zone of its times, such as `zone: UTC` or `zone: Europe/Berlin`, below "
+    "`history: files` in the venue's file"
+)
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
 _FEWEST_STEPS = 5  # fewer bars of a quiet market may have gaps by chance
 
