@@ -406,7 +406,7 @@ def _check_in_history(project: Project, series: Series, span: Span) -> None:
     if series.venue not in project.venues:
         return
     venue = project.venues[series.venue]
-    history = available_span(venue, project.db_path, now_ms=project.now_ms)
+    history = available_span(venue, project.db_path, (series.symbol,), now_ms=project.now_ms)
     if history and not span.intersection(history):
         raise DataError(
             f"{series}: {series.venue} has history of {history} only: choose a start and an end in "

@@ -21,7 +21,7 @@ import pyarrow as pa
 from tbv8.backtest.feed import check_held, decimals_of, run_at_once
 from tbv8.config import records
 from tbv8.config.source import parse_source, strategy_sources
-from tbv8.market import DAY_MS, Timeframe, iso, iso_day
+from tbv8.market import DAY_MS, Span, Timeframe, iso, iso_day
 from tbv8.page.words import length
 from tbv8.progress import progress
 from tbv8.results.accounting import to_books
@@ -122,14 +122,16 @@ def _run(strategy: records.Strategy, venue: str, bars: Bars, decimals: dict[str,
         return run_at_once(strategy, venue, bars, stop=False, decimals=decimals)
 
 
-def lines(strategy: records.Strategy, verdict: Verdict, *, history_start_ms: int = 0) -> list[str]:
-    """Return the lines to print when nothing differed; the history of its bars has a start."""
+def lines(
+    strategy: records.Strategy, verdict: Verdict, *, history: Span | None = None
+) -> list[str]:
+    """Return the lines to print when nothing differed; `history` is that of its bars, if known."""
     return [
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
         *_fewer_words(verdict),
-        f"  {_warm_up_words(strategy, verdict, history_start_ms)}",
+        f"  {_warm_up_words(strategy, verdict, history)}",
         *(f"  {line}" for line in verdict.unseen),
     ]
 
@@ -143,7 +145,7 @@ def _fewer_words(verdict: Verdict) -> Iterator[str]:
         )
 
 
-def _warm_up_words(strategy: records.Strategy, verdict: Verdict, history_start_ms: int) -> str:
+def _warm_up_words(strategy: records.Strategy, verdict: Verdict, history: Span | None) -> str:
     """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
     tried = f"(the most of {verdict.late_starts} later starts)"
     if verdict.warm_up_bars is None:
@@ -155,12 +157,18 @@ def _warm_up_words(strategy: records.Strategy, verdict: Verdict, history_start_m
     text = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
         days = -(-verdict.warm_up_ms // DAY_MS)
+        earliest_ms = records.earliest_start_ms(history, days * DAY_MS) if history else 0
+        if history and earliest_ms >= history.end_ms:
+            return (
+                f"{text}: the history of {strategy.source.venue}, {history}, is too short for a "
+                f"warm-up of {days}d"
+            )
         text += f": write `warm_up: {days}d`"
-        earliest_ms = (-(-history_start_ms // DAY_MS) + days) * DAY_MS
-        if strategy.span.start_ms < earliest_ms:
+        if history and strategy.span.start_ms < earliest_ms:
+            end = " and a later `end_date`" if strategy.span.end_ms <= earliest_ms else ""
             text += (
-                f" and `start_date: {iso_day(earliest_ms)}`, since the history of "
-                f"{strategy.source.venue} begins at {iso(history_start_ms)}"
+                f" and `start_date: {iso_day(earliest_ms)}`{end}, since the history of "
+                f"{strategy.source.venue} begins at {iso(history.start_ms)}"
             )
         elif strategy.span.start_ms % DAY_MS:
             text += " and a `start_date` without a time"

@@ -62,7 +62,7 @@ def load_project(
         root: The project's folder, with `dodo.py` in it.
         overrides: The command line's `venue`, `start`, `end`, `workers`, `on` and `address`.
         now_ms: The clock, read once.
-        history_span: Called with each venue that needs history, and the database's path.
+        history_span: Called with each venue that needs history, the database's path and symbols.
 
     Raises:
         ConfigError: The first missing or wrong value.
@@ -86,7 +86,7 @@ def load_project(
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
-        history_span=lambda venue: history_span(venue, data.db_path),
+        history_span=lambda venue, symbols: history_span(venue, data.db_path, symbols),
         venues=venues,
         broken=broken,
         warnings=warnings,

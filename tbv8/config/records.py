@@ -170,6 +170,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return self.timeframe.whole(self.run_span)
 
     @property
+    def warm_up_span(self) -> Span:
+        """The part of `bars_span` before the counted bars."""
+        return Span(self.bars_span.start_ms, self.timeframe.whole(self.span).start_ms)
+
+    @property
     def step(self) -> Timeframe:
         """The timeframe of the bars that match orders."""
         return ONE_MINUTE if self.detail == "1m" else self.timeframe
@@ -179,6 +184,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         """Every series and timeframe read by a run, the main ones first."""
         timeframes = dict.fromkeys((*self.timeframes, self.step))
         return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
+
+
+def earliest_start_ms(history: Span, warm_up_ms: int) -> int:
+    """Return the first 00:00 UTC before which a history has a whole warm-up."""
+    return -(-(history.start_ms + warm_up_ms) // DAY_MS) * DAY_MS
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,8 +214,7 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
     def first_test_ms(self, run_span: Span) -> int:
         """Return where the first window of testing begins in a span, its warm-up included."""
-        start_ms = -(-(run_span.start_ms + self.warm_up_ms) // DAY_MS) * DAY_MS
-        return start_ms + self.train_ms
+        return earliest_start_ms(run_span, self.warm_up_ms) + self.train_ms
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):

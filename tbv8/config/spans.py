@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,7 +10,7 @@ import msgspec
 
 from tbv8.config.document import Document, unknown
 from tbv8.config.files import BacktestSection, HistorySection
-from tbv8.config.records import Venue
+from tbv8.config.records import Venue, earliest_start_ms
 from tbv8.config.values import to_timeframe
 from tbv8.config.venues import BrokenVenues
 from tbv8.coverage import gaps
@@ -27,8 +27,11 @@ from tbv8.market import (
     parse_time,
 )
 
-HistorySpan = Callable[[Venue, Path], Span | None]
-"""The span of a venue's history, given the database's path; None if it has no history."""
+HistorySpan = Callable[[Venue, Path, Sequence[str]], Span | None]
+"""The span of the history of symbols of a venue, of all for (), given the database's path.
+
+None if there is no history.
+"""
 _TIMES_MS = range(parse_time("9999-01-01"))
 
 
@@ -44,7 +47,7 @@ class LoadInputs(msgspec.Struct, frozen=True, kw_only=True):
     document: Document
     overrides: Mapping[str, str]
     now_ms: int
-    history_span: Callable[[Venue], Span | None]
+    history_span: Callable[[Venue, Sequence[str]], Span | None]
     venues: Mapping[str, Venue]
     broken: BrokenVenues
     warnings: list[str]
@@ -100,10 +103,49 @@ def _settings(
     return settings
 
 
+class _Room(msgspec.Struct, frozen=True):
+    """The history of a venue and a warm-up that must fit into it."""
+
+    venue: Venue
+    history: Span
+    warm_up_ms: int
+
+    @property
+    def earliest_ms(self) -> int:
+        return earliest_start_ms(self.history, self.warm_up_ms)
+
+    def start_from(self, start: _Setting) -> str:
+        """Return what to write instead of a start that leaves no room."""
+        key = "start_date: " if start.document else "start="
+        return f"{key}{iso_day(self.earliest_ms)} or later"
+
+
+def _room(
+    document: Document, backtest: BacktestSection, venue: Venue, history: Span
+) -> _Room | None:
+    """Return the room for a warm-up, which leaves some of the history; None without a warm-up."""
+    if not (warm_up_ms := to_warm_up_ms(document, backtest.warm_up)):
+        return None
+    room = _Room(venue, history, warm_up_ms)
+    if room.earliest_ms >= history.end_ms:
+        bars = "" if venue.history else ", or add bars"
+        document.refuse(
+            ("backtest", "warm_up"),
+            f"the history of {venue.name}, {history}, is too short for a warm-up of "
+            f"{backtest.warm_up}: write a shorter one{bars}",
+        )
+    return room
+
+
 def resolve_span(
-    inputs: LoadInputs, backtest: BacktestSection | None, document: Document | None
+    inputs: LoadInputs,
+    backtest: BacktestSection | None,
+    document: Document | None,
+    symbols: Sequence[str] = (),
 ) -> tuple[str, Span, tuple[Span, ...]]:
     """Return the data venue, the configured span limited to its history, and the other parts.
+
+    Its history is that of `symbols`, or of all.
 
     Those are the parts before and after the history that a strategy or the command line names.
 
@@ -118,12 +160,16 @@ def resolve_span(
     for end in _settings(inputs, backtest, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _limit_to_now(inputs, start, start_ms, end, end_ms))
-    venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
-    available = venue_span or span
+    venue = inputs.venues.get(name)
+    venue_span = inputs.history_span(venue, symbols) if venue else None
+    available, room = venue_span or span, None
+    if venue and venue_span and backtest is not None and document is not None:
+        room = _room(document, backtest, venue, venue_span)
     if not span.intersection(available):
         starts_late = start_ms >= available.end_ms
+        first = f", {room.start_from(start)}" if room else ""
         (start if starts_late else end).refuse(
-            f"{name} has no history of {span}, only of {available}: write dates in there"
+            f"{name} has no history of {span}, only of {available}: write dates in there{first}"
         )
     in_history = span.intersection(available)
     configured = Span(
@@ -132,36 +178,29 @@ def resolve_span(
     outside = tuple(gaps(configured, [available])) if venue_span else ()
     span = in_history
     if backtest is not None and document is not None:
-        _check_warm_up(document, backtest, span, venue=name, venue_span=venue_span)
+        _check_warm_up(document, backtest, span, start, room)
     return name, span, outside
 
 
 def _check_warm_up(
-    document: Document,
-    backtest: BacktestSection,
-    span: Span,
-    *,
-    venue: str,
-    venue_span: Span | None,
+    document: Document, backtest: BacktestSection, span: Span, start: _Setting, room: _Room | None
 ) -> None:
     """Refuse a warm-up that begins before the venue's history, or a start that is not 00:00 UTC."""
-    key = ("backtest", "warm_up")
-    warm_up_ms = to_warm_up_ms(document, backtest.warm_up)
-    if not warm_up_ms:
-        return
-    if span.start_ms % DAY_MS:
+    key, begins = ("backtest", "warm_up"), span.start_ms
+    if room and begins < room.earliest_ms:
+        problem = f"a span after a warm-up must start at 00:00 UTC, not at {iso(begins)}"
+        if begins - room.warm_up_ms < room.history.start_ms:
+            problem = (
+                f"{room.venue.name} has no history {backtest.warm_up} before {iso(begins)}, it "
+                f"begins at {iso(room.history.start_ms)}"
+            )
+        later_end = ", and a later end_date" if room.earliest_ms >= span.end_ms else ""
+        document.refuse(key, f"{problem}: write {room.start_from(start)}{later_end}")
+    if begins % DAY_MS and to_warm_up_ms(document, backtest.warm_up):
         document.refuse(
             key,
-            f"a span after a warm-up must start at 00:00 UTC, not at {iso(span.start_ms)}: write a "
+            f"a span after a warm-up must start at 00:00 UTC, not at {iso(begins)}: write a "
             "start_date without a time",
-        )
-    begin_ms, first_ms = span.start_ms - warm_up_ms, venue_span.start_ms if venue_span else 0
-    if begin_ms < first_ms:
-        earliest_ms = -(-(first_ms + warm_up_ms) // DAY_MS) * DAY_MS
-        document.refuse(
-            key,
-            f"{venue} has no history {backtest.warm_up} before {iso(span.start_ms)}, it begins at "
-            f"{iso(first_ms)}: write start_date: {iso_day(earliest_ms)} or later",
         )
 
 

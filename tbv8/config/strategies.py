@@ -129,7 +129,7 @@ def _strategy_history(
     inputs: LoadInputs, document: Document, raw: StrategyFile, symbols: tuple[str, ...]
 ) -> tuple[str, Span, tuple[Span, ...]]:
     """Return the result of `resolve_span`, for a data venue that has every symbol."""
-    resolved = resolve_span(inputs, raw.backtest, document)
+    resolved = resolve_span(inputs, raw.backtest, document, symbols)
     name = resolved[0]
     if name in inputs.broken.venues:
         raise inputs.broken.venues[name]
@@ -144,14 +144,19 @@ def _strategy_history(
                 add = f"add it to `symbols` of {file}, or " if can_add else ""
                 cure = f": {add}write another backtest.market_data_venue"
             document.refuse(key, f"{unknown(f'symbol of {name}', symbol, known)}{cure}")
-    _check_has_bars(inputs, document, raw, name, resolved[1])
+    _check_has_bars(inputs, document, raw, symbols, resolved)
     return resolved
 
 
 def _check_has_bars(
-    inputs: LoadInputs, document: Document, raw: StrategyFile, venue: str, span: Span
+    inputs: LoadInputs,
+    document: Document,
+    raw: StrategyFile,
+    symbols: tuple[str, ...],
+    history: tuple[str, Span, tuple[Span, ...]],
 ) -> None:
     """Refuse a span in which no whole bar of a timeframe lies."""
+    venue, span, _ = history
     main = to_timeframe(document, ("timeframe",), raw.timeframe)
     run = Span(span.start_ms - to_warm_up_ms(document, raw.backtest.warm_up), span.end_ms)
     needed: list[tuple[Key, Timeframe, Span]] = [(("timeframe",), main, main.whole(span))]
@@ -161,7 +166,7 @@ def _check_has_bars(
     for key, timeframe, whole in needed:
         if whole:
             continue
-        if span == inputs.history_span(inputs.venues[venue]):
+        if span == inputs.history_span(inputs.venues[venue], symbols):
             document.refuse(
                 key,
                 f"{venue} has only {span.minutes:,} minutes of history, {span}, without one whole "

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from tbv8.config import records
-from tbv8.market import MINUTE_MS, Timeframe
+from tbv8.market import MINUTE_MS, Span, Timeframe
 from tbv8.page.candles import Candles
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
@@ -110,7 +110,17 @@ def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
 
     Minutes inside built bars are known from their column `minutes`.
     """
-    span = strategy.timeframe.whole(strategy.span)
+    return _missing_minutes(strategy, bars, strategy.timeframe.whole(strategy.span))
+
+
+def missing_warm_up_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
+    """Return the number of minutes without a bar in the warm-up, by symbol; {} without one."""
+    if not strategy.warm_up_ms:
+        return {}
+    return _missing_minutes(strategy, bars, strategy.warm_up_span)
+
+
+def _missing_minutes(strategy: records.Strategy, bars: Bars, span: Span) -> dict[str, int]:
     missing = {}
     for symbol in strategy.symbols:
         table = bars.steps[symbol]

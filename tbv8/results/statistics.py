@@ -95,14 +95,14 @@ def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAY
     Args:
         times_ms: The start, and the close of each bar.
         equity: The equity at these times, in integers of 10^-8 USD.
-        fewest_days: Annualised statistics of a shorter curve are None.
+        fewest_days: Annualised statistics of a shorter curve, or with bars on fewer days, are None.
     """
     begun, ended = int(equity[0]), int(equity[-1])
     elapsed_ms = int(times_ms[-1] - times_ms[0])
     fall = next(iter(deepest_falls(equity, most=1)), None)
     days_ms, returns = daily_returns(times_ms, equity)
     worst, best = (int(at(returns)) if returns.size else None for at in (np.argmin, np.argmax))
-    is_long = elapsed_ms >= fewest_days * DAY_MS
+    is_long = _is_long(times_ms, fewest_days)
     values = returns.tolist() if is_long else []
     yearly = cagr(begun, ended, elapsed_ms=elapsed_ms) if is_long else None
     return Performance(
@@ -121,6 +121,21 @@ def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAY
         worst_day=_day(days_ms, returns, worst),
         probabilistic_sharpe=_maybe(sharpe_above(values)),
     )
+
+
+def days_with_bars(times_ms: Ints) -> int:
+    """Return the number of UTC days with a bar, from the start and the close of each bar.
+
+    A bar longer than a day has as many days as the first one.
+    """
+    days = (times_ms[1:] - 1) // DAY_MS
+    longest = max(1, -(-int(times_ms[1] - times_ms[0]) // DAY_MS))
+    return longest + int(np.minimum(np.diff(days), longest).sum())
+
+
+def _is_long(times_ms: Ints, fewest_days: int) -> bool:
+    elapsed_ms = int(times_ms[-1] - times_ms[0])
+    return elapsed_ms >= fewest_days * DAY_MS and days_with_bars(times_ms) >= fewest_days
 
 
 def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
@@ -291,7 +306,8 @@ def measure_trading(books: Books, *, fewest_days: int = FEWEST_DAYS) -> Trading:
     - exposure: the share of the time from the first bar's open to the last one's close with an open
       position, including outages;
     - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
-      year of 365 days; None where that mean is not above 0, and for less than `fewest_days`;
+      year of 365 days; None where that mean is not above 0, and for bars on less than
+      `fewest_days`;
     - entries, exits: the fills that opened or increased a position, and those that reduced or
       closed one; a fill through zero is both;
     - trades: closed positions, from flat to flat;
@@ -304,7 +320,7 @@ def measure_trading(books: Books, *, fewest_days: int = FEWEST_DAYS) -> Trading:
     elapsed_ms, turnover = end_ms - curve.start_ms, None
     with localcontext(EXACT):
         equity = from_money(exact_sum(curve.equity)) / len(curve.equity)
-        if equity > 0 and elapsed_ms >= fewest_days * DAY_MS:
+        if equity > 0 and _is_long(curve.times_ms, fewest_days):
             notional = sum((fill.quantity * fill.price for fill in run.fills), Decimal(0))
             turnover = rounded(float(notional / equity / (Decimal(elapsed_ms) / _YEAR_MS)))
         befores = [(before(fill), fill) for fill in run.fills]

@@ -31,10 +31,17 @@ from tbv8.market import (
 )
 from tbv8.page.words import often
 from tbv8.results.accounting import Books, entry_price, from_money, history
-from tbv8.results.marks import BeyondVolume, beyond_volume, missing_bars, missing_minutes
+from tbv8.results.marks import (
+    BeyondVolume,
+    beyond_volume,
+    missing_bars,
+    missing_minutes,
+    missing_warm_up_minutes,
+)
 from tbv8.results.statistics import (
     Performance,
     Trading,
+    days_with_bars,
     measure_curve,
     measure_trading,
     stops_reached,
@@ -193,7 +200,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
     `minutes` is the number of minutes in the span, `missing_minutes` of those without a bar, by
     symbol; `missing_bars` is the number of bars of the timeframe without a single minute, by symbol
-    that lacks any. `days` is the time from the first bar's open to the last one's close.
+    that lacks any. `warm_up_minutes` and `missing_warm_up_minutes` are those before the span; only
+    with a warm-up. `days` is the time from the first bar's open to the last one's close, and
+    `days_with_bars` the number of UTC days with a main bar.
     """
 
     strategy_id: str
@@ -214,9 +223,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     priced: PricedFills | None = None
     not_in_history: tuple[tuple[str, str], ...] = ()
     missing_bars: dict[str, int] = {}
+    warm_up_minutes: int = 0
+    missing_warm_up_minutes: dict[str, int] = {}
+    days_with_bars: int | None = None
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
+
+    @property
+    def is_short(self) -> bool:
+        """True if there are too few days for annualised numbers."""
+        days = self.days if self.days_with_bars is None else min(self.days, self.days_with_bars)
+        return days < FEWEST_DAYS
 
     @property
     def runs(self) -> tuple[Stats, ...]:
@@ -261,6 +279,9 @@ def summarise(
         minutes=(span.end_ms - span.start_ms) // 60_000,
         missing_minutes=missing_minutes(strategy, bars),
         missing_bars=missing_bars(strategy, bars),
+        warm_up_minutes=strategy.warm_up_span.minutes if strategy.warm_up_ms else 0,
+        days_with_bars=days_with_bars(curve.times_ms),
+        missing_warm_up_minutes=missing_warm_up_minutes(strategy, bars),
         primary=primary_stats,
         shadow=shadow_stats,
         divergence=_divergence(primary, shadow, primary_stats, shadow_stats)
@@ -304,12 +325,23 @@ def cautions(summary: Summary) -> list[str]:
             f"a span of {length} is too short for annualised numbers such as the Sharpe ratio, "
             f"which need {FEWEST_DAYS} days"
         )
+    elif summary.is_short:
+        warnings.append(
+            f"bars on {counted(summary.days_with_bars or 0, 'day')} are too few for annualised "
+            f"numbers such as the Sharpe ratio, which need {FEWEST_DAYS} days"
+        )
     for symbol, missing in summary.missing_minutes.items():
         if missing:
             share = missing / summary.minutes
             warnings.append(
                 f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
                 f"({share:.2%}){_missing_bars(summary, symbol)}"
+            )
+    for symbol, missing in summary.missing_warm_up_minutes.items():
+        if missing:
+            warnings.append(
+                f"{symbol}: {missing:,} of {counted(summary.warm_up_minutes, 'minute')} of the "
+                "warm-up are missing: indicators are not those of a longer run"
             )
     for stats in summary.runs:
         if text := "; ".join(_cautions_of(stats)):

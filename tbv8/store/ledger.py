@@ -209,12 +209,16 @@ def has_days(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATA
     )
 
 
-def read_stored_span(query: Query, venue: str) -> Span | None:
-    """Return the span from the first to the last stored bar of a venue's history; None without."""
+def read_stored_span(query: Query, venue: str, symbols: Sequence[str] = ()) -> Span | None:
+    """Return the span from the first to the last stored bar of a venue's history; None without.
+
+    Only `symbols` count, if there are any.
+    """
+    of_symbols = f" AND symbol IN ({', '.join('?' * len(symbols))})" if symbols else ""
     ((start_ms, end_ms),) = query(
         "SELECT CAST(min(start_ms) AS INTEGER), CAST(max(end_ms) AS INTEGER) FROM history_coverage"
-        " WHERE venue = ? AND dataset = ? AND bars > 0",
-        (venue, HISTORY),
+        f" WHERE venue = ? AND dataset = ? AND bars > 0{of_symbols}",
+        (venue, HISTORY, *symbols),
     )
     return None if start_ms is None else Span(start_ms, end_ms)
 

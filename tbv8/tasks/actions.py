@@ -167,9 +167,12 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
         write(passed=False, line=str(e))
         raise
     history = available_span(
-        project.venues[strategy.source.venue], project.db_path, now_ms=project.now_ms
+        project.venues[strategy.source.venue],
+        project.db_path,
+        strategy.symbols,
+        now_ms=project.now_ms,
     )
-    verdict_lines = lines(strategy, verdict, history_start_ms=history.start_ms if history else 0)
+    verdict_lines = lines(strategy, verdict, history=history)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
     write(passed=True, line=verdict_lines[0], warm_up_ms=warm_up_ms)
     for line in verdict_lines:

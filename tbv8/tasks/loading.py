@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -70,14 +70,17 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
     return loaded
 
 
-def available_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+def available_span(
+    venue: Venue, db_path: Path, symbols: Sequence[str] = (), *, now_ms: int
+) -> Span | None:
     """Return the span of a venue's history; None if recorded data may be older than it.
 
-    A venue without a history source that cannot be recorded has imported bars.
+    A venue without a history source that cannot be recorded has imported bars: there it is that
+    of `symbols`, or of all.
     """
     if (source := venue.history) is not None:
         return None if source.rolls else source.span(now_ms)
     if find_venue(venue.name).live is None:
         with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
-            return read_stored_span(query, venue.name)
+            return read_stored_span(query, venue.name, symbols)
     return None

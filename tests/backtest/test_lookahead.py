@@ -182,11 +182,14 @@ def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said:
     verdict = look_ahead(strategy, wave(500))
 
     (_, warm_up) = lines(strategy, verdict)
-    (_, early) = lines(strategy, verdict, history_start_ms=start_ms)
+    (_, early) = lines(strategy, verdict, history=Span(start_ms, strategy.span.end_ms))
     assert warm_up.endswith(said)
     # a warm-up before the first bar of the venue would be refused at the next start
     begins = f"{said} and `start_date: {iso_day(start_ms + DAY_MS)}`, since the history of sample "
     assert early.endswith(said) if days else begins in early
+    # no start can follow a warm-up that is as long as the history
+    (_, none) = lines(strategy, verdict, history=Span(start_ms, start_ms + DAY_MS))
+    assert none.endswith(said) if days else "is too short for a warm-up of 1d" in none
 
 
 def test_a_strategy_of_unseeded_numbers_is_told_to_seed_them(peek: Callable[..., Any]) -> None:

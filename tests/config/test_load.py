@@ -155,7 +155,7 @@ class Files:
             self.root,
             overrides=overrides,
             now_ms=parse_time(now),
-            history_span=lambda venue, _: self.available.get(venue.name),
+            history_span=lambda venue, *_: self.available.get(venue.name),
         )
 
     def strategy(self, *, now: str = NOW, **overrides: str) -> Strategy:

@@ -42,7 +42,7 @@ SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
 
 class Files:
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root, self.history = root, HALF_YEAR
         for name, text in FILES.items():
             path = root / "config" / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class Files:
             self.root,
             overrides={},
             now_ms=parse_time("2026-01-15"),
-            history_span=lambda venue, _: {"sample": HALF_YEAR}.get(venue.name),
+            history_span=lambda venue, *_: {"sample": self.history}.get(venue.name),
         )
 
     def strategy(self) -> Strategy:
@@ -309,6 +309,61 @@ def test_a_name_of_many_units_needs_its_multiplier(files: Files, more: str, said
         f"instruments:\n  PEPE/USDT: {RULES[:-1]}, multiplier: 1000}}\n",
     )
     assert files.load().venues["binance_perp"].multiplier("PEPE/USDT") == 1000
+
+
+BEGIN, END = "2024-04-30T22:00:00Z", "2024-05-03T22:00:00Z"
+TOO_SHORT = (
+    f"config/strategies/pair.yaml:7: backtest.warm_up: the history of sample, {BEGIN} .. {END}, is "
+    "too short for a warm-up of 3d: write a shorter one"
+)
+
+
+@pytest.mark.parametrize("dates", ["2024-06-01", "2024-05-02", ""])
+def test_no_start_date_is_named_where_none_would_do(files: Files, dates: str) -> None:
+    files.history = Span(parse_time(BEGIN), parse_time(END))
+    files.edit(PAIR, "start_date: 2024-02-01", "warm_up: 3d")
+    if dates:
+        files.edit(PAIR, "warm_up: 3d", f"warm_up: 3d, start_date: {dates}")
+
+    assert files.refusal() == TOO_SHORT
+
+
+@pytest.mark.parametrize(
+    ("dates", "problem"),
+    [
+        ("start_date: 2024-06-01", "in there, start_date: 2024-05-03 or later"),
+        ("start_date: 2024-05-02", f"it begins at {BEGIN}: write start_date: 2024-05-03 or later"),
+        ("", f"before {BEGIN}, it begins at {BEGIN}: write start_date: 2024-05-03 or later"),
+        ("start_date: 2024-05-02T23:00Z", "not at 2024-05-02T23:00:00Z: write start_date: 2024-05"),
+        ("end_date: 2024-05-02", "write start_date: 2024-05-03 or later, and a later end_date"),
+    ],
+)
+def test_the_start_date_that_an_error_names_is_accepted(
+    files: Files, dates: str, problem: str
+) -> None:
+    files.history = Span(parse_time(BEGIN), parse_time(END))
+    files.edit(PAIR, "start_date: 2024-02-01", f"warm_up: 2d, {dates}".strip(", "))
+
+    assert problem in files.refusal()
+
+    files.edit(
+        PAIR, dates or "2d", "start_date: 2024-05-03" if dates else "2d, start_date: 2024-05-03"
+    )
+    assert files.strategy().span == Span(parse_time("2024-05-03"), parse_time(END))
+
+
+def test_the_span_of_a_strategy_is_that_of_its_own_symbols(files: Files) -> None:
+    files.edit(PAIR, "{start_date: 2024-02-01}", "{}")
+    spans = {("BTC/USDT", "ETH/USDT"): Span(parse_time(BEGIN), parse_time(END)), (): HALF_YEAR}
+
+    loaded = load_project(
+        files.root,
+        overrides={},
+        now_ms=parse_time("2026-01-15"),
+        history_span=lambda _, __, symbols: spans[tuple(symbols)],
+    )
+
+    assert loaded.strategies["pair"].span == spans["BTC/USDT", "ETH/USDT"]
 
 
 def test_a_warm_up_is_run_and_wanted_and_not_counted(files: Files) -> None:

@@ -475,7 +475,7 @@ def test_ctrl_c_ends_the_wait_for_a_close_alone(
     plan = make_stoppable(world, {2: "1"})
     world.events = [(at(5.5), lambda: write_stop(plan.stop_path, close=True))]
     world.run(plan, minutes=6)  # not closed yet
-    interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt = threading.Timer(0.8, os.kill, (os.getpid(), signal.SIGINT))
 
     with session_lock(world.db_path, "test_v1"):
         interrupt.start()

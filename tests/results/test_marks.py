@@ -11,7 +11,13 @@ from msgspec.structs import replace
 
 from tbv8.aggregate import aggregate
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_timeframe
-from tbv8.results.marks import beyond_volume, missing_bars, missing_minutes, to_marks
+from tbv8.results.marks import (
+    beyond_volume,
+    missing_bars,
+    missing_minutes,
+    missing_warm_up_minutes,
+    to_marks,
+)
 from tests.backtest.builders import START_MS, bars_of, make_bars, make_pair, make_strategy
 from tests.results.builders import BTC, ETH, make_fills, make_run
 
@@ -77,6 +83,7 @@ def test_bars_outside_of_the_counted_span_do_not_fill_its_holes() -> None:
 
     assert missing_minutes(strategy, bars) == {BTC: 5 * 60}
     assert missing_bars(strategy, bars) == {BTC: 5}
+    assert missing_warm_up_minutes(strategy, bars) == {BTC: 2 * 60}
 
 
 def test_fills_of_more_than_their_step_traded_are_counted() -> None:

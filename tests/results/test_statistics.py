@@ -19,6 +19,7 @@ from tbv8.results.accounting import Books, to_books
 from tbv8.results.statistics import (
     Performance,
     Trading,
+    days_with_bars,
     exact_sum,
     measure_curve,
     measure_trading,
@@ -252,6 +253,26 @@ def test_three_trades_by_hand() -> None:
     mean = sum(books.curve.equity.tolist()) / 8 / 1e8
     assert found.turnover == pytest.approx(911 / mean * 365 * 3, abs=1e-6)
     assert found.slippage == 0
+
+
+def test_days_without_a_bar_count_for_no_figure_a_year() -> None:
+    day = HOUR_MS * np.arange(1, 25)
+    times_ms = START_MS + np.concatenate([[0], day, 40 * DAY_MS + day, 41 * DAY_MS + day])
+    units = np.rint(np.linspace(100, 103, times_ms.size) * 1e8).astype(np.int64)
+
+    three, four = (measure_curve(times_ms, units, fewest_days=days) for days in (3, 4))
+
+    assert days_with_bars(times_ms) == 3
+    assert (three.sharpe is None, four.sharpe, four.cagr) == (False, None, None)
+
+
+@pytest.mark.parametrize(
+    ("opens", "length", "days"), [([0, 7, 14], 7, 21), ([0, 7, 35], 7, 21), ([0, 1, 3], 1, 3)]
+)
+def test_every_day_of_a_long_bar_has_a_bar(opens: list[int], length: int, days: int) -> None:
+    times_ms = START_MS + DAY_MS * np.array([opens[0], *(at + length for at in opens)])
+
+    assert days_with_bars(times_ms) == days
 
 
 def test_an_outage_in_a_position_is_time_in_it() -> None:

@@ -175,6 +175,44 @@ def test_missing_minutes_are_said_first() -> None:
     ]
 
 
+def test_missing_minutes_of_the_warm_up_are_said_apart() -> None:
+    strategy = make_strategy(
+        params={"orders": {2: "1"}},
+        span=Span(START_MS + DAY_MS, START_MS + DAY_MS + MONTH * HOUR_MS),
+        warm_up_ms=DAY_MS,
+    )
+    bars = bars_of(strategy, make_bars([100.0] * (MONTH + 24)).slice(24))
+    books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
+
+    found = summarise(strategy, bars, books, None)
+
+    assert (found.missing_minutes, found.missing_warm_up_minutes) == (
+        {"BTC/USDT": 0},
+        {"BTC/USDT": 1440},
+    )
+    assert cautions(found) == [
+        "BTC/USDT: 1,440 of 1,440 minutes of the warm-up are missing: indicators are not those of "
+        "a longer run"
+    ]
+
+
+def test_a_long_span_with_few_bars_has_no_figures_a_year_and_says_so() -> None:
+    strategy = make_strategy(
+        params={"orders": {3: "1", 30: "-1"}}, span=Span(START_MS, START_MS + 35 * DAY_MS)
+    )
+    month = make_bars([100.0 + hour % 7 for hour in range(35 * 24)])
+    bars = bars_of(strategy, month.take([*range(72), *range(768, 840)]))
+    books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
+    found = summarise(strategy, bars, books, None)
+
+    assert (found.days, found.days_with_bars) == (35, 6)
+    assert cautions(found)[0] == (
+        "bars on 6 days are too few for annualised numbers such as the Sharpe ratio, which need 30 "
+        "days"
+    )
+    assert found.primary.performance.sharpe is found.primary.trading.turnover is None
+
+
 def test_missing_bars_are_named_for_every_symbol() -> None:
     found = replace(
         summarised([100.0] * MONTH, params={"orders": {2: "1"}}),

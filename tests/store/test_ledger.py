@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tbv8.store.ledger import (
     read_covered_spans,
     read_days,
     read_stored_days,
+    read_stored_span,
 )
 from tests.builders import (
     BTC,
@@ -205,6 +207,19 @@ def test_history_wins_unless_the_recorder_knows_more_of_the_day(
         (found,) = read_stored_days(query, BTC, ONE_MINUTE)
 
     assert found.dataset == wins
+
+
+def test_the_stored_span_of_a_symbol_is_its_own(db_path: Path) -> None:
+    hold(db_path, BTC, days(2, 4))
+    hold(db_path, ETH, days(0, 1))
+
+    with open_reader(db_path) as query:
+        of = partial(read_stored_span, query, BTC.venue)
+        found = [of(symbols) for symbols in ((BTC.symbol,), (ETH.symbol,), ("SOL/USDT",))]
+        together = [of((BTC.symbol, ETH.symbol)), of()]
+
+    assert found == [days(2, 4), days(0, 1), None]
+    assert together == [days(0, 4)] * 2
 
 
 def test_days_of_a_built_timeframe_are_its_own(db_path: Path) -> None:

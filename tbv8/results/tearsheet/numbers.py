@@ -65,7 +65,7 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
         f"'{exposed.name}' keeps that share of its equity in the same market at no cost: the mean "
         "of the strategy's position, in which short counts against long."
     )
-    if result.summary.days < FEWEST_DAYS:
+    if result.summary.is_short:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
     tables = [
         element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
