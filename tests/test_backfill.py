@@ -443,11 +443,11 @@ def test_ctrl_c_is_heard_while_a_statement_runs(db_path: Path, moment_s: float) 
     timer = threading.Timer(moment_s, os.kill, (os.getpid(), signal.SIGINT))
 
     with open_bars(db_path) as store, pytest.raises(KeyboardInterrupt):
-        timer.start()
-        ask_for_ever(store.query, slow)
+        ask_for_ever(store.query, slow, timer)
 
 
-def ask_for_ever(query: Callable[[str], object], sql: str) -> None:
+def ask_for_ever(query: Callable[[str], object], sql: str, timer: threading.Timer) -> None:
+    timer.start()
     for _ in range(10**6):
         query(sql)
 
