@@ -126,10 +126,10 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     folded = {spelling.casefold(): spelling for spelling in names}
 
     def is_close(other: str) -> bool:
-        others = re.split("[:/]", other)
-        return len(parts) != len(others) or all(
-            difflib.get_close_matches(part, [other])
-            for part, other in zip(parts, others, strict=True)
+        other_parts = re.split("[:/]", other)
+        return len(parts) != len(other_parts) or all(
+            difflib.get_close_matches(part, [other_part])
+            for part, other_part in zip(parts, other_parts, strict=True)
         )
 
     closest = difflib.get_close_matches(name.casefold(), filter(is_close, folded), n=1)

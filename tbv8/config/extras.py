@@ -32,6 +32,6 @@ def install_command(library: str, *, root: Path) -> str:
     extra = _EXTRAS[library]
     if (root / "pyproject.toml").is_file() and root.resolve() == _SOURCES.resolve():
         return f"uv sync --extra {extra}"
-    wanted = (text.partition(";") for text in requires("tbv8") or [])
-    needed = next(name.strip() for name, _, when in wanted if f"extra == '{extra}'" in when)
+    requirements = (text.partition(";") for text in requires("tbv8") or [])
+    needed = next(name.strip() for name, _, when in requirements if f"extra == '{extra}'" in when)
     return shlex.join(["uv", "pip", "install", "--python", sys.prefix, needed])

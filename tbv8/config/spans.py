@@ -115,7 +115,7 @@ class _Room(msgspec.Struct, frozen=True):
         return earliest_start_ms(self.history, self.warm_up_ms)
 
     def start_from(self, start: _Setting) -> str:
-        """Return what to write instead of a start that leaves no room."""
+        """Return the cure for a start that leaves no room: the earliest one."""
         key = "start_date: " if start.document else "start="
         return f"{key}{iso_day(self.earliest_ms)} or later"
 

@@ -133,17 +133,17 @@ def _strategy_history(
     name = resolved[0]
     if name in inputs.broken.venues:
         raise inputs.broken.venues[name]
-    known = inputs.venues[name].symbols
+    venue_symbols = inputs.venues[name].symbols
     for key, symbol in zip(_symbol_keys(raw), symbols, strict=True):
-        if symbol not in known:
+        if symbol not in venue_symbols:
             cure = ""
-            if not nearest(symbol, known):
+            if not nearest(symbol, venue_symbols):
                 of_venue = find_venue(name).symbols
                 file = f"config/venues/{name}.yaml"
                 can_add = not of_venue or symbol in of_venue
                 add = f"add it to `symbols` of {file}, or " if can_add else ""
                 cure = f": {add}write another backtest.market_data_venue"
-            document.refuse(key, f"{unknown(f'symbol of {name}', symbol, known)}{cure}")
+            document.refuse(key, f"{unknown(f'symbol of {name}', symbol, venue_symbols)}{cure}")
     _check_has_bars(inputs, document, raw, symbols, resolved)
     return resolved
 
@@ -336,7 +336,7 @@ def _instruments(
 
 
 def _rules_line(root: Path, venue: Venue, symbol: str) -> str:
-    """Return what to write into a venue's file for the rules of a symbol, and where."""
+    """Return the cure for a symbol without rules: the line for its venue's file, and the place."""
     numbers = 'tick_size: "0.1", lot_size: "0.001", maker_fee: "0.0002", taker_fee: "0.0005"'
     line = f"{symbol}: {{{numbers}, max_leverage: 20}}"
     path = root / "config" / "venues" / f"{venue.name}.yaml"

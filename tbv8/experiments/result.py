@@ -500,12 +500,12 @@ def _drawn_lines(drawn: Drawn) -> Iterator[str]:
     """Yield the outcome of each method, and the probabilities of the configured losses."""
     for name, _, paths in drawn.methods:
         unit = "market" if name == "markets" else "path"
-        words = [drawdown_text(paths, unit)]
+        texts = [drawdown_text(paths, unit)]
         if name != "order":  # in any order the end is the same
-            words = [return_text(paths, unit), *words, losses_text(drawn.losses, paths)]
+            texts = [return_text(paths, unit), *texts, losses_text(drawn.losses, paths)]
         if name == "markets" and drawn.failed:
-            words.append(f"{counted(drawn.failed, 'market')} failed")
-        yield f"{METHODS[name]}, {counted(len(paths.rows), unit)}: {'; '.join(words)}"
+            texts.append(f"{counted(drawn.failed, 'market')} failed")
+        yield f"{METHODS[name]}, {counted(len(paths.rows), unit)}: {'; '.join(texts)}"
     if drawn.failed and not drawn.markets:
         yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
 
@@ -531,13 +531,13 @@ def losses_text(losses: Sequence[float], paths: Paths) -> str:
     """Return the shares of paths that lose money, and so much of it, up to the first share of 0."""
     if not paths.loss:
         return "none loses money"
-    words = [f"{paths.loss:.1%} lose money"]
+    texts = [f"{paths.loss:.1%} lose money"]
     for loss, share in zip(losses, paths.losses, strict=True):
         limit = f"{loss:.0%} or more"
-        words.append(f"{share:.1%} lose {limit}" if share else f"none loses {limit}")
+        texts.append(f"{share:.1%} lose {limit}" if share else f"none loses {limit}")
         if not share:
             break
-    return ", ".join(words)
+    return ", ".join(texts)
 
 
 def headline(trial: Trial, luck: Luck | None) -> str:

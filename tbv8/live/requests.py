@@ -23,7 +23,7 @@ class Request(msgspec.Struct, frozen=True):
     seen_ms: int
 
     def text(self, name: str) -> str:
-        """Return what it does, where that is more than to bar entries; else an empty text."""
+        """Return the effect of a request that closes positions; an empty text for any other."""
         if not self.command.close:
             return ""
         since = iso(self.seen_ms // 1000 * 1000)

@@ -121,7 +121,7 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
 
 
 def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
-    """Return what `doit paper` does after a stop that was written while no session runs."""
+    """Return the effect of a stop without a running session on the next `doit paper`."""
     positions, working = positions_text(state), state.get("working", 0)
     held = f", {positions or 'no position'} is held" if state else ""
     steps = []

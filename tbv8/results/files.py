@@ -102,7 +102,7 @@ def _write_records(
 
 
 def _writer(column: str, market: MarketDecimals) -> Callable[[Any], str]:
-    """Return what turns a column's values into text."""
+    """Return the function from a column's values to text."""
     if column in ("entry_price", "exit_price"):
         return partial(_average_text, decimals=market.price_decimals)
     if column in ("quantity", "position"):

@@ -17,12 +17,8 @@ HALT, STOP = "halt", "doit stop"
 """The tags of tbv8's own closing orders."""
 
 
-class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that the strategy submitted, with its requested quantity.
-
-    `prices` are its limit and trigger, in this order, as far as it has them. `waits` is True if it
-    begins only when its parent is filled, as the exits of a bracket.
-    """
+class _Order(msgspec.Struct, frozen=True, kw_only=True):
+    """An order of the strategy; `prices` are its limit and trigger, as far as it has them."""
 
     ts_ms: int
     order_id: str
@@ -32,24 +28,23 @@ class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Decimal
     prices: tuple[Decimal, ...] = ()
     tags: str = ""
+
+
+class SubmittedOrder(_Order, frozen=True, kw_only=True):
+    """A submitted order, with its requested quantity.
+
+    `waits` is True if it begins only when its parent is filled, as the exits of a bracket.
+    """
+
     waits: bool = False
 
 
-class EndedOrder(msgspec.Struct, frozen=True, kw_only=True):
+class EndedOrder(_Order, frozen=True, kw_only=True):
     """An order that ended before it was filled as a whole; `quantity` is the unfilled part.
 
-    `prices` are its limit and trigger, in this order, as far as it has them; `why` is the reason,
-    as text for the user.
+    `why` is the reason, as text for the user.
     """
 
-    ts_ms: int
-    order_id: str
-    symbol: str
-    side: Side
-    type: str
-    quantity: Decimal
-    prices: tuple[Decimal, ...]
-    tags: str
     how: Literal["cancelled", "expired", "rejected"]
     why: str
 

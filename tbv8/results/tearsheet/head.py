@@ -48,7 +48,7 @@ def page_header(result: Result) -> Html:
 
 
 def _paper_text(result: Result) -> str:
-    """Return what a paper session is, since when, and as of when the page shows it."""
+    """Return the sentence about a paper session: its name, start and the time of the page."""
     times = {name: moment(time) for name, time in result.inputs["span"].value.items()}
     return (
         f"Paper session {result.paper_name} since {times['start']} UTC, shown as of "
