@@ -19,7 +19,7 @@ from tbv8.recorder.refill import RestClient
 from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
-from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
+from tbv8.venues.rates import LATEST_MS, known_until, to_rates
 from tbv8.venues.units import unit_amount, unit_price
 
 _PUBLISH_DELAY_MS = 20_000  # a payment is published some seconds after its hour
@@ -167,7 +167,7 @@ class Polls:
             listing, Span(start_ms - DAY_MS, span.end_ms + LATEST_MS)
         )
         await self._rest.await_turn(request.weight)
-        rates = settle_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
+        rates = to_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
         known_span = span.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
         if not known_span:
             return False

@@ -22,9 +22,9 @@ from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
     BoundsError,
-    decoded,
+    decode_body,
     redirect_target,
-    too_large,
+    too_large_error,
 )
 from tbv8.venues.units import unit_request
 
@@ -56,8 +56,8 @@ async def _read(reply: aiohttp.ClientResponse) -> bytes:
     async for chunk in reply.content.iter_any():
         body += chunk
         if len(body) > REPLY_BYTES:
-            raise too_large(REPLY_BYTES)
-    return decoded(bytes(body), reply.headers.get("Content-Encoding", ""), REPLY_BYTES)
+            raise too_large_error(REPLY_BYTES)
+    return decode_body(bytes(body), reply.headers.get("Content-Encoding", ""), REPLY_BYTES)
 
 
 class RestClient:
