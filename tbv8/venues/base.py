@@ -285,7 +285,7 @@ def undocumented_error(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the error for a frame or reply with content that the venue does not document."""
     shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
     problem = one_line(problem, most=200)
-    return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
+    return VenueError(f"{venue}: undocumented message ({problem}): {quoted(shown)}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:

@@ -87,7 +87,7 @@ def checked_rates(
     try:
         return to_rates(payments, usual_hours=usual_hours)
     except ValueError as e:
-        raise VenueError(f"{venue}: the funding of {native} is not what it documents: {e}") from e
+        raise VenueError(f"{venue}: undocumented funding of {native}: {e}") from e
 
 
 def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
