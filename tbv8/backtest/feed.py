@@ -14,14 +14,14 @@ from tbv8.trading.records import Run
 from tbv8.trading.session import Session
 
 
-def run_at_once(
+def run_session(
     strategy: records.Strategy,
     venue: str,
     bars: Bars,
     *,
     stop: bool = True,
     decimals: Mapping[str, int] | None = None,
-    with_lines: bool = False,
+    with_chart_lines: bool = False,
 ) -> Run:
     """Run a strategy over bars by the rules of one of its venues.
 
@@ -31,20 +31,22 @@ def run_at_once(
         bars: All that it reads.
         stop: False leaves the run after the last bar, as if more were to come.
         decimals: Those of each symbol's prices, where the bars are a part of others.
-        with_lines: Keep the values of the strategy's `chart_lines`.
+        with_chart_lines: Keep the values of the strategy's `chart_lines`.
 
     Raises:
         ConfigError: The strategy's own class refuses its params.
         DataError: Bars cannot be.
         StrategyError: The strategy raised, or did what gives no result.
     """
-    decimals = decimals_of(strategy, venue, bars) if decimals is None else decimals
-    with Session(strategy, venue, price_decimals=decimals, with_lines=with_lines) as session:
+    decimals = find_decimals(strategy, venue, bars) if decimals is None else decimals
+    with Session(
+        strategy, venue, price_decimals=decimals, with_chart_lines=with_chart_lines
+    ) as session:
         session.feed(bars)
         return session.end(stop=stop)
 
 
-def decimals_of(strategy: records.Strategy, venue: str, bars: Bars) -> dict[str, int]:
+def find_decimals(strategy: records.Strategy, venue: str, bars: Bars) -> dict[str, int]:
     """Return the fewest decimals that write every price and the tick of each symbol exactly."""
     rules = strategy.instruments[venue]
     decimals = dict.fromkeys(strategy.symbols, 0)
@@ -55,7 +57,7 @@ def decimals_of(strategy: records.Strategy, venue: str, bars: Bars) -> dict[str,
     return decimals
 
 
-def check_held(strategy: records.Strategy, bars: Bars) -> None:
+def require_bars(strategy: records.Strategy, bars: Bars) -> None:
     """Refuse a run without bars.
 
     Raises:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8.backtest.feed import check_held, decimals_of, run_at_once
+from tbv8.backtest.feed import find_decimals, require_bars, run_session
 from tbv8.config import records
 from tbv8.config.source import parse_source, strategy_sources
 from tbv8.market import DAY_MS, Span, Timeframe, iso, iso_day
@@ -29,8 +29,8 @@ from tbv8.results.marks import to_marks
 from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.nautilus import Floats, Ints, close_times
-from tbv8.trading.opened import noting_opened
-from tbv8.trading.prints import discarding_prints
+from tbv8.trading.opened_files import track_files
+from tbv8.trading.prints import discard_prints
 from tbv8.trading.records import Fill, Run, SubmittedOrder
 
 DECISIONS = 200
@@ -59,7 +59,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     decisions: int
     decisions_cut: int
-    others_cut: int
+    bars_cut: int
     bars: int
     warm_up_bars: int | None
     warm_up_ms: int
@@ -77,11 +77,11 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
         StrategyError: Something differs, or the strategy opens files or connections.
         DataError: There are no bars.
     """
-    check_held(strategy, bars)
+    require_bars(strategy, bars)
     strategy = msgspec.structs.replace(strategy, span=strategy.run_span, warm_up_ms=0)
     venue = strategy.routing.primary
-    decimals = decimals_of(strategy, venue, bars)
-    with noting_opened(strategy) as opened:
+    decimals = find_decimals(strategy, venue, bars)
+    with track_files(strategy) as opened:
         whole = _run(strategy, venue, bars, decimals)
     code = [name for name in opened.files() if name.endswith(".py")]
     reaching = [f"its module imports {path}" for path in _reaching_out(strategy)]
@@ -108,7 +108,7 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
         unseen=tuple(_unseen(strategy, code)),
         decisions=len(decided),
         decisions_cut=len(cuts),
-        others_cut=len(others),
+        bars_cut=len(others),
         bars=len(closes_ms),
         warm_up_bars=warm_up and warm_up[0],
         warm_up_ms=warm_up[1] if warm_up else 0,
@@ -118,8 +118,8 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
 
 def _run(strategy: records.Strategy, venue: str, bars: Bars, decimals: dict[str, int]) -> Run:
     """Run a strategy as if more bars were to come, without what it prints."""
-    with discarding_prints():
-        return run_at_once(strategy, venue, bars, stop=False, decimals=decimals)
+    with discard_prints():
+        return run_session(strategy, venue, bars, stop=False, decimals=decimals)
 
 
 def lines(
@@ -129,7 +129,7 @@ def lines(
     return [
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
-        f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
+        f"{verdict.bars_cut:,} other bars of {verdict.bars:,}",
         *_fewer_words(verdict),
         f"  {_warm_up_words(strategy, verdict, history)}",
         *(f"  {line}" for line in verdict.unseen),

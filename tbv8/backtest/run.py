@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tbv8.backtest.feed import check_held, run_at_once
+from tbv8.backtest.feed import require_bars, run_session
 from tbv8.config import records
 from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
 from tbv8.results.accounting import Books, to_books
@@ -16,7 +16,7 @@ from tbv8.results.marks import to_marks
 from tbv8.results.summary import Summary, summarise
 from tbv8.results.write import draw_page, write_files
 from tbv8.trading.bars import Bars
-from tbv8.trading.opened import noting_opened
+from tbv8.trading.opened_files import track_files
 
 
 def run_backtest(
@@ -37,13 +37,13 @@ def run_backtest(
         StrategyError: The strategy raised, ended the run early, or opened what cannot be part of
             a key.
     """
-    check_held(strategy, bars)
+    require_bars(strategy, bars)
     routing, marks = strategy.routing, to_marks(strategy, bars)
     files: dict[str, str] = {}
 
     def account(venue: str) -> Books:
-        with noting_opened(strategy) as opened:
-            run = run_at_once(strategy, venue, bars, with_lines=venue == routing.primary)
+        with track_files(strategy) as opened:
+            run = run_session(strategy, venue, bars, with_chart_lines=venue == routing.primary)
             books = to_books(run, marks)
         files.update(opened.files())
         return books

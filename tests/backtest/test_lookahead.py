@@ -149,7 +149,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
 
     assert verdict.decisions == verdict.decisions_cut
     assert verdict.decisions > 20
-    assert verdict.others_cut > 10
+    assert verdict.bars_cut > 10
     assert verdict.warm_up_bars is not None
     assert 8 <= verdict.warm_up_bars <= 40
     assert f"need {verdict.warm_up_bars} bars of warm-up" in lines(strategy, verdict)[1]
