@@ -1,4 +1,4 @@
-"""A session that is fed with everything at once."""
+"""Run a session over all of its bars at once."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ def run_session(
     """Run a strategy over bars by the rules of one of its venues.
 
     Args:
-        strategy: With all that it inherits.
+        strategy: The strategy, with all inherited settings.
         venue: Its primary or secondary venue.
-        bars: All that it reads.
-        stop: False leaves the run after the last bar, as if more were to come.
-        decimals: Those of each symbol's prices, where the bars are a part of others.
-        with_chart_lines: Keep the values of the strategy's `chart_lines`.
+        bars: All bars of its symbols and timeframes.
+        stop: False ends without the strategy's `on_stop`, as if more bars were to come.
+        decimals: The decimals of each symbol's prices if `bars` are a part of a longer run; None
+            finds them in `bars`.
+        with_chart_lines: True to keep the values of the strategy's `chart_lines`.
 
     Raises:
-        ConfigError: The strategy's own class refuses its params.
-        DataError: Bars cannot be.
-        StrategyError: The strategy raised, or did what gives no result.
+        ConfigError: The strategy's config class refuses its params.
+        DataError: A bar is impossible.
+        StrategyError: The strategy raised, ended the run, or went past the gate.
     """
     decimals = find_decimals(strategy, venue, bars) if decimals is None else decimals
     with Session(
@@ -61,7 +62,7 @@ def require_bars(strategy: records.Strategy, bars: Bars) -> None:
     """Refuse a run without bars.
 
     Raises:
-        DataError: A symbol has none of a timeframe, or none is left behind the warm-up.
+        DataError: A symbol has no bars of a timeframe, or none after the warm-up.
     """
     tables = bars.shown | {(symbol, strategy.step): table for symbol, table in bars.steps.items()}
     for (symbol, timeframe), table in tables.items():

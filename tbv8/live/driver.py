@@ -188,6 +188,10 @@ class Driver:
         """Return the symbols with a position."""
         return {symbol for symbol, size in self._session.book.positions.items() if size}
 
+    def prices(self) -> dict[str, float]:
+        """Return the last price of each symbol that has one."""
+        return {symbol: float(price) for symbol, price in self._session.book.prices.items()}
+
     def resting(self) -> list[RestingLimit]:
         """Return the working limit orders."""
         return self._session.resting_limits()

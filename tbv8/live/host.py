@@ -54,6 +54,7 @@ from tbv8.store.sessions import (
 )
 from tbv8.store.ticks import BusyError
 from tbv8.text import counted
+from tbv8.trading.coarse_ticks import tick_warnings
 from tbv8.trading.loading import check_params
 from tbv8.trading.opened_files import OpenedFiles, track_files
 from tbv8.trading.prints import Prints
@@ -93,12 +94,8 @@ class _SessionHost:
         journal: Journal,
         opened: OpenedFiles,
     ) -> None:
-        self._config, self._environment, self._journal, self._opened = (
-            config,
-            environment,
-            journal,
-            opened,
-        )
+        self._config, self._environment = config, environment
+        self._journal, self._opened = journal, opened
         self._session: StoredSession
         self._driver: Driver
         self._event_counts: dict[str, int] = {}
@@ -107,7 +104,7 @@ class _SessionHost:
         self._without_price: set[str] = set()  # the symbols without a price since a gap
         self._seen_ms = 0
         self._took_ms = 0.0
-        self._is_stale = self._is_continued = False
+        self._is_stale = self._is_continued = self._has_checked_ticks = False
         self._secondary: SecondaryPricer | None = None
         self._alive_s = 0.0
 
@@ -132,6 +129,7 @@ class _SessionHost:
             self._environment.send("kept", text=f"results of the session before are in {kept}")
         self._driver = stack.enter_context(Driver(config.strategy, self._session))
         self._restore()
+        self._warn_of_ticks()
         return True
 
     def _restore(self) -> None:
@@ -225,7 +223,11 @@ class _SessionHost:
         )
         if request is None:
             return False
-        self._journal.write_minutes(self._session.session_id, [], [self._command(request)])
+        self._journal.write_minutes(
+            self._session.session_id,
+            [],
+            [self._event(COMMAND, request.command, driver.done_ms, at_ms=request.seen_ms)],
+        )
         stop_file.last = request.command
         driver.execute(request.command)
         if request.command.do == "start":
@@ -242,10 +244,10 @@ class _SessionHost:
         elif was_stopped and not is_stopped:
             self._environment.send("started")
 
-    def _command(self, request: Request) -> Event:
-        number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
-        body = msgspec.json.encode(request.command).decode()
-        return Event(COMMAND, number, self._driver.done_ms, request.seen_ms, body)
+    def _event(self, kind: str, value: Any, ts_ms: int, *, at_ms: int) -> Event:
+        """Return the next event of its kind; `at_ms` is its time by our clock."""
+        number = self._journal.count_events(self._session.session_id).get(kind, 0)
+        return Event(kind, number, ts_ms, at_ms, msgspec.json.encode(value).decode())
 
     def _use_minute(self) -> bool:
         """Write the next closed minute to the journal and feed it; return False without one."""
@@ -258,9 +260,10 @@ class _SessionHost:
         until_ms = min(skipped.get(s, c.until_ms) for s, c in closed_minutes.items())
         if until_ms <= cursor:
             return False
-        notes: list[Event] = []
+        gaps: list[Event] = []
         if skipped:  # they stay unknown: the recorder never goes back
-            notes.append(self._note("gap", {"from_ms": cursor, "to_ms": until_ms}, cursor))
+            gap = {"from_ms": cursor, "to_ms": until_ms}
+            gaps.append(self._event("gap", gap, cursor, at_ms=now_ms))
         else:
             until_ms = cursor + MINUTE_MS
         minutes = to_minutes(closed_minutes, cursor, until_ms, seen_ms=now_ms)
@@ -268,7 +271,7 @@ class _SessionHost:
             replace(minute, barred=self._blocking_rule(minute, now_ms)) for minute in minutes
         ]
         rates = self._new_rates(Span(cursor, until_ms), now_ms)
-        self._journal.write_minutes(self._session.session_id, minutes, [*notes, *rates])
+        self._journal.write_minutes(self._session.session_id, minutes, [*gaps, *rates])
         if skipped:
             names, span = ", ".join(skipped), Span(cursor, until_ms)
             text = f"{names}: the minutes {span} are missing in all sources, they are skipped"
@@ -282,6 +285,7 @@ class _SessionHost:
         self._took_ms = (time.perf_counter() - began_s) * 1000
         self._seen_ms = now_ms
         self._finish()
+        self._warn_of_ticks()
         return True
 
     def _new_rates(self, minutes: Span, now_ms: int) -> list[Event]:
@@ -317,12 +321,12 @@ class _SessionHost:
         if outputs is None:
             outputs = driver.outputs(self._event_counts, at_ms=self._environment.now_ms())
         query, at_ms = self._journal.query, self._environment.now_ms()
-        notes = correction_events(
+        corrections = correction_events(
             query, session, self._config, self._rates, driver.done_ms, at_ms=at_ms
         )
         state = driver.state()
         self._journal.write_events(
-            session.session_id, [*outputs, *notes], done_ms=driver.done_ms, state=state
+            session.session_id, [*outputs, *corrections], done_ms=driver.done_ms, state=state
         )
         is_new = driver.done_ms > session.done_ms
         self._session = replace(session, done_ms=driver.done_ms, state=state)
@@ -331,8 +335,8 @@ class _SessionHost:
         if self._secondary is not None:
             self._secondary.watch(driver.resting(), self._seen_ms)
         self._write_files()
-        for note in notes:
-            self._environment.send("corrected", text=note.body, events=[(note.kind, note.body)])
+        for event in corrections:
+            self._environment.send("corrected", text=event.body, events=[(event.kind, event.body)])
         if is_new or outputs:
             self._environment.send(
                 "minute",
@@ -353,7 +357,7 @@ class _SessionHost:
             self._journal.write_inputs(self._session.session_id, inputs)
             self._session = replace(self._session, inputs=inputs)
 
-    # Time, prices, notes.
+    # Time and prices.
 
     def _watch_time(self) -> None:
         """Report that the process runs, and if minutes stop or resume."""
@@ -378,10 +382,18 @@ class _SessionHost:
                 self._event_counts.get("fill", 0), self._driver.done_ms, at_ms=at_ms
             )
 
-    def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
-        number = self._journal.count_events(self._session.session_id).get(kind, 0)
-        body = msgspec.json.encode(value).decode()
-        return Event(kind, number, ts_ms, self._environment.now_ms(), body)
+    def _warn_of_ticks(self) -> None:
+        """Report coarse ticks once, as soon as every symbol has a price.
+
+        Raises:
+            ConfigError: A tick is larger than the price.
+        """
+        strategy, venue, prices = self._config.strategy, self._config.venue, self._driver.prices()
+        if not self._has_checked_ticks and prices.keys() == set(strategy.symbols):
+            self._has_checked_ticks = True
+            strategy = replace(strategy, instruments={venue: strategy.instruments[venue]})
+            for text in tick_warnings(strategy, prices):
+                self._environment.send("warning", text=text)
 
 
 def main(now_ms: Callable[[], int] = our_clock) -> None:

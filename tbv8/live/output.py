@@ -13,8 +13,8 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     Attributes:
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `kept`, `printed`, `differs` or `failed`; of the
-            watching process `killed`, of results `written` or `no results`.
+            `fresh`, `corrected`, `gap`, `kept`, `printed`, `warning`, `differs` or `failed`; of
+            the watching process `killed`, of results `written` or `no results`.
         text: A text for the user; may be empty.
         done_ms: The close of the last finished minute.
         lag_ms: The time from its close to its use; None for events after a minute, of a command.

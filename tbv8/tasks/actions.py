@@ -141,13 +141,14 @@ def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input],
         ConfigError: A tick is larger than the price.
         DataError: A day's rows are not those that its ledger tells of.
     """
-    from tbv8.backtest.bars import coarse_ticks, read_bars
+    from tbv8.backtest.bars import read_bars
     from tbv8.store.bars import open_bars
+    from tbv8.trading.coarse_ticks import median_closes, tick_warnings
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
         inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
         bars = read_bars(store, strategy)
-    for line in coarse_ticks(strategy, bars):
+    for line in tick_warnings(strategy, median_closes(strategy, bars)):
         print(f"   WARNING: {line}")
     return inputs, bars
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from tbv8.backtest.feed import run_session
-from tbv8.errors import DataError
+from tbv8.errors import ConfigError, DataError
 from tbv8.live.driver import Driver
 from tbv8.live.replay import replay
 from tbv8.live.session_config import within
@@ -24,6 +24,7 @@ from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
 from tbv8.trading.loading import StrategyError
+from tests.backtest.builders import rules
 from tests.builders import rows, shell
 from tests.live.rig import (
     START_MS,
@@ -207,6 +208,35 @@ def test_a_start_names_the_session_that_begins_or_continues(world: World) -> Non
     begun, without_minutes, continued = world.texts("replayed")
     assert (begun, without_minutes) == ("", f"{session}: no minute yet")
     assert re.fullmatch(rf"{session}: 4 minutes in \d\.\d s, without a difference", continued)
+
+
+@pytest.mark.parametrize(
+    ("tick", "share", "warned"),
+    [("1", "", 0), ("10", r"0\.\d\d% of", 2), ("100000", r"\d\d times", 0)],
+)
+def test_each_start_warns_of_a_coarse_tick_and_an_impossible_one_is_refused(
+    world: World, tick: str, share: str, warned: int
+) -> None:
+    own = {"BTC/USDT": rules(tick_size=tick)}
+    instruments = {"hyperliquid": own, "mexc": {"BTC/USDT": rules(tick_size="200")}}
+    config = make_session_config(world, scripted({2: "1"}, instruments=instruments))
+
+    try:
+        for minutes in (3, 3):
+            world.run(config, minutes=minutes)
+        refused = ""
+    except ConfigError as e:
+        refused = str(e)
+
+    assert bool(refused) == (tick == "100000")
+    texts = world.texts("warning") or [refused]
+    assert len(world.texts("warning")) == warned
+    for text in texts if share else ():
+        assert re.match(
+            rf"config/venues/hyperliquid\.yaml:\d+: instruments\.BTC/USDT\.tick_size: {tick} is "
+            rf"{share} the price of \d+: ",
+            text,
+        )
 
 
 def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
