@@ -155,7 +155,8 @@ def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input],
 
 def run_lookahead(project: Project, strategy: Strategy) -> None:
     """Check a strategy for look-ahead, and keep the verdict beside its result."""
-    from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.backtest.lookahead import check_lookahead
+    from tbv8.backtest.verdict import verdict_lines
     from tbv8.freshness.verdict import write_verdict
     from tbv8.tasks.loading import available_span
     from tbv8.trading.loading import StrategyError
@@ -173,10 +174,10 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
         strategy.symbols,
         now_ms=project.now_ms,
     )
-    verdict_lines = lines(strategy, verdict, history=history)
+    lines = verdict_lines(strategy, verdict, history=history)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
-    write(passed=True, line=verdict_lines[0], warm_up_ms=warm_up_ms)
-    for line in verdict_lines:
+    write(passed=True, line=lines[0], warm_up_ms=warm_up_ms)
+    for line in lines:
         print(f"   {line}")
 
 
