@@ -10,7 +10,7 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.live.setting import our_clock
+from tbv8.live.environment import our_clock
 from tbv8.live.stopping import (
     await_close,
     await_reply,
