@@ -9,6 +9,7 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
+from tbv8.commands.errors import refuse_options
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.folder import name_problem
@@ -29,10 +30,10 @@ class Trials(ReadOnlyCommand):
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "above what the best of all tries reaches by luck: tries are all variants of this "
-        "strategy that experiments have run on this series. PBO is the probability of backtest "
-        "overfitting, from the experiment's last result. Trials without a result come "
-        "last, with the reason."
+        "above what the best of all tries reaches by luck. A try is a variant with a result of the "
+        "strategy's class on its series, as its file has them now, by any experiment. PBO is the "
+        "probability of backtest overfitting, from the experiment's last result. Trials without a "
+        "result come last, with the reason."
     )
     cmd_options = (
         JSON,
@@ -93,7 +94,7 @@ class Compare(ReadOnlyCommand):
         )
 
         project: Project = self.loader.namespace["PROJECT"]
-        _refuse_options(pos_args)
+        refuse_options(pos_args)
         if not pos_args:
             raise InvalidCommand("name at least one strategy or experiment: `doit list` shows them")
         results: Mapping[str, Any] = {**project.strategies, **project.experiments}
@@ -175,20 +176,13 @@ def _stale(project: Project, name: str) -> tuple[str, ...]:
         return (str(e),)
 
 
-def _refuse_options(names: Sequence[str]) -> None:
-    """Refuse an option after a name: `OneLineErrors` then moves it to the front and tries again."""
-    for name in names:
-        if name.startswith("-"):
-            raise InvalidCommand(f"'{name}' is not a task.")
-
-
 def _experiment(project: Project, names: Sequence[str], command: str) -> Experiment:
     """Return the experiment named on the command line.
 
     Raises:
         InvalidCommand: Not exactly one name, or an unknown one.
     """
-    _refuse_options(names)
+    refuse_options(names)
     if len(names) != 1:
         raise InvalidCommand(
             f"`{command}` needs exactly one experiment: `doit list experiment` shows them"

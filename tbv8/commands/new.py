@@ -9,7 +9,7 @@ from pathlib import Path
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.called import as_called
+from tbv8.commands.program_name import with_program_name
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
@@ -88,7 +88,7 @@ class New(ReadOnlyCommand):
                 raise InvalidCommand(f"{path}: exists already: choose another name")
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(as_called(text, self.bin_name), encoding="utf-8")
+            path.write_text(with_program_name(text, self.bin_name), encoding="utf-8")
             print(f"   {path}")
         if kind == "strategy":
             print(f"   ready to run: `doit backtest:{name}`")

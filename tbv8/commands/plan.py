@@ -70,7 +70,7 @@ def plan(tasks: Iterator[Task]) -> Iterator[PlannedTask]:
         state = read_state(task)
         reasons = state.reasons
         if upstream and not state.parts:  # unknown until the tasks upstream have run
-            reasons = task.meta.get("outlook", tuple)()
+            reasons = task.meta.get("reasons_if_new", tuple)()
         if (reasons or upstream) and not task.name.startswith("_"):
             runs[task.name] = (task.name,)
             yield PlannedTask(task.name, reasons, upstream)

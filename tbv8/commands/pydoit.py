@@ -23,9 +23,9 @@ from doit.cmdparse import CmdOption
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.completion import SHELLS, completion_script
+from tbv8.commands.errors import OneLineErrors, check_patterns
 from tbv8.commands.plan import plan
 from tbv8.commands.readonly import ReadOnlyCommand
-from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.tasks.loading import STATE_FILE
 from tbv8.tasks.options import OPTIONS
 
@@ -36,7 +36,7 @@ from tbv8.tasks.options import OPTIONS
 class Run(OneLineErrors, doit.cmd_run.Run):
     """Run tasks; it is `doit` alone too."""
 
-    may_mean_command = is_about_tasks = True
+    suggests_commands = is_about_tasks = True
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run the tasks, or refuse `--help` after the name of a task."""
@@ -123,7 +123,7 @@ class Info(ReadOnlyCommand):
 class Help(OneLineErrors, doit.cmd_help.Help):
     """Print the usage of a command or a task."""
 
-    may_mean_command = True
+    suggests_commands = True
 
     def _execute(self, pos_args: Sequence[str]) -> bool:
         if not super()._execute(pos_args):

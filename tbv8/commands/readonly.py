@@ -13,8 +13,8 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.commands.errors import OneLineErrors, check_patterns
 from tbv8.commands.order import in_order
-from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import NotMigratedError

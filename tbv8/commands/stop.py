@@ -7,6 +7,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
+from tbv8.commands.errors import refuse_options
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
@@ -28,11 +29,7 @@ class _Switch(ReadOnlyCommand):
 
     def _choose(self, names: Sequence[str]) -> tuple[Project, str]:
         project: Project = self.loader.namespace["PROJECT"]
-        for name in names:
-            if name.startswith(
-                "-"
-            ):  # by this message `OneLineErrors` moves the option to the front
-                raise InvalidCommand(f"{name!r} is not a task.")
+        refuse_options(names)
         if len(names) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
         if names[0] not in project.paper_strategies:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
+from tbv8.commands.errors import refuse_options
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
@@ -77,11 +78,7 @@ class Trades(ReadOnlyCommand):
         self, as_json: bool, last: str, shadow: bool, paper: bool, pos_args: Sequence[str]
     ) -> int:
         project: Project = self.loader.namespace["PROJECT"]
-        for word in pos_args:
-            if word.startswith(
-                "-"
-            ):  # by this message `OneLineErrors` moves the option to the front
-                raise InvalidCommand(f"{word!r} is not a task.")
+        refuse_options(pos_args)
         if len(pos_args) != 1:
             raise InvalidCommand("name one strategy: `doit trades STRATEGY_ID`")
         name = pos_args[0].removeprefix("backtest:")

@@ -42,10 +42,10 @@ from tbv8.tasks.states import (
     funding_state,
     history_reach,
     market_state,
+    new_trials_reasons,
     result_state,
     series_state,
     symbols_state,
-    trials_outlook,
     trials_state,
 )
 from tbv8.tasks.task import Task, make_task
@@ -271,7 +271,7 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
         f"{', '.join(axis.name for axis in experiment.search.axes)}",
         after=[place, *_before_trials(project, experiment)],
     )
-    task["meta"]["outlook"] = partial(trials_outlook, experiment)
+    task["meta"]["reasons_if_new"] = partial(new_trials_reasons, experiment)
     leftovers = (sweep, [folder.parent, [name]])
     yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
     for part, title in _PARTS.items():

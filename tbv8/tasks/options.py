@@ -1,6 +1,6 @@
 """Options of tasks on the command line, and the parsers of their values.
 
-A `type` raises a ValueError for a wrong value, and `tbv8.commands.refusals` makes a line of it.
+A `type` raises a ValueError for a wrong value, and `tbv8.commands.errors` makes a line of it.
 """
 
 from __future__ import annotations

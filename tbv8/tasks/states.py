@@ -125,11 +125,11 @@ def result_state(folder: Path) -> State:
     return State(() if read_manifest(folder) else ("there is no result to reproduce",))
 
 
-def trials_outlook(experiment: Experiment) -> tuple[str, ...]:
+def new_trials_reasons(experiment: Experiment) -> tuple[str, ...]:
     """Return the reason to run a new experiment, known before there is a database."""
-    from tbv8.experiments.state import trials_text  # not needed by `doit list`
+    from tbv8.experiments.state import new_trials_text  # not needed by `doit list`
 
-    return (trials_text(experiment),)
+    return (new_trials_text(experiment),)
 
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
