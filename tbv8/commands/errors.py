@@ -20,7 +20,7 @@ from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.task import Task
 
-from tbv8.commands import state  # noqa: F401  # first
+from tbv8.commands import state  # noqa: F401  # first: it installs the handlers of signals
 from tbv8.commands.order import with_dependencies
 from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project

@@ -9,8 +9,8 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
+from tbv8.commands.base import JSON, ProjectCommand, print_json, whole_number
 from tbv8.commands.errors import refuse_options
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.folder import name_problem
 from tbv8.config.records import Experiment, Project
@@ -23,7 +23,7 @@ from tbv8.tasks.states import trials_state
 _SORTS = ("number", *METRICS, "trades", "fills")
 
 
-class Trials(ReadOnlyCommand):
+class Trials(ProjectCommand):
     """List the trials of an experiment."""
 
     doc_purpose = "list the trials of an experiment, the best first"
@@ -72,7 +72,7 @@ class Trials(ReadOnlyCommand):
         return 0
 
 
-class Compare(ReadOnlyCommand):
+class Compare(ProjectCommand):
     """Compare results side by side."""
 
     doc_purpose = "compare strategies and experiments side by side, with deflated Sharpe ratios"
@@ -110,7 +110,7 @@ class Compare(ReadOnlyCommand):
                 else compare_strategy(query, project.strategies[name], project.results_path)
                 for name in pos_args
             ]
-        comparisons = [replace(row, stale=_stale(project, row.name)) for row in comparisons]
+        comparisons = [replace(row, stale=_stale_reasons(project, row.name)) for row in comparisons]
         if as_json:
             print_json(msgspec.to_builtins(comparisons))
         else:
@@ -118,15 +118,15 @@ class Compare(ReadOnlyCommand):
         return 0
 
 
-class Promote(ReadOnlyCommand):
-    """Write the strategy of a trial."""
+class Promote(ProjectCommand):
+    """Write a trial's values as a strategy's file."""
 
     doc_purpose = "write a trial's values as a new strategy"
     doc_usage = "EXPERIMENT --as STRATEGY_ID [--number N]"
     doc_description = (
         "Writes config/strategies/<strategy_id>.yaml: the file of the experiment's strategy with "
         "the values of the trial, and their origin in comments. Its backtest gives the trial's "
-        "numbers. Without --number it is the trial that the objective chooses."
+        "numbers. Without --number, the trial is the one that the objective chooses."
     )
     cmd_options = (
         {
@@ -163,8 +163,8 @@ class Promote(ReadOnlyCommand):
         return 0
 
 
-def _stale(project: Project, name: str) -> tuple[str, ...]:
-    """Return the reasons for which the result of a strategy or an experiment is stale."""
+def _stale_reasons(project: Project, name: str) -> tuple[str, ...]:
+    """Return why the result of a strategy or an experiment is stale; empty if it is fresh."""
     db_path, results_path = project.db_path, project.results_path
     try:
         if name in project.experiments:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from doit.exceptions import InvalidCommand
 
+from tbv8.commands.base import ProjectCommand
 from tbv8.commands.errors import refuse_options
-from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.market import Series
 
 
-class Import(ReadOnlyCommand):
+class Import(ProjectCommand):
     """Write the 1m bars of a file into the database."""
 
     doc_purpose = "write the 1m bars of a CSV, gzip, Parquet or Feather file into ohlcv_1m, once"

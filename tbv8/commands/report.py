@@ -8,9 +8,9 @@ from pathlib import Path
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.commands.base import ProjectCommand
 from tbv8.commands.order import with_dependencies
 from tbv8.commands.plan import PlannedTask, plan
-from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.status import stale_results
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -23,7 +23,7 @@ from tbv8.tasks.wanted import wanted_funding, wanted_history
 _STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest", "experiment")
 
 
-class Report(ReadOnlyCommand):
+class Report(ProjectCommand):
     """Write the overview page."""
 
     doc_purpose = "write data/results/index.html: data, gaps, results and tasks on one page"
