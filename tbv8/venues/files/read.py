@@ -322,7 +322,7 @@ def _pick_columns(names: Sequence[str], name: str) -> dict[str, str]:
         )
         raise DataError(
             f"{name}: it has no column {lacking}: name its columns {', '.join(['ts', *PRICES])}; "
-            f"its columns are {one_line(', '.join(map(str, names)), most=200)}"
+            f"its columns are {one_line(', '.join(map(str, names)), max_length=200)}"
         )
     picked = {"time": times[0]} | {column: column for column in PRICES}
     doubles = [column for column, count in Counter(plain).items() if count > 1]
