@@ -63,9 +63,14 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialList(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of an experiment's trials, and the numbers above their list."""
+    """Some of an experiment's trials, and the numbers above their list.
+
+    `tries` is the number of variants of `subject` with a result, by all experiments; `subject` is
+    the class and the series that the experiment's strategy has now.
+    """
 
     experiment_id: str
+    subject: str
     trials: int
     missing: int
     failed: int
@@ -89,10 +94,8 @@ def list_trials(
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
     best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
     trials = read_trials(query, [row.key for row in best])
-    span = experiment.strategy.span
-    tries, ratios = read_variants(
-        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
-    )
+    subject, span = subject_of(experiment.strategy), experiment.strategy.span
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     details = dict(read_details(query, trials))
     shown = []
     for row in best:
@@ -116,6 +119,7 @@ def list_trials(
     summary = read_summary_json(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
+        subject=subject,
         trials=count,
         missing=count - present,
         failed=failed,
@@ -141,7 +145,7 @@ def trial_lines(listed: TrialList) -> list[str]:
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
         f"{listed.experiment_id}: {counted(listed.trials, 'trial')}{missing}{failed}; "
-        f"{tries_text(listed.tries)} of this strategy on this series in all; "
+        f"{tries_text(listed.tries)} of {listed.subject} by all experiments; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"

@@ -393,4 +393,4 @@ class Link:
 
 
 def _error_text(e: BaseException) -> str:
-    return one_line(str(e), most=200) or type(e).__name__
+    return one_line(str(e), max_length=200) or type(e).__name__

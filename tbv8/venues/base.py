@@ -284,7 +284,7 @@ type Channel = Literal["trades", "bbo"]
 def undocumented_error(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the error for a frame or reply with content that the venue does not document."""
     shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
-    problem = one_line(problem, most=200)
+    problem = one_line(problem, max_length=200)
     return VenueError(f"{venue}: undocumented message ({problem}): {quoted(shown)}")
 
 

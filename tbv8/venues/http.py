@@ -51,7 +51,7 @@ def failure_text(e: BaseException) -> str:
     if isinstance(e, requests.exceptions.ChunkedEncodingError):
         return "the reply broke off"
     words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
-    return words[-1] if words else one_line(str(e), most=200)
+    return words[-1] if words else one_line(str(e), max_length=200)
 
 
 def causes(e: BaseException | None) -> Iterator[BaseException]:

@@ -721,7 +721,7 @@ def test_an_import_replaces_other_bars_only_when_it_may(
 
     assert store(db_path, other, may_replace=lambda problem: bool(asked.append(problem))) is None
     assert bars_in(db_path, MINE) == before
-    assert asked == [f"2,880 of the minutes stored of mine:BTC/USDT differ from {other}"]
+    assert asked == [f"2,880 of the stored minutes of mine:BTC/USDT differ from {other}"]
     assert store(db_path, short, may_replace=refuse) == Span(day(1), day(1) + 100 * 60_000)
 
     assert store(db_path, other, may_replace=lambda _: True) == days(1, 3)

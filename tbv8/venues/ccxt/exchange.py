@@ -131,9 +131,9 @@ class Exchange:
             (response for cause in causes(e) if (response := _reply(cause)) is not None), None
         )
         status = 0 if reply is None else reply.status_code
-        reason = one_line(str(e), most=200)
+        reason = one_line(str(e), max_length=200)
         if reply is not None and status != HTTPStatus.OK:
-            reason = f"HTTP {status} {one_line(reply.text, most=100)}"
+            reason = f"HTTP {status} {one_line(reply.text, max_length=100)}"
         if status in _PLACE_STATUSES or isinstance(e, ccxt.RestrictedLocation):
             raise VenueError(
                 f"{self.name} refuses this place or network ({reason}): run tbv8 elsewhere, "

@@ -320,7 +320,7 @@ def _pick_columns(names: Sequence[str], name: str) -> dict[str, str]:
         )
         raise DataError(
             f"{name}: it has no column {lacking}, only "
-            f"{one_line(', '.join(map(str, names)), most=200)}: name its columns "
+            f"{one_line(', '.join(map(str, names)), max_length=200)}: name its columns "
             f"{', '.join(['ts', *PRICES])}"
         )
     picked = {"time": times[0]} | {column: column for column in PRICES}
