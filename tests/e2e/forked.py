@@ -1,9 +1,9 @@
 """`doit` in processes that find tbv8 and the libraries imported, most of a short command.
 
-A forkserver imports them once for a worker of pytest, but no command: those change the process as
-they are imported. Its forks have a folder, an environment, files and an exit code of their own; in
-a project with a tbv8 of its own they import that one. Start a real process for what depends on how
-Python starts or ends: signals, a terminal, closed files, variables PYTHON*.
+A forkserver imports them once for a worker of pytest (tests/e2e/preloaded.py). Its forks have a
+folder, an environment, files and an exit code of their own; in a project with a tbv8 of its own
+they import that one. Start a real process for what depends on how Python starts or ends: signals, a
+terminal, closed files, variables PYTHON*.
 """
 
 from __future__ import annotations
@@ -17,31 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import chdir
 from functools import cache
 from multiprocessing.context import ForkServerContext
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from subprocess import CompletedProcess
 
-_ROOT = Path(__file__).parents[2]
-_LIBRARIES = (
-    "adbc_driver_sqlite.dbapi",
-    "alembic.command",
-    "alembic.runtime.environment",
-    "doit.doit_cmd",
-    "doit.loader",
-    "doit.runner",
-    "doit.reporter",
-    "msgspec.json",
-    "nautilus_trader.backtest",
-    "numpy.random",
-    "plotly.graph_objects",
-    "polars",
-    "pyarrow.compute",
-    "requests",
-    "rich.table",
-    "sqlalchemy.dialects.sqlite",
-    "yaml",
-)
+ROOT = Path(__file__).parents[2]
 _PYTHON = (sys.base_prefix, f"{sys.prefix}/lib")
 
 
@@ -63,13 +46,11 @@ def run_doit(
 
 @cache
 def _forkserver() -> ForkServerContext:
-    """Return the forkserver, which starts with the first process."""
-    paths = (path.relative_to(_ROOT) for path in sorted((_ROOT / "tbv8").rglob("*.py")))
-    modules = (".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths)
+    """Start the forkserver, in the folder where it finds `tests`."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(
-        [*_LIBRARIES, *(name for name in modules if not name.startswith("tbv8.commands"))]
-    )
+    server.set_forkserver_preload(["tests.e2e.preloaded"])
+    with chdir(ROOT):
+        ensure_running()
     return server
 
 
