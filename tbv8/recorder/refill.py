@@ -26,6 +26,7 @@ from tbv8.venues.bounds import (
     redirect_target,
     too_large_error,
 )
+from tbv8.venues.rate_limit import RateLimit
 from tbv8.venues.units import unit_request
 
 _AT_ONCE = 4
@@ -81,23 +82,13 @@ class RestClient:
     ) -> None:
         self._url, self._session, self._redirect_hosts = url, session, redirect_hosts
         self._reply_s = pace.rest_s
-        self._per_s, self._burst = live.weight_per_s, live.weight_burst
-        self._budget, self._counted_s = self._burst, time.monotonic()
+        self._limit = RateLimit(live.weight_per_s, live.weight_burst)
         self._turn = asyncio.Lock()
 
     async def await_turn(self, weight: float) -> None:
         """Wait until the limit allows a request of this weight."""
         async with self._turn:
-            while True:
-                now_s = time.monotonic()
-                self._budget = min(
-                    self._burst, self._budget + (now_s - self._counted_s) * self._per_s
-                )
-                self._counted_s = now_s
-                if self._budget >= min(weight, self._burst):
-                    self._budget -= weight
-                    return
-                await asyncio.sleep((min(weight, self._burst) - self._budget) / self._per_s)
+            await asyncio.sleep(self._limit.reserve(weight, time.monotonic()))
 
     async def fetch[T](self, request: Request[T]) -> T:
         """Send a request after its `await_turn`, and read its reply, page by page.
@@ -122,14 +113,14 @@ class RestClient:
         if status != HTTPStatus.OK:
             problem = f"{url}: HTTP {status} {one_line(body[:200].decode(errors='replace'))}"
             if status == HTTPStatus.TOO_MANY_REQUESTS:
-                self._budget = -self._burst
+                self._limit.exhaust(time.monotonic())
                 raise RefusedError(problem, too_often=True)
             raise (RefusedError if status < 500 else VenueError)(problem)
         try:
             return request.parse(body)
         except RefusedError as e:
             if e.too_often:
-                self._budget = -self._burst
+                self._limit.exhaust(time.monotonic())
             raise
 
     async def _send(self, request: Request[Any], url: str) -> tuple[int, bytes]:
