@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.live.minutes import Builder
-from tbv8.live.session_config import within
+from tbv8.live.session_config import with_session_span
 from tbv8.market import MOST_MS, iso
 from tbv8.risk.events import EXACT, Payment, plain
 from tbv8.store.database import Query
@@ -74,7 +74,7 @@ class Driver:
     def __init__(
         self, strategy: Strategy, session: StoredSession, *, with_chart_lines: bool = False
     ) -> None:
-        strategy = within(strategy, session, MOST_MS)
+        strategy = with_session_span(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
         self.count = 0
         self._commands = self._cancelled = self._cancelled_stops = 0
@@ -184,7 +184,7 @@ class Driver:
             for number, record in enumerate(lists[kind][counts.get(kind, 0) :], counts.get(kind, 0))
         ]
 
-    def held(self) -> set[str]:
+    def open_symbols(self) -> set[str]:
         """Return the symbols with a position."""
         return {symbol for symbol, size in self._session.book.positions.items() if size}
 
@@ -192,7 +192,7 @@ class Driver:
         """Return the last price of each symbol that has one."""
         return {symbol: float(price) for symbol, price in self._session.book.prices.items()}
 
-    def resting(self) -> list[RestingLimit]:
+    def resting_limits(self) -> list[RestingLimit]:
         """Return the working limit orders."""
         return self._session.resting_limits()
 

@@ -19,8 +19,8 @@ from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSes
 from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
 
-_TAIL_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
-_TAIL_S = 180.0  # the time limit for fetching the minutes since its last run
+_MAX_AGE_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
+_FETCH_TIMEOUT_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
 def begin_session(
@@ -83,7 +83,7 @@ def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
     )
 
 
-def keep_results(config: SessionConfig, session: StoredSession) -> Path | None:
+def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | None:
     """Rename the folder of results if they are of another session.
 
     Returns:
@@ -116,12 +116,12 @@ def _await_history(
     """Return the closed minutes of the warm-up; wait for the most recent ones."""
     if first_ms >= now_ms:
         return []
-    until_s = time.monotonic() + _TAIL_S
+    until_s = time.monotonic() + _FETCH_TIMEOUT_S
     while True:
         closed_minutes = environment.persist(
             lambda: read_symbols(journal.query, config, first_ms, now_ms)
         )
-        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _TAIL_MS}
+        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _MAX_AGE_MS}
         if not incomplete:
             until_ms = min(closed.until_ms for closed in closed_minutes.values())
             return to_minutes(closed_minutes, first_ms, until_ms, seen_ms=environment.now_ms())

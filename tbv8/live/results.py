@@ -23,7 +23,7 @@ from tbv8.errors import DiffersError, Tbv8Error
 from tbv8.live.driver import JournaledSession
 from tbv8.live.output import ProcessReport, claim_stdout
 from tbv8.live.pricing import PricedOrder
-from tbv8.live.replay import Replayed, SessionConfigs, missing_text, read_sessions, replay
+from tbv8.live.replay import ReplayedSession, SessionConfigs, no_bars_text, read_sessions, replay
 from tbv8.live.session_config import SessionConfig
 from tbv8.manifest import SESSION_PART, Input, make_input
 from tbv8.market import iso, iso_day
@@ -43,7 +43,7 @@ def write_results(configs: SessionConfigs) -> Summary | str:
         StrategyError: The strategy raised.
     """
     journaled = read_sessions(configs)
-    if missing := missing_text(configs, journaled["primary"]):
+    if missing := no_bars_text(configs, journaled["primary"]):
         return missing
     replayed = {
         role: replay(configs[role], session_journal) for role, session_journal in journaled.items()
@@ -53,7 +53,7 @@ def write_results(configs: SessionConfigs) -> Summary | str:
 
 
 def write_replayed(
-    folder: Path, configs: SessionConfigs, replayed: Mapping[str, Replayed]
+    folder: Path, configs: SessionConfigs, replayed: Mapping[str, ReplayedSession]
 ) -> Summary | str:
     """Write the results of replayed sessions; return their summary, or why there are none yet."""
     primary, shadow = replayed["primary"], replayed.get("shadow")
@@ -115,20 +115,20 @@ def _write_priced(path: Path, fills: Sequence[PricedOrder]) -> None:
             writer.writerow(f"{v:f}" if isinstance(v, Decimal) else v for v in values)
 
 
-def _marked_at(marks: Marks, shadow: Replayed) -> Marks:
+def _marked_at(marks: Marks, shadow: ReplayedSession) -> Marks:
     """Return the primary's marks with the prices of the shadow's bars."""
     prices = last_closes(shadow.strategy, shadow.bars, marks.prices, marks.closes_ms)
     return replace(marks, prices=prices)
 
 
-def _inputs(config: SessionConfig, replayed: Replayed) -> dict[str, Input]:
+def _inputs(config: SessionConfig, replayed: ReplayedSession) -> dict[str, Input]:
     session = replayed.journaled.session
     span = {"start": iso(session.counted_ms), "end": iso(session.done_ms)}
     parts = {name: Input(**part) for name, part in session.inputs.items()}
     return {**parts, "span": make_input(span)}
 
 
-def _session_part(replayed: Mapping[str, Replayed]) -> Input:
+def _session_part(replayed: Mapping[str, ReplayedSession]) -> Input:
     return make_input(
         {
             role: {
@@ -163,7 +163,7 @@ def main() -> None:
         if isinstance(written, str):
             report = ProcessReport(kind="no results", text=written)
         else:
-            report = ProcessReport(kind="written", lines=str(written).splitlines())
+            report = ProcessReport(kind="written", summary_lines=str(written).splitlines())
     except DiffersError as e:
         report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:

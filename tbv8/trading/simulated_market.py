@@ -133,7 +133,7 @@ class SimulatedMarket:
         self.set_band()
         return shrunk
 
-    def end(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """Remove an order that has ended."""
         if self.working.pop(name, None) is not None:
             self.set_band()
@@ -185,7 +185,7 @@ class SimulatedMarket:
 
     # Steps.
 
-    def first_end(self, low: int, high: int, time_ns: int) -> int:
+    def first_expiry(self, low: int, high: int, time_ns: int) -> int:
         """Return the earliest expiry that a step reaches; the step's close if there is none.
 
         Args:

@@ -50,7 +50,7 @@ class Stepper:
         """End the run at the next step with a KeyboardInterrupt."""
         self._interrupted = True
 
-    def follow(self, schedule: Schedule) -> None:
+    def run(self, schedule: Schedule) -> None:
         """Run the intervals of a schedule; those that may change the account instant by instant."""
         for interval in schedule.intervals():
             if not self._may_change_account(interval):
@@ -116,7 +116,7 @@ class Stepper:
         closed = [self._markets[number] for number, *_ in ranges]
         must_settle = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_deferred(closed)
         before_ns = min(
-            self._markets[number].first_end(low, high, time_ns)
+            self._markets[number].first_expiry(low, high, time_ns)
             for number, _, high, low, _, _ in ranges
         )
         if before_ns < time_ns and runner.timer_ns < time_ns:

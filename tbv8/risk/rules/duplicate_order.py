@@ -6,7 +6,7 @@ from tbv8.risk.rule import terms_rule
 
 DUPLICATE_ORDER = terms_rule(
     "duplicate_order",
-    words="an order that was sent before",
+    description="an order that was sent before",
     cure="make a new order each time",
     breaks=lambda terms: terms.is_repeated,
 )

@@ -22,7 +22,7 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 
 STOP_IN_MARKET = Rule(
     name="stop_in_market",
-    words="a stop whose trigger the close has reached",
+    description="a stop whose trigger the close has reached",
     find_breach=_find_breach,
     scope="beginning",
     cure="place triggers above the close to buy, below it to sell",
