@@ -59,7 +59,9 @@ class FundingRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Driver:
-    """One session; use it as a context manager. A process can have one at a time.
+    """A session, run by minutes and commands.
+
+    Use it as a context manager. A process can have one at a time.
 
     Args:
         strategy: The strategy, with all inherited settings.
@@ -137,7 +139,7 @@ class Driver:
         }
 
     def execute(self, command: Command) -> None:
-        """Execute a command; a stop bars entries until a minute allows them again."""
+        """Execute a command; a stop blocks entries until a minute allows them again."""
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)

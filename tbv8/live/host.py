@@ -126,7 +126,7 @@ class _SessionHost:
             check_inputs(stored, config)
             self._session, self._is_continued = stored, True
         if config.role == "primary" and (kept := set_results_aside(config, self._session)):
-            self._environment.send("kept", text=f"results of the session before are in {kept}")
+            self._environment.send("kept", text=f"results of the previous session are in {kept}")
         self._driver = stack.enter_context(Driver(config.strategy, self._session))
         self._restore()
         self._warn_of_ticks()
@@ -236,7 +236,7 @@ class _SessionHost:
         return True
 
     def _report_request(self, request: Request | None, *, was_stopped: bool) -> None:
-        """Report a new request, or that it is gone, before it is executed."""
+        """Report a new or a withdrawn request, before it is executed."""
         is_stopped = self._stop_file.is_stopped
         if is_stopped and (not was_stopped or (request and request.command.do == "stop")):
             text = request.text(self._config.strategy.strategy_id) if request else ""

@@ -1,4 +1,4 @@
-"""A session's beginning: its warm-up from stored bars, the decimals of its prices, its key."""
+"""Begin a session with its warm-up from stored bars, and describe its start to the user."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def begin_session(
 
 
 def began_text(config: SessionConfig, session: StoredSession) -> str:
-    """Return where a new session trades, since when, and when its strategy first acts."""
+    """Return a new session's venue, its start, and the close of its first counted bar, as text."""
     timeframe = config.strategy.timeframe
     first = iso(timeframe.ceil(session.counted_ms + 1))
     return (
@@ -75,7 +75,7 @@ def began_text(config: SessionConfig, session: StoredSession) -> str:
 
 
 def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
-    """Return which session continues, and how many minutes were replayed in which time."""
+    """Return a continued session's venue, its start and the duration of its replay, as text."""
     replayed = f"{counted(count, 'minute')} in {took_s:.1f} s, without a difference"
     return (
         f"paper session {session.session_id} at {session.venue}, counted from "
@@ -84,7 +84,7 @@ def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
 
 
 def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | None:
-    """Rename the folder of results if they are of another session.
+    """Rename the folder of results if it belongs to another session.
 
     Returns:
         Its new place, named by the start of its session; None if nothing was renamed.
@@ -101,7 +101,7 @@ def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | N
         return config.folder.rename(place)
     except OSError as e:
         raise DataError(
-            f"{config.folder}: results of the session before cannot be renamed to {place.name}: "
+            f"{config.folder}: results of the previous session cannot be renamed to {place.name}: "
             f"{e.strerror}: move that folder elsewhere"
         ) from e
 

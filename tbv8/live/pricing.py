@@ -21,7 +21,7 @@ _SMALLEST = Decimal("0.00000001")
 
 
 class PricedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill of the primary, and its price at the secondary.
+    """A fill or a reached limit order of the primary, and its price at the secondary.
 
     Attributes:
         order_id: The primary's order.

@@ -26,7 +26,7 @@ type SessionConfigs = Mapping[str, SessionConfig]
 
 
 class ReplayedSession(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that was run again from its journal."""
+    """The replay of a session: its run and its bars."""
 
     strategy: Strategy
     journaled: JournaledSession

@@ -65,10 +65,10 @@ def write_replayed(
     marks = to_marks(strategy, primary.bars)
     accounts = {"primary": to_books(primary.run, marks)}
     if shadow is not None:
-        accounts["shadow"] = to_books(shadow.run, _marked_at(marks, shadow))
-    priced_at, fills = configs["primary"].priced_at, _priced(primary.journaled.priced)
-    reached = _priced(primary.journaled.reached)
-    priced = _sum(priced_at, fills, len(reached)) if priced_at else None
+        accounts["shadow"] = to_books(shadow.run, _shadow_marks(marks, shadow))
+    priced_at, fills = configs["primary"].priced_at, _decode_priced(primary.journaled.priced)
+    reached = _decode_priced(primary.journaled.reached)
+    priced = _sum_by_day(priced_at, fills, len(reached)) if priced_at else None
     summary = summarise(
         strategy,
         primary.bars,
@@ -88,11 +88,11 @@ def write_replayed(
     return summary
 
 
-def _priced(events: Iterable[Event]) -> list[PricedOrder]:
+def _decode_priced(events: Iterable[Event]) -> list[PricedOrder]:
     return [msgspec.json.decode(event.body, type=PricedOrder) for event in events]
 
 
-def _sum(venue: str, fills: Sequence[PricedOrder], reached: int) -> PricedFills:
+def _sum_by_day(venue: str, fills: Sequence[PricedOrder], reached: int) -> PricedFills:
     days = [
         PricedDay(day=day, **_total(list(of_day)))
         for day, of_day in groupby(fills, key=lambda fill: iso_day(fill.ts_ms))
@@ -115,7 +115,7 @@ def _write_priced(path: Path, fills: Sequence[PricedOrder]) -> None:
             writer.writerow(f"{v:f}" if isinstance(v, Decimal) else v for v in values)
 
 
-def _marked_at(marks: Marks, shadow: ReplayedSession) -> Marks:
+def _shadow_marks(marks: Marks, shadow: ReplayedSession) -> Marks:
     """Return the primary's marks with the prices of the shadow's bars."""
     prices = last_closes(shadow.strategy, shadow.bars, marks.prices, marks.closes_ms)
     return replace(marks, prices=prices)

@@ -14,7 +14,7 @@ from tbv8.store.sessions import Role, StoredSession
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One session.
+    """The config of one session, for its process.
 
     Attributes:
         strategy: The strategy, with the venue's own series as its source.

@@ -1,7 +1,7 @@
 """The stop file of a session: `doit stop` writes it, `doit start` removes it.
 
-A request bars entries at once. It is executed after the minutes that had closed before it, as if
-the session had been there to receive it; a position is closed at a price from after the request.
+A request blocks entries at once. It is executed after the minutes that had closed before it, as if
+the session had received it then; a position is closed at a price from after the request.
 """
 
 from __future__ import annotations

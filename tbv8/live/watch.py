@@ -329,7 +329,7 @@ class _Watcher:
             process.stop_seen_s = time.monotonic()
         elif time.monotonic() - process.stop_seen_s > _HUNG_S:
             process.end_hung()
-            self._display.log(f"{role}: it hangs in the strategy, and was killed to stop it")
+            self._display.log(f"{role}: the strategy hangs: its process was killed to stop it")
 
     def _publish(self, role: str, report: ProcessReport, *, is_shown: bool = True) -> None:
         """Show a report, and pass it on to the notifier and to `on_report`."""

@@ -32,7 +32,7 @@ def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
         if id_of(order) not in orders.numbers:
             raise orders.bypass_error(id_of(order))
         if order.status == OrderStatus.SUBMITTED:
-            raise AssertionError(f"{orders.numbers[id_of(order)]} was never answered: {order}")
+            raise AssertionError(f"{orders.numbers[id_of(order)]} has no outcome: {order}")
     unsent = len(orders.unsent_children) + len(orders.cancelled_unsent)
     if len(engine_orders) != len(orders.numbers) - unsent:
         raise _error(orders, "the cache was emptied in the run: leave it as it is")

@@ -64,9 +64,9 @@ class Gate:
         """
         markets = self.orders.markets
         if instrument_id not in markets:
-            booked = ", ".join(map(str, markets))
+            declared = ", ".join(map(str, markets))
             raise ValueError(
-                f"no instrument {instrument_id} in this run, only {booked}; declare more with "
+                f"no instrument {instrument_id} in this run, only {declared}; declare more with "
                 "`symbols` in the strategy's YAML"
             )
         return markets[instrument_id]

@@ -1,4 +1,4 @@
-"""Every order of a run: its number, its booked part and its end.
+"""The orders of a run: numbers, sizes at the venue, and ends.
 
 The gate adds orders, the engine's reports change them, fill_source.py and audit.py read them.
 """
@@ -39,7 +39,7 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of, side
 
 BY_STRATEGY = "by the strategy"
-"""The reason of a cancellation by the strategy."""
+"""The reason for a cancellation by the strategy."""
 
 _CAUSES = {HALT: "by the halt", STOP: "by `doit stop`"}
 _NS = 1_000_000
@@ -67,7 +67,7 @@ class Orders:
         fills: All fills.
         ended: Orders that ended before they were filled as a whole.
         unsent_children: Copies of children that wait for their parent, by id.
-        cancelled_unsent: Ids of children whose parent was never filled.
+        cancelled_unsent: Ids of children that were cancelled while they waited for their parent.
         changes: The author of each change that the engine has yet to report, by the order's id.
     """
 
@@ -90,7 +90,7 @@ class Orders:
         self._causes: dict[str, str] = {}  # reasons of cancellations in progress, by id
 
     def attach(self, loaded: Strategy) -> None:
-        """Set the strategy; its class derives from that of `make_gated_base`."""
+        """Set the strategy, whose class derives from that of `make_gated_base`."""
         self.loaded = loaded
         self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
 
@@ -158,7 +158,7 @@ class Orders:
     def close_all(
         self, prices: Mapping[str, tuple[str, int]] | None = None, *, tag: str = HALT
     ) -> None:
-        """Cancel every order and close every position at the market, or as `prices` name it.
+        """Cancel every order and close every position at the market, or at the prices in `prices`.
 
         Args:
             prices: Kind and price of a symbol's closing order, which is sent first; the others
@@ -281,7 +281,7 @@ class Orders:
     def list_denial(
         self, order: Any, breach: Breach, size: Decimal | None = None, *, whole: str = ""
     ) -> None:
-        """Write down that an order was denied, or `size` of it, or the `whole` that it is of."""
+        """List the denial of an order, of `size` of it, or of the `whole` list that it is in."""
         halt = self.book.halted
         kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
         self.book.denials.append(

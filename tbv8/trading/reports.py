@@ -27,8 +27,8 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
 
 _NS = 1_000_000
-_USELESS = "the position that it would reduce is gone"
-_TAKES = "it is post-only and the price has reached its limit"
+_NOTHING_TO_REDUCE = "the position that it would reduce is gone"
+_WOULD_TAKE = "it is post-only and the price has reached its limit"
 
 
 class Reports:
@@ -85,8 +85,8 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        for useless in market.without_effect():
-            self.orders.cancel(market, useless, _USELESS)
+        for other in market.without_effect():
+            self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
 
     def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
@@ -146,7 +146,7 @@ class Reports:
         self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], id_of(event)
         if name in market.without_effect():
-            self.orders.cancel(market, name, _USELESS)
+            self.orders.cancel(market, name, _NOTHING_TO_REDUCE)
 
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
@@ -180,7 +180,7 @@ class Reports:
             return "its time is over", "expired"
         if isinstance(event, OrderRejected | OrderDenied):
             reason = str(event.reason).partition(":")[0]
-            return _TAKES if reason.startswith("POST_ONLY") else reason, "rejected"
+            return _WOULD_TAKE if reason.startswith("POST_ONLY") else reason, "rejected"
         order = self.orders.loaded.cache.order(event.client_order_id)
         is_at_once = order is not None and order.time_in_force in AT_ONCE
         return "it could not fill at once" if is_at_once else BY_STRATEGY, "cancelled"

@@ -105,10 +105,10 @@ class Session:
         base = make_gated_base(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, base=base)
-        self._lines = ChartLineLog(self.strategy, self._loaded, self._bar_types)
+        self._chart_lines = ChartLineLog(self.strategy, self._loaded, self._bar_types)
         hooks, followers = (
             self._reports.hooks(),
-            {"on_bar": self._lines.add} if with_chart_lines else {},
+            {"on_bar": self._chart_lines.add} if with_chart_lines else {},
         )
         self._callbacks = Callbacks(self._loaded, hooks, orders.deliver_events, followers)
         self._engine.add_strategy(self._loaded)
@@ -176,7 +176,7 @@ class Session:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
         orders = check_run(self._engine, self._reports)
         carried = self._simulation.carried
-        lines = self._lines.lines(since_ms=carried.ts_ms if carried else 0)
+        lines = self._chart_lines.chart_lines(since_ms=carried.ts_ms if carried else 0)
         return make_run(self.strategy, self.venue, self._orders, orders, carried, lines)
 
     @property

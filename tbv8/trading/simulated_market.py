@@ -1,4 +1,4 @@
-"""One symbol in the simulation: resting orders, last price, and the plan of the current step."""
+"""One symbol in the simulation: working orders, last price, and the plan of the current step."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ class SimulatedMarket:
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
         """Book an execution; children of a filled order begin.
 
-        Returns the remaining size of each sibling, by id.
+        Returns:
+            The remaining size of each sibling, by id.
         """
         self.position += size if buy else -size
         order = self.working.get(name)

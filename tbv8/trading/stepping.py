@@ -156,8 +156,9 @@ class Stepper:
     ) -> tuple[bool, tuple[SimulatedMarket, PlannedEvent, Decimal] | None]:
         """Walk the engine through the planned fills of the steps, symbol by symbol.
 
-        Returns True if anything was planned; and for a liquidation, after which no symbol fills,
-        its symbol, its entry in the plan and the maintenance margin.
+        Returns:
+            True if anything was planned; and for a liquidation, after which no symbol fills, its
+            symbol, its event in the plan and the maintenance margin.
         """
         time_ns, ranges, _, _, _ = instant
         happened, liquidation = False, None

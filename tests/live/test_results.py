@@ -147,7 +147,7 @@ def test_a_new_session_sets_the_results_of_the_previous_one_aside(
     world.run(replace(config, is_new=True), minutes=2)
 
     kept = config.folder.with_name(f"test_v1.{iso(before.counted_ms)[:16].replace(':', '-')}")
-    assert world.texts("kept") == [f"results of the session before are in {kept}"]
+    assert world.texts("kept") == [f"results of the previous session are in {kept}"]
     assert not config.folder.exists()
     manifest = read_manifest(kept)
     assert manifest is not None

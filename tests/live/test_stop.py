@@ -444,7 +444,7 @@ def test_the_line_of_a_stop_has_cancelled_orders_and_positions(world: World) -> 
         f"live: closed at {iso(at(9))}: sold 0.5 BTC/USDT at {fill['price']}, holds no position; "
         "the process goes on, Ctrl-C ends it"
     )
-    assert "not closed yet" in closed_line("live", SessionReply("no answer"))
+    assert "not closed yet" in closed_line("live", SessionReply("no reply"))
 
 
 def test_a_start_before_the_first_command_is_confirmed(world: World) -> None:

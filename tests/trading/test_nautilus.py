@@ -231,7 +231,7 @@ def test_bars_that_cannot_be_are_refused(hour: int, name: str, value: float) -> 
     with pytest.raises(DataError) as e:
         check_bars(bars)
 
-    assert f"the bar of {iso(bars['ts_ms'][hour].as_py())} cannot be" in str(e.value)
+    assert f"the bar of {iso(bars['ts_ms'][hour].as_py())} is impossible" in str(e.value)
 
 
 def test_gaps_are_not_filled() -> None:

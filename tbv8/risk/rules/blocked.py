@@ -1,4 +1,4 @@
-"""A paper session can deny new positions by these rules; a backtest never does."""
+"""Rules by which a paper session denies new positions; a backtest never applies them."""
 
 from __future__ import annotations
 

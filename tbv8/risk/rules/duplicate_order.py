@@ -1,4 +1,4 @@
-"""An order is sent once."""
+"""The rule against sending an order twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""After the day's loss, or a liquidation, nothing is opened until the next 00:00 UTC."""
+"""Rules that deny new positions until 00:00 UTC, after the day's loss or a liquidation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quantities are whole lots."""
+"""The rule that quantities are whole lots."""
 
 from __future__ import annotations
 

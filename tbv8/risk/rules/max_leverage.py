@@ -1,4 +1,4 @@
-"""All positions together are limited to a multiple of the equity."""
+"""The limit of all positions together, as a multiple of the equity."""
 
 from __future__ import annotations
 

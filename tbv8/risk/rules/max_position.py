@@ -1,4 +1,4 @@
-"""The position of each symbol has a limit."""
+"""The limit of each symbol's position."""
 
 from __future__ import annotations
 

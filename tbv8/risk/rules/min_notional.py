@@ -1,4 +1,4 @@
-"""A venue takes no orders below a value."""
+"""The smallest value of an order at a venue."""
 
 from __future__ import annotations
 

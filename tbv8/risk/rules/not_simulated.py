@@ -1,4 +1,4 @@
-"""Orders that bars cannot fill fairly, or that no venue here takes."""
+"""Rules against orders that bars cannot simulate fairly, or that no venue here accepts."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ EXEC_ALGORITHM = terms_rule(
 EMULATION_TRIGGER = terms_rule(
     "emulation_trigger",
     description="an order that the engine would keep back",
-    cure="leave emulation_trigger away: stops rest at the venue",
+    cure="leave emulation_trigger out: stops rest at the venue",
     breaks=lambda terms: terms.is_emulated and terms.type != "market",
 )
 POST_ONLY = terms_rule(
     "post_only",
     description="a post-only stop-limit",
-    cure="leave post_only away",
+    cure="leave post_only out",
     breaks=lambda terms: terms.is_post_only and terms.type == "stop_limit",
 )

@@ -1,4 +1,4 @@
-"""A reduce-only order needs a position to reduce."""
+"""The rule that a reduce-only order needs a position to reduce."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices lie on the venue's tick."""
+"""The rule that prices lie on the venue's tick."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The times in force that are accepted."""
+"""Rules for the time in force."""
 
 from __future__ import annotations
 
