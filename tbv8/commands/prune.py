@@ -1,13 +1,14 @@
-"""`doit prune`: drop old trades and quotes."""
+"""`doit prune`: drop old trades and quotes, unused trials, or all rows of a series."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose_series
+from tbv8.commands.base import SERIES, ProjectCommand, choose_series
 from tbv8.config.records import Project
 from tbv8.market import Series, iso, parse_duration_ms
 from tbv8.progress import progress
@@ -26,8 +27,8 @@ from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_
 from tbv8.text import counted
 
 
-class Prune(ReadOnlyCommand):
-    """Drop old trades and quotes."""
+class Prune(ProjectCommand):
+    """Drop rows of the database."""
 
     doc_purpose = "drop old trades and quotes, unused trials, or one series"
     doc_usage = "--older-than 90d | --trials [--died] | --everything --venue V --symbol S"
@@ -109,7 +110,7 @@ class Prune(ReadOnlyCommand):
                     "leave the other options out"
                 )
             return _drop_series(project, Series(venue, symbol), yes=yes)
-        before_ms = project.now_ms - _milliseconds(older_than)
+        before_ms = project.now_ms - _age_ms(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
             chosen = choose_series(
@@ -127,11 +128,10 @@ class Prune(ReadOnlyCommand):
         _check_terminal(yes)
         for part in old:
             print(f"   {part.table} of {part.series}: {part.rows:,} rows, {part.span}")
-        if not yes and not _confirm(sum(part.rows for part in old)):
-            print("nothing was dropped")
+        if not _is_confirmed(sum(part.rows for part in old), yes=yes):
             return 1
         for part in old:
-            _prune(project, part)
+            _drop_old(project, part)
         with open_reader(project.db_path) as query:
             free = free_bytes(query)
         print(
@@ -148,7 +148,7 @@ def _check_terminal(yes: bool) -> None:
 
 
 def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
-    """Drop trials that no experiment uses; one with an error in its file keeps its trials."""
+    """Drop trials that no experiment uses; an experiment with an error in its file keeps them."""
     used = {*project.experiments, *(p.name for p in project.problems if p.kind == "experiment")}
     with open_reader(project.db_path) as query:
         removed = [name for name in read_experiment_ids(query) if name not in used]
@@ -161,17 +161,16 @@ def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
     _check_terminal(yes)
     for name in removed:
         print(f"   {name}: no longer in config/experiments")
-    if not yes and not _confirm(len(keys)):
-        print("nothing was dropped")
+    if not _is_confirmed(len(keys), yes=yes):
         return 1
     with open_trials(project.db_path) as store:
-        store.forget(removed)
+        store.drop_lists(removed)
         store.drop(keys)
     print(f"dropped {counted(len(keys), 'trial')}")
     return 0
 
 
-def _prune(project: Project, old: OldRows) -> None:
+def _drop_old(project: Project, old: OldRows) -> None:
     label = f"prune {old.table} of {old.series}"
     with progress(label, old.rows, "rows") as advance:
         prune(project.db_path, old, advance=advance)
@@ -181,14 +180,13 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
     with open_reader(project.db_path) as query:
         counts = count_rows(query, series)
     if not counts:
-        print(f"nothing is stored of {series}: nothing to drop")
+        print(f"no rows of {series} are stored: nothing to drop")
         return 0
     _check_terminal(yes)
     for table, rows in counts.items():
         print(f"   {table} of {series}: {rows:,} rows")
     rows = sum(counts.values())
-    if not yes and not _confirm(rows):
-        print("nothing was dropped")
+    if not _is_confirmed(rows, yes=yes):
         return 1
     with recorder_lock(project.db_path), progress(f"drop {series}", rows, "rows") as advance:
         drop_series(project.db_path, series, advance=advance)
@@ -199,7 +197,7 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
     return 0
 
 
-def _milliseconds(older_than: str) -> int:
+def _age_ms(older_than: str) -> int:
     if not older_than:
         raise InvalidCommand("--older-than: missing: write an age, such as --older-than 90d")
     try:
@@ -208,9 +206,12 @@ def _milliseconds(older_than: str) -> int:
         raise InvalidCommand(f"--older-than: {e}") from e
 
 
-def _confirm(rows: int) -> bool:
-    try:
-        return input(f"Drop these {rows:,} rows for good? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        print()
-        return False
+def _is_confirmed(rows: int, *, yes: bool) -> bool:
+    """Ask whether rows may be dropped, unless `yes`; if not, print that nothing was."""
+    answer = "y" if yes else ""
+    with suppress(EOFError):
+        answer = answer or input(f"Drop these {rows:,} rows for good? [y/N] ").strip().lower()
+    if answer in ("y", "yes"):
+        return True
+    print("nothing was dropped")
+    return False

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
+from tbv8.commands.base import JSON, SERIES, ProjectCommand, choose_series, print_json
 from tbv8.commands.plan import PlannedTask, plan
-from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose_series, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import (
@@ -21,16 +21,16 @@ from tbv8.report.status import (
 )
 from tbv8.tasks.wanted import wanted_funding, wanted_history
 
-_RESULT = "backtest:"
+_BACKTEST = "backtest:"
 
 
-class Status(ReadOnlyCommand):
+class Status(ProjectCommand):
     """Print the state of the database, the recorder and the results."""
 
     doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
     doc_usage = ""
     doc_description = (
-        "Nothing runs, nothing is written. Bars: the first and last stored bar and the number of "
+        "Runs nothing, writes nothing. Bars: the first and last stored bar and the number of "
         "bars; missing: minutes that the venue itself does not have; gaps: spans without known "
         "data, for configured history everything still to be fetched; size: an estimate from the "
         "number of bars (about 82 bytes each). Recorder gaps, per channel: their number, those "
@@ -86,9 +86,9 @@ def _restrict(status: ProjectStatus, project: Project, *, venue: str, symbol: st
 
 
 def stale_results(planned: Iterable[PlannedTask]) -> dict[str, tuple[str, ...]]:
-    """Return the reasons of each stale result, by strategy."""
+    """Return the reasons of each stale result of a backtest, by strategy."""
     return {
-        run.task.removeprefix(_RESULT): run.all_reasons
+        run.task.removeprefix(_BACKTEST): run.all_reasons
         for run in planned
-        if run.task.startswith(_RESULT)
+        if run.task.startswith(_BACKTEST)
     }

@@ -85,6 +85,11 @@ def is_file(module: str) -> bool:
     return module.endswith(".py")
 
 
+def class_text(module: str, class_name: str) -> str:
+    """Return a strategy's class as its file names it: `ema_cross.EmaCross`, `my/x.py:Class`."""
+    return f"{module}{':' if is_file(module) else '.'}{class_name}"
+
+
 def module_path(module: str, *, root: Path) -> Path:
     """Return the file of a strategy's module: dotted, or the path of a file from `root`."""
     if is_file(module):

@@ -22,7 +22,7 @@ from tbv8.config.document import plain
 from tbv8.config.experiments import risk_keys, vary
 from tbv8.config.files import Routing
 from tbv8.config.records import Strategy
-from tbv8.config.source import is_file
+from tbv8.config.source import class_text
 from tbv8.config.space import Axis, Point
 from tbv8.experiments.blocks import RechainedMarket
 from tbv8.freshness.result import (
@@ -165,8 +165,7 @@ def subject_of(strategy: Strategy) -> str:
 
 def subject_text(module: str, class_name: str, venue: str, symbols: Sequence[str]) -> str:
     """Return `ema_cross.EmaCross on sample:BTC/USDT`."""
-    between = ":" if is_file(module) else "."
-    return f"{module}{between}{class_name} on {venue}:{','.join(symbols)}"
+    return f"{class_text(module, class_name)} on {venue}:{','.join(symbols)}"
 
 
 def side_subject(strategy: Strategy) -> str:

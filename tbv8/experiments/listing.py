@@ -36,7 +36,7 @@ from tbv8.store.trials import (
     read_details,
     read_listed,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tbv8.text import counted
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
@@ -63,9 +63,14 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialList(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of an experiment's trials, and the numbers above their list."""
+    """Some of an experiment's trials, and the numbers above their list.
+
+    `tries` is the number of variants of `subject` with a result, by all experiments; `subject` is
+    the class and the series that the experiment's strategy has now.
+    """
 
     experiment_id: str
+    subject: str
     trials: int
     missing: int
     failed: int
@@ -89,10 +94,8 @@ def list_trials(
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
     best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
     trials = read_trials(query, [row.key for row in best])
-    span = experiment.strategy.span
-    tries, ratios = read_tries(
-        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
-    )
+    subject, span = subject_of(experiment.strategy), experiment.strategy.span
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     details = dict(read_details(query, trials))
     shown = []
     for row in best:
@@ -116,6 +119,7 @@ def list_trials(
     summary = read_summary_json(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
+        subject=subject,
         trials=count,
         missing=count - present,
         failed=failed,
@@ -141,7 +145,7 @@ def trial_lines(listed: TrialList) -> list[str]:
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
         f"{listed.experiment_id}: {counted(listed.trials, 'trial')}{missing}{failed}; "
-        f"{tries_text(listed.tries)} of this strategy on this series in all; "
+        f"{tries_text(listed.tries)} of {listed.subject} by all experiments; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"
@@ -238,7 +242,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     subject = subject_text(
         config["module"], config["class_name"], summary["market_data_venue"], summary["symbols"]
     )
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns(folder, stats["start_equity"], timeframe)
     return ResultRow(
         name=name,
@@ -294,7 +298,7 @@ def compare_experiment(query: Query, experiment: Experiment, results_path: Path)
     chosen = summary["chosen"] or {}
     stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
     subject, span = summary["subject"], _span(summary)
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns_of_trial(query, name, chosen.get("number"), stats)
     return ResultRow(
         name=name,

@@ -22,7 +22,7 @@ from tbv8.store.sessions import (
     Journal,
     StoredSession,
     first_quote_beyond,
-    is_quote_gap,
+    missed_quotes,
     read_events,
     read_quotes,
 )
@@ -96,7 +96,7 @@ class SecondaryPricer:
             step_ms = config.strategy.step.fixed_ms or DAY_MS
             quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
             tick = config.strategy.instruments[self._venue][fill.symbol].tick_size
-            is_gap = is_quote_gap(query, series, event.at_ms)
+            is_gap = missed_quotes(query, series, event.at_ms)
             body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
             events.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
         return events

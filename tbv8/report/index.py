@@ -24,7 +24,6 @@ from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import ProjectStatus
 from tbv8.store.database import Query, open_reader
 from tbv8.text import counted
-from tbv8.venues.registry import find_venue
 
 _GAPS = 500  # listed
 _REASONS = 200  # listed
@@ -261,16 +260,14 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
         result = results.pop(strategy.strategy_id, None)
-        venue, simulated = strategy.market_data_venue, strategy.simulated
-        if simulated is None:
-            simulated = find_venue(venue).simulated
-        venue = f"{venue} (simulated)" if simulated else venue
+        simulated = " (simulated)" if strategy.simulated else ""
         problem = (result.problem,) if result and result.problem else ()
         yield _StrategyRow(
             strategy_id=strategy.strategy_id,
-            market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
+            market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of "
+            f"{strategy.market_data_venue}{simulated}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
-            lookahead=strategy.checked,
+            lookahead=strategy.lookahead_text,
             reasons=(*problem, *strategy.reasons),
             result=result,
         )

@@ -119,11 +119,10 @@ class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or stale for `reasons`; and its numbers, None if not available.
 
-    Symbols, timeframe and venue are the result's own, and the config's only without a result:
-    numbers of a run on another venue would else stand under the config's name. `symbol` is the main
-    one of `symbols`. `simulated` is True for a synthetic market and None without a result;
-    `start_ms` and `end_ms` are the result's span. `lookahead` is True if the
-    check of this result passed, and None if it was not checked.
+    Symbols, timeframe, venue and `simulated` are those of the result, which may differ from the
+    config's; without a result they are the config's. `symbol` is the first of `symbols`;
+    `simulated` is True for a synthetic market. `start_ms` and `end_ms` are the result's span.
+    `lookahead` is True if the look-ahead check of this result passed, and None if there was none.
     """
 
     strategy_id: str
@@ -133,7 +132,7 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     market_data_venue: str
     fresh: bool
     reasons: tuple[str, ...]
-    simulated: bool | None
+    simulated: bool
     numbers: dict[str, float | None]
     start_ms: int | None = None
     end_ms: int | None = None
@@ -148,7 +147,7 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return "fresh" if self.fresh else "stale"
 
     @property
-    def checked(self) -> str:
+    def lookahead_text(self) -> str:
         """The outcome of the result's look-ahead check, as text."""
         return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
@@ -409,14 +408,12 @@ def _read_strategies(
         primary = summary.get("primary")
         if not isinstance(primary, dict):
             primary = {}
-        simulated = summary.get("simulated")
         verdict = read_verdict(project.results_path, strategy.strategy_id)
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
             **_market(strategy, summary),
             fresh=strategy.strategy_id not in stale,
             reasons=tuple(stale.get(strategy.strategy_id, ())),
-            simulated=simulated if isinstance(simulated, bool) else None,
             numbers={name: _number(primary.get(name)) for name in NUMBERS},
             start_ms=_time_ms(summary, "start"),
             end_ms=_time_ms(summary, "end"),
@@ -426,17 +423,18 @@ def _read_strategies(
 
 
 def _market(strategy: Strategy, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return symbols, timeframe and venue of a result, or of its strategy without one."""
-    symbols = summary.get("symbols")
+    """Return a status' fields about the market: the result's, or the config's without a result."""
+    symbols, simulated = summary.get("symbols"), summary.get("simulated")
     names = ("symbol", "timeframe", "market_data_venue")
-    own = {name: str(summary[name]) for name in names if name in summary}
-    if len(own) == len(names) and isinstance(symbols, list):
-        return {**own, "symbols": tuple(map(str, symbols))}
+    texts = {name: str(summary[name]) for name in names if name in summary}
+    if len(texts) == len(names) and isinstance(symbols, list) and isinstance(simulated, bool):
+        return {**texts, "symbols": tuple(map(str, symbols)), "simulated": simulated}
     return {
         "symbol": strategy.symbol,
         "symbols": strategy.symbols,
         "timeframe": strategy.timeframe.text,
         "market_data_venue": strategy.source.venue,
+        "simulated": strategy.simulated,
     }
 
 

@@ -332,7 +332,7 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
             _time(ms)[:10] for ms in (strategy.start_ms, strategy.end_ms) if ms is not None
         ),
         strategy.state,
-        strategy.checked,
+        strategy.lookahead_text,
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),

@@ -1,4 +1,4 @@
-"""Actions of tasks; heavy modules are imported inside of them."""
+"""The actions of tasks; heavy modules are imported inside them."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from tbv8.trading.bars import Bars
 
 
-MOST_REPRODUCED = 20
+REPRODUCED_TRIALS = 20
+"""The number of trials that `doit reproduce` runs again without --all."""
 
-
-_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
+_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20  # bytes
 
 
 def has_shadow(strategy: Strategy) -> bool:
@@ -50,18 +50,18 @@ def check_new_symbols(project: Project, venue_series: Sequence[Series]) -> None:
     check_symbols(without_history(project, venue_series), venue=venue)
 
 
-def fill_series(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:
-    """Fetch the missing 1m bars of a series; with `again`, also those missing at the venue."""
-    from tbv8.backfill import backfill, recheck
+def fill_series(project: Project, series: Series, spans: Sequence[Span], recheck: bool) -> None:
+    """Fetch the missing 1m bars of a series; with `recheck`, also those missing at the venue."""
+    from tbv8.backfill import backfill, recheck_missing
 
     venue = project.venues[series.venue]
     backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
-    if again:
-        recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
+    if recheck:
+        recheck_missing(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
 def check_stored_market(project: Project, series: Series) -> None:
-    """Refuse stored bars of another market or unit than the venue's file has."""
+    """Refuse stored bars of another market or unit than the venue's file configures."""
     from tbv8.backfill import check_market
 
     check_market(project.db_path, series, venue=project.venues[series.venue])
@@ -78,7 +78,7 @@ def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> Non
 def _check_address_space() -> None:
     """Refuse a limit of `ulimit -v` that is too low for the threads of polars and pyarrow.
 
-    With a lower limit they abort, or wait for ever for a thread that did not start (both tried).
+    With a lower limit they abort, or wait for ever for a thread that did not start (both observed).
     With two cores they reserve 2.5 GB, for any number of chunk days.
 
     Raises:
@@ -90,7 +90,7 @@ def _check_address_space() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise DataError(
-            f"the limit of address space is {limit / 1e9:.1f} GB, and an aggregation reserves up "
+            f"the limit of address space is {limit / 1e9:.1f} GB, but an aggregation reserves up "
             f"to {needed / 1e9:.1f} GB here, of which it uses little: set "
             f"`ulimit -v {needed // 1024}`, or limit the memory in use by a cgroup instead"
         )
@@ -107,7 +107,7 @@ def build_timeframe(
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Load a strategy with its params; raise the errors of its class."""
+    """Create a strategy with its params, so that errors of its class are raised."""
     from tbv8.trading.loading import check_params
     from tbv8.trading.opened_files import track_files
 
@@ -135,11 +135,11 @@ def run_strategy(project: Project, strategy: Strategy) -> None:
 
 
 def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
-    """Return every part of a result's key and the bars, from one snapshot; warn of coarse ticks.
+    """Return every part of a result's key and the bars, from one snapshot; print coarse ticks.
 
     Raises:
         ConfigError: A tick is larger than the price.
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: A day's rows differ from its ledger.
     """
     from tbv8.backtest.bars import read_bars
     from tbv8.store.bars import open_bars
@@ -154,7 +154,7 @@ def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input],
 
 
 def run_lookahead(project: Project, strategy: Strategy) -> None:
-    """Check a strategy for look-ahead, and keep the verdict beside its result."""
+    """Check a strategy for look-ahead, and store the verdict in the results folder."""
     from tbv8.backtest.lookahead import check_lookahead
     from tbv8.backtest.verdict import verdict_lines
     from tbv8.freshness.verdict import write_verdict
@@ -182,7 +182,11 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
 
 
 def read_result(folder: Path, task: str) -> Manifest:
-    """Return the manifest of a result to reproduce, which `task` writes.
+    """Return the manifest of a result to reproduce.
+
+    Args:
+        folder: The result's folder.
+        task: The task that writes it, for the error.
 
     Raises:
         DataError: There is no result.
@@ -194,7 +198,7 @@ def read_result(folder: Path, task: str) -> Manifest:
 
 
 def check_result(folder: Path, task: str) -> None:
-    """Refuse to reproduce a result that is not there."""
+    """Refuse to reproduce a missing result; see `read_result`."""
     read_result(folder, task)
 
 
@@ -238,7 +242,7 @@ def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:
     """Run trials of an experiment again, and compare their digests and the bytes of its folder."""
     from tbv8.experiments.run import reproduce_folder, reproduce_trials
 
-    name, most = experiment.experiment_id, None if all_ else MOST_REPRODUCED
+    name, most = experiment.experiment_id, None if all_ else REPRODUCED_TRIALS
     count = reproduce_trials(experiment, db_path=project.db_path, most=most)
     print(f"   {name}: reproduced, {counted(count, 'trial')} with the same digests")
     line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)

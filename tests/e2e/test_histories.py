@@ -80,7 +80,7 @@ def test_an_import_needs_a_venue_without_a_history(project: Project) -> None:
     project.doit(*words)  # the same bars
     pa.parquet.write_table(minute_bars(days(0, 2), shift=1), project.root / "any.parquet")
     refused = project.doit(*words, code=3).stderr
-    assert refused.startswith("ERROR: 2,880 of the minutes stored of mine:BTC/USDT differ from ")
+    assert refused.startswith("ERROR: 2,880 of the stored minutes of mine:BTC/USDT differ from ")
     assert refused.endswith(": add --replace to replace them\n")
     assert "2,880 stored minutes are replaced" in project.doit(*words, "--replace").stdout
 

@@ -238,8 +238,8 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
     text = trial_lines(listed)
     assert text[0] == (
-        "first: 4 trials, 1 failed; 3 tries of this strategy on this series in all; probability "
-        "of overfitting (PBO) –"
+        "first: 4 trials, 1 failed; 3 tries of ema_cross.EmaCross on sample:BTC/USDT by all "
+        "experiments; probability of overfitting (PBO) –"
     )
     assert re.fullmatch(r"! trial \d: it loses \d\.\d\d%", text[1])
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]

@@ -181,7 +181,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
 
     assert (fresh.fresh, fresh.reasons, fresh.simulated) == (True, (), True)
     assert (fresh.start_ms, fresh.end_ms) == (MONDAY, MONDAY + 7 * DAY_MS)
-    assert (fresh.lookahead, fresh.checked) == (None, "not checked")
+    assert (fresh.lookahead, fresh.lookahead_text) == (None, "not checked")
     assert (damaged.start_ms, damaged.end_ms) == (None, None)
     assert fresh.numbers == {
         "return": 0.25,
@@ -194,6 +194,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     assert set(damaged.numbers.values()) == {None}
     (folder / "summary.json").unlink()
     (missing,) = look(project, btc_usdt_perp_v1=("no result yet",)).strategies
+    assert missing.simulated  # as its market is
     assert [every_series.state for every_series in (fresh, stale, damaged, missing)] == [
         "fresh",
         "stale",
