@@ -113,16 +113,19 @@ class Book(msgspec.Struct, kw_only=True):
 
         The worst position is the larger of two: the present position plus all working orders on
         the order's side, and the position after market orders in flight plus the resting orders.
+        Children that wait for a parent do not count.
         """
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
         resting = reducing = _ZERO
         for open_order in working:
+            if open_order.parent is not None:
+                continue
             change = open_order.change
             is_same_side = open_order.symbol == order.symbol and change * order.change > 0
             if not open_order.reduce_only:
                 side = buys if change > 0 else sells
                 side[open_order.symbol] += change
-            if is_same_side and not open_order.is_market and open_order.parent is None:
+            if is_same_side and not open_order.is_market:
                 if open_order.reduce_only:
                     reducing += change
                 else:

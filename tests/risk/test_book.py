@@ -185,7 +185,7 @@ def test_an_order_is_checked_with_its_worst_position(
 def test_reducers_and_children_that_wait_do_not_count_in_the_worst_position() -> None:
     working = {
         "r": buy("9", reduce_only=True, prices=(D(99),)),
-        "c": buy("9", reduce_only=True, parent="e", prices=(D(99),)),
+        "c": buy("9", parent="e", prices=(D(99),)),
     }
 
     assert make_book(working=working).check(buy("2")) is None

@@ -2425,6 +2425,18 @@ EXCESS = [
         market={"max_position": 3},
     ),
     Case(
+        # -1 - 3 is beyond 3, if x counted
+        "children that wait do not count against other orders of their side",
+        [
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 3, 110, parent="e")]),
+            (0, market("s", "sell", 1)),
+        ],
+        [FLAT],
+        [(0, "s", "sell", 1, 100)],
+        -1,
+        market={"max_position": 3},
+    ),
+    Case(
         "a child that begins and could reach beyond max_position ends",
         [
             (0, market("m", "buy", 1)),
