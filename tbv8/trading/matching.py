@@ -151,26 +151,22 @@ def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
 
 
 def _within_reach(orders: Iterable[WorkingOrder], step: Step) -> list[WorkingOrder]:
-    """Return the orders that the step's prices reach, and those that wait for one of them.
+    """Return the orders that can change a step.
 
-    If a reduce-only order is reached, all orders: its fill may end orders that are not reached.
+    These are the orders that the step's prices reach; all orders if a reduce-only order or a parent
+    is among them, since its fill, or that of a child, may end orders that are not reached.
     """
     orders = list(orders)
     before = step.open if step.before is None else step.before
     low, high = min(step.low, before), max(step.high, before)
-    reached: dict[str, WorkingOrder] = {}
-    waiting: list[WorkingOrder] = []
+    parents = {order.parent for order in orders}
+    reached = []
     for order in orders:
-        if order.parent is not None:
-            waiting.append(order)
-        elif low <= order.meeting_price <= high:
-            if order.reduce_only:
+        if order.parent is None and low <= order.meeting_price <= high:
+            if order.reduce_only or order.id in parents:
                 return orders
-            reached[order.id] = order
-    while found := [order for order in waiting if order.parent in reached]:
-        reached |= {order.id: order for order in found}
-        waiting = [order for order in waiting if order.id not in reached]
-    return list(reached.values())
+            reached.append(order)
+    return reached
 
 
 class _Walk:
