@@ -85,9 +85,7 @@ def _header(findings: Findings) -> Html:
             f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} search over "
             f"{', '.join(axis.name for axis in experiment.search.axes)}"
             + (
-                f" where {' and '.join(experiment.search.written)}"
-                if experiment.search.written
-                else ""
+                f" where {' and '.join(experiment.search.where)}" if experiment.search.where else ""
             ),
             class_="facts",
         ),

@@ -306,7 +306,7 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
         "search": {
             "method": search.method,
             "space": {axis.name: list(axis.values) for axis in search.axes},
-            "where": list(search.written),
+            "where": list(search.where),
             "trials": search.trials,
             "seed": search.seed,
             **({"batch": search.batch} if search.method == "tpe" else {}),
