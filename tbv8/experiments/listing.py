@@ -24,7 +24,7 @@ from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of, subject_text
 from tbv8.experiments.result import caution, daily_of, deflate, to_equity, tries_text
 from tbv8.files import replacing
-from tbv8.manifest import read_manifest
+from tbv8.manifest import read_manifest, read_summary_json
 from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
 from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
@@ -128,15 +128,6 @@ def list_trials(
         out_of_sample_return=(summary.get("walk_forward") or {}).get("return"),
         shown=shown,
     )
-
-
-def read_summary_json(folder: Path) -> Mapping[str, Any] | None:
-    """Return the summary.json of a folder; None if it cannot be read."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) else None
 
 
 def trial_lines(listed: TrialList) -> list[str]:

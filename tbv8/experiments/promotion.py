@@ -6,7 +6,6 @@ from tbv8.config.experiments import promoted_text, results_folder
 from tbv8.config.records import Experiment, Project
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
-from tbv8.experiments.listing import read_summary_json
 from tbv8.experiments.result import (
     SearchTrial,
     caution,
@@ -19,6 +18,7 @@ from tbv8.experiments.result import (
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.files import replacing
+from tbv8.manifest import read_summary_json
 from tbv8.store.database import Query
 
 
