@@ -25,7 +25,7 @@ import webbrowser
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -143,10 +143,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.primary.equity
 
     def show(self) -> Page:
-        """Show the tearsheet: below a notebook's cell, elsewhere in the browser."""
+        """Show the tearsheet: below a notebook's cell, elsewhere in the browser.
+
+        Of a `run` the browser gets a copy in the system's folder of temporary files, since a script
+        may end before the browser has read the page.
+        """
         page = Page(path=self.folder.absolute() / PAGE)
         if "ipykernel" not in sys.modules:
-            webbrowser.open(page.path.as_uri())
+            path = page.write_copy() if self._temporary else page.path
+            webbrowser.open(path.as_uri())
         return page
 
     def __repr__(self) -> str:
@@ -160,9 +165,20 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
 
+    def write_copy(self) -> Path:
+        """Write the page with all that it loads into a temporary file, and return its path."""
+        with NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="tbv8-", suffix=".html", delete=False
+        ) as file:
+            file.write(self._text())
+        return Path(file.name)
+
     def _repr_html_(self) -> str:
-        text = html.escape(whole(self.path.read_text(encoding="utf-8")))
+        text = html.escape(self._text())
         return f'<iframe srcdoc="{text}" width="100%" height="900" frameborder="0"></iframe>'
+
+    def _text(self) -> str:
+        return whole(self.path.read_text(encoding="utf-8"))
 
 
 def load_bars(
@@ -180,7 +196,7 @@ def load_bars(
     minutes, the number of 1-minute bars in each. Each day is checked by the ledger's digest.
 
     Raises:
-        ConfigError: The timeframe or a time is wrong.
+        ConfigError: The venue, the symbol, the timeframe or a time is wrong.
         DataError: There are none, or a day was changed outside of tbv8.
     """
     loaded = _load(project)
@@ -196,10 +212,9 @@ def load_bars(
             if length == ONE_MINUTE
             else f"aggregate --venue {venue} --symbol {symbol} --timeframes {length}"
         )
+        _check_series(loaded, series)
         _check_in_history(loaded, series, span)
-        raise DataError(
-            _no_data_message(loaded, series, f"{length} bars", span, f"run `doit {task}`")
-        )
+        raise _no_data(series, f"{length} bars", span, f"run `doit {task}`")
     return _with_times(pl.DataFrame(bars))
 
 
@@ -216,7 +231,7 @@ def load_trades(
     `side` is the taker's, `size` in base units.
 
     Raises:
-        ConfigError: A time is wrong.
+        ConfigError: The venue, the symbol or a time is wrong.
         DataError: There are none.
     """
     return _load_ticks("trades", Series(venue, symbol), _span(start, end), project)
@@ -236,7 +251,7 @@ def load_quotes(
     book was empty) and received_ms.
 
     Raises:
-        ConfigError: A time is wrong.
+        ConfigError: The venue, the symbol or a time is wrong.
         DataError: There are none.
     """
     return _load_ticks("bbo", Series(venue, symbol), _span(start, end), project)
@@ -391,9 +406,23 @@ def _load_ticks(table: str, series: Series, span: Span, project: Path | str) -> 
     with open_reader(loaded.db_path) as query:
         hours = list(read_ticks(query, series, table, span))
     if not hours:
+        _check_series(loaded, series)
         noun = "quotes" if table == "bbo" else table
-        raise DataError(_no_data_message(loaded, series, noun, span, "`doit record` records them"))
+        raise _no_data(series, noun, span, "`doit record` records them")
     return _with_times(pl.DataFrame(pa.concat_tables(hours)))
+
+
+def _check_series(project: Project, series: Series) -> None:
+    """Refuse a venue or a symbol that the project's files do not name."""
+    venues = project.venues
+    if series.venue not in venues:
+        project.check_file("venue", series.venue)
+        problem = unknown("venue", series.venue, venues)
+        raise ConfigError(problem, path=_ARGUMENT, key="venue")
+    symbols = venues[series.venue].symbols
+    if series.symbol not in symbols:
+        problem = unknown(f"symbol of {series.venue}", series.symbol, symbols)
+        raise ConfigError(problem, path=_ARGUMENT, key="symbol")
 
 
 def _check_in_history(project: Project, series: Series, span: Span) -> None:
@@ -402,28 +431,21 @@ def _check_in_history(project: Project, series: Series, span: Span) -> None:
     Raises:
         DataError: No part of the span is in the history.
     """
-    if series.venue not in project.venues:
-        return
     venue = project.venues[series.venue]
     history = available_span(venue, project.db_path, (series.symbol,), now_ms=project.now_ms)
     if history and not span.intersection(history):
         raise DataError(
-            f"{series}: {series.venue} has history of {history} only: choose a start and an end in "
-            "there"
+            f"{series}: {series.venue} has history of {history} only: choose a start and an end "
+            "within it"
         )
 
 
-def _no_data_message(project: Project, series: Series, noun: str, span: Span, cure: str) -> str:
-    """Return the message about a series without stored data: the reason, or the cure."""
-    venues = project.venues
-    if series.venue not in venues:
-        project.check_file("venue", series.venue)
-        return unknown("venue", series.venue, venues)
-    if series.symbol not in venues[series.venue].symbols:
-        choices = venues[series.venue].symbols
-        return unknown(f"symbol of {series.venue}", series.symbol, choices)
+def _no_data(series: Series, noun: str, span: Span, cure: str) -> DataError:
+    """Return the error about a series without stored data."""
     period = "" if span == _ALWAYS else " of that time"
-    return f"{series}: no {noun}{period} are stored: {cure}; `doit status` lists the stored data"
+    return DataError(
+        f"{series}: no {noun}{period} are stored: {cure}; `doit status` lists the stored data"
+    )
 
 
 def _read(

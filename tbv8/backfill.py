@@ -58,7 +58,7 @@ from tbv8.store.ledger import (
 from tbv8.store.natives import NativeMarket, claim_native, is_changed, read_native
 from tbv8.store.verify import DayProblem
 from tbv8.text import counted, one_line
-from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
+from tbv8.venues.base import Endpoints, FetchedSpan, History, HistorySource, RowsWithReach
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_file
 from tbv8.venues.units import UnitRows, unit_bars
@@ -151,7 +151,7 @@ class _HistoryWriter:
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
         self._store, self.series, self.dataset, self._now_ms = store, series, dataset, now_ms
-        self._waiting: list[Fetched] = []
+        self._waiting: list[FetchedSpan] = []
         self._since_s = 0.0
         self.written: list[Span] = []
 
@@ -161,7 +161,7 @@ class _HistoryWriter:
     def __exit__(self, *_: object) -> None:
         self._commit()
 
-    def add(self, piece: Fetched) -> None:
+    def add(self, piece: FetchedSpan) -> None:
         """Add the next piece, in time order, and commit the waiting pieces if they are due."""
         if not self._waiting:
             self._since_s = time.monotonic()
@@ -325,7 +325,7 @@ def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
     if to_check:
         with _open_session(venue, venue.name) as history:
             for series in to_check:
-                history.listed_ms(_native(history, series, venue))
+                history.first_ms(_native(history, series, venue))
 
 
 def reach(series: Series, *, venue: Venue) -> str | None:
@@ -337,7 +337,7 @@ def reach(series: Series, *, venue: Venue) -> str | None:
     if not _source(venue, HISTORY).reach:
         return None
     with _open_session(venue, series, out=sys.stderr) as history:  # stdout may be JSON
-        return cast(ReachingRows, history.rows).reach(_native(history, series, venue))
+        return cast(RowsWithReach, history.rows).reach(_native(history, series, venue))
 
 
 def recheck_missing(
@@ -457,7 +457,7 @@ def open_symbol_history(
     """
     with _open_session(venue, series, dataset) as history:
         native = _native(history, series, venue)
-        listed_ms, clock_ms = history.listed_ms(native), history.clock_ms()
+        listed_ms, clock_ms = history.first_ms(native), history.clock_ms()
         if listed_ms > clock_ms:
             raise VenueError(
                 f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
@@ -497,7 +497,7 @@ def _native(history: History, series: Series, venue: Venue) -> str:
     return venue.symbols[series.symbol] or history.native_symbol(series.symbol)
 
 
-def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None:
+def _write(store: BarStore, series: Series, piece: FetchedSpan, now_ms: int) -> None:
     write_history(store, series, piece.span, piece.bars, source=piece.source, updated_ms=now_ms)
     for note in piece.notes:
         _print_line(series, note)
@@ -533,7 +533,7 @@ def _bar(bars: Mapping[int, tuple[float, ...]], ts_ms: int) -> str:
     return ", ".join(map(repr, bars[ts_ms])) if ts_ms in bars else "no bar"
 
 
-def _found_text(piece: Fetched) -> str:
+def _found_text(piece: FetchedSpan) -> str:
     day = iso_day(piece.span.start_ms)
     return (
         f"{day}: {piece.bars.num_rows} of {piece.span.minutes} missing minutes found, "

@@ -24,7 +24,7 @@ from tbv8.store.bars import (
     rows_within,
 )
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import EMPTY, LedgerDay, StoredDay, read_days, read_stored_days
+from tbv8.store.ledger import EMPTY_DIGEST, LedgerDay, StoredDay, read_days, read_stored_days
 
 SOURCE = "built"
 
@@ -118,7 +118,7 @@ def _build(
         store.replace_rows(series, timeframe.dataset, opens, table)
         ledger = []
         for day in days:
-            count, digest = digests.get(day.day_ms, (0, EMPTY))
+            count, digest = digests.get(day.day_ms, (0, EMPTY_DIGEST))
             ledger.append(
                 LedgerDay(
                     day_ms=day.day_ms,

@@ -164,7 +164,7 @@ def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
     if not _is_confirmed(len(keys), yes=yes):
         return 1
     with open_trials(project.db_path) as store:
-        store.forget(removed)
+        store.drop_lists(removed)
         store.drop(keys)
     print(f"dropped {counted(len(keys), 'trial')}")
     return 0

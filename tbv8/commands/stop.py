@@ -11,7 +11,7 @@ from tbv8.commands.base import ProjectCommand
 from tbv8.commands.errors import refuse_options
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.live.setting import our_clock
+from tbv8.live.environment import our_clock
 from tbv8.live.stopping import (
     await_close,
     await_reply,

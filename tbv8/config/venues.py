@@ -19,7 +19,7 @@ from tbv8.config.folder import check_name, load_files
 from tbv8.config.records import Venue
 from tbv8.config.values import check_amount, check_decimals
 from tbv8.errors import ConfigError
-from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.base import ExchangeOrigin, FilesOrigin, HistorySource
 from tbv8.venues.base import Venue as KnownVenue
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
@@ -122,14 +122,14 @@ def _own_history(
                 ("exchange",), "missing: write ccxt's name of the exchange, such as kraken"
             )
         document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
-        return make_history(FromExchange(exchange=raw.exchange))
+        return make_history(ExchangeOrigin(exchange=raw.exchange))
     path = _files_path(document, raw.path, symbols)
     zone = raw.zone or ""
     if zone and zone != "UTC":
         from zoneinfo import available_timezones
 
         document.choose(("zone",), zone, dict.fromkeys(sorted(available_timezones())), "time zone")
-    return make_history(FromFiles(path=path, root=root, symbols=symbols, zone=zone))
+    return make_history(FilesOrigin(path=path, root=root, symbols=symbols, zone=zone))
 
 
 def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:

@@ -36,7 +36,7 @@ from tbv8.store.trials import (
     read_details,
     read_listed,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tbv8.text import counted
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
@@ -95,7 +95,7 @@ def list_trials(
     best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
     trials = read_trials(query, [row.key for row in best])
     subject, span = subject_of(experiment.strategy), experiment.strategy.span
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     details = dict(read_details(query, trials))
     shown = []
     for row in best:
@@ -233,7 +233,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     subject = subject_text(
         config["module"], config["class_name"], summary["market_data_venue"], summary["symbols"]
     )
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns(folder, stats["start_equity"], timeframe)
     return ResultRow(
         name=name,
@@ -289,7 +289,7 @@ def compare_experiment(query: Query, experiment: Experiment, results_path: Path)
     chosen = summary["chosen"] or {}
     stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
     subject, span = summary["subject"], _span(summary)
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns_of_trial(query, name, chosen.get("number"), stats)
     return ResultRow(
         name=name,

@@ -37,7 +37,7 @@ from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.page.words import NONE, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
-from tbv8.store.trials import Trial, read_details, read_trials, read_tries
+from tbv8.store.trials import Trial, read_details, read_trials, read_variants
 from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
@@ -256,7 +256,7 @@ def measure_luck(
     """Return the share of luck in a chosen trial; None if its account was lost."""
     if chosen.returns is None:
         return None
-    tries, ratios = read_tries(
+    tries, ratios = read_variants(
         query,
         subject_of(survey.experiment.strategy),
         start_ms=survey.span.start_ms,

@@ -50,7 +50,7 @@ from tbv8.store.trials import (
     TrialStore,
     open_trials,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tbv8.text import counted
 from tbv8.trading.funding import FundingPayments
@@ -258,7 +258,7 @@ class _Runner:
         self._failed = 0
         self._best: tuple[float, str, list[float] | None] | None = None
         with open_reader(db_path) as query:
-            self._tries, self._ratios = read_tries(
+            self._tries, self._ratios = read_variants(
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 

@@ -34,7 +34,7 @@ from tbv8.store.trials import (
     read_digests,
     read_listed,
     read_trials,
-    read_tries,
+    read_variants,
 )
 
 
@@ -218,7 +218,7 @@ class Survey:
         """
         rows = read_digests(query, [each.key for each in planned])
         answers = b"".join(each.key + rows[each.key][0] for each in planned if each.key in rows)
-        tries, ratios = read_tries(
+        tries, ratios = read_variants(
             query,
             subject_of(self.experiment.strategy),
             start_ms=self.span.start_ms,

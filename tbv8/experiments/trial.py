@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8.backtest.feed import check_held, run_at_once
+from tbv8.backtest.feed import require_bars, run_session
 from tbv8.backtest.funding import funding_within
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
@@ -28,7 +28,7 @@ from tbv8.store.trials import TrialStatus, metric_columns
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import FundingPayments
 from tbv8.trading.nautilus import Ints
-from tbv8.trading.opened import noting_opened
+from tbv8.trading.opened_files import track_files
 from tbv8.trading.records import Run
 
 type Tables = Mapping[tuple[str, Timeframe], pa.Table]
@@ -107,9 +107,9 @@ def run_trial(
     bars = bars_of(strategy, tables)
     bars = msgspec.structs.replace(bars, funding=funding_within(strategy, funding or {}))
     try:
-        check_held(strategy, bars)
-        with noting_opened(strategy) as opened:
-            run = run_at_once(strategy, strategy.routing.primary, bars)
+        require_bars(strategy, bars)
+        with track_files(strategy) as opened:
+            run = run_session(strategy, strategy.routing.primary, bars)
         files = opened.files()
         books = to_books(run, to_marks(strategy, bars))
         summary = summarise(strategy, bars, books, None)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.live.minutes import Builder
-from tbv8.live.plan import within
+from tbv8.live.session_config import within
 from tbv8.market import MOST_MS, iso
 from tbv8.risk.events import EXACT, Payment, plain
 from tbv8.store.database import Query
@@ -49,7 +49,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     close: bool = False
 
 
-class FedRate(msgspec.Struct, frozen=True, kw_only=True):
+class FundingRate(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a rate: a long position paid it at the full hour `ts_ms` for the last `hours`."""
 
     symbol: str
@@ -64,7 +64,7 @@ class Driver:
     Args:
         strategy: The strategy, with all inherited settings.
         session: The stored session.
-        with_lines: True to collect the values of the strategy's `chart_lines`, for a result.
+        with_chart_lines: True to collect the values of the strategy's `chart_lines`, for a result.
 
     Attributes:
         done_ms: The close of the last minute that was fed.
@@ -72,7 +72,7 @@ class Driver:
     """
 
     def __init__(
-        self, strategy: Strategy, session: StoredSession, *, with_lines: bool = False
+        self, strategy: Strategy, session: StoredSession, *, with_chart_lines: bool = False
     ) -> None:
         strategy = within(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
@@ -87,7 +87,7 @@ class Driver:
                 strategy,
                 session.venue,
                 price_decimals=session.decimals,
-                with_lines=with_lines,
+                with_chart_lines=with_chart_lines,
                 awaits_funding=strategy.funding != "fixed",
             )
         )
@@ -110,9 +110,9 @@ class Driver:
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
-        for barred, group in groupby(minutes, key=lambda minute: minute.barred):
+        for rule, group in groupby(minutes, key=lambda minute: minute.barred):
             run = list(group)
-            self._session.block_entries(barred)
+            self._session.block_entries(rule)
             for first in range(0, len(run), _PIECE):
                 piece = run[first : first + _PIECE]
                 bars = replace(self._builder.build(piece), funding=self._payments(rates))
@@ -129,7 +129,7 @@ class Driver:
         rows: dict[str, list[tuple[int, Decimal, int, str, int]]]
         rows = {symbol: [] for symbol in self._strategy.symbols}
         for event in rates:
-            rate = msgspec.json.decode(event.body, type=FedRate)
+            rate = msgspec.json.decode(event.body, type=FundingRate)
             paid = Decimal(repr(rate.rate))
             rows[rate.symbol].append((rate.ts_ms, paid, rate.hours, self._venue, event.ts_ms))
         return {
@@ -188,6 +188,10 @@ class Driver:
         """Return the symbols with a position."""
         return {symbol for symbol, size in self._session.book.positions.items() if size}
 
+    def prices(self) -> dict[str, float]:
+        """Return the last price of each symbol that has one."""
+        return {symbol: float(price) for symbol, price in self._session.book.prices.items()}
+
     def resting(self) -> list[RestingLimit]:
         """Return the working limit orders."""
         return self._session.resting_limits()
@@ -206,7 +210,7 @@ class Driver:
             "equity": plain(book.equity),
             "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
             "halted_until_ms": book.halted.until_ms if book.halted else None,
-            "barred": book.barred,
+            "barred": book.blocked_by,
             "working": len(book.working),
             "orders": len(events.submitted),
             "fills": len(events.fills),

@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import msgspec
 
-from tbv8.live.lines import fill_text
-from tbv8.live.plan import ProcessReport
+from tbv8.live.event_lines import fill_text
+from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 
 STARTED, STOPPED, HALT, STALE, DIFFERS, FILL = (

@@ -20,7 +20,7 @@ from tbv8.trading.records import Fill
 _CENTS = Decimal("0.00000001")
 
 
-class Priced(msgspec.Struct, frozen=True, kw_only=True):
+class PricedOrder(msgspec.Struct, frozen=True, kw_only=True):
     """One fill of the primary, and its price at the secondary.
 
     Attributes:
@@ -50,7 +50,7 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool) -> Priced:
+def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool) -> PricedOrder:
     """Return a fill with its price at the secondary.
 
     Args:
@@ -84,13 +84,13 @@ def _trades_through(limit: Decimal, quote: Bbo, *, buy: bool) -> bool:
     return price is not None and (price <= limit if buy else price >= limit)
 
 
-def _priced(fill: Fill, quoted_ms: int | None, quoted: Decimal | None, why: str) -> Priced:
+def _priced(fill: Fill, quoted_ms: int | None, quoted: Decimal | None, why: str) -> PricedOrder:
     cost = None
     if quoted is not None:
         with localcontext(EXACT):
             difference = quoted - fill.price if fill.side == "buy" else fill.price - quoted
             cost = (difference * fill.quantity).quantize(_CENTS)
-    return Priced(
+    return PricedOrder(
         order_id=fill.order_id,
         ts_ms=fill.ts_ms,
         quoted_ms=quoted_ms,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.errors import DataError
-from tbv8.live.lines import fill_text
+from tbv8.live.event_lines import fill_text
 from tbv8.market import ONE_MINUTE, Timeframe, iso
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tbv8.live.lines import event_lines
-from tbv8.live.plan import ProcessReport
+from tbv8.live.event_lines import event_lines
+from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 from tbv8.page.words import length
 from tbv8.text import counted, one_line
@@ -68,7 +68,7 @@ class SessionView(msgspec.Struct, kw_only=True):
             self.problem = report.kind
 
 
-class SessionsView:
+class SessionDisplay:
     """A printer of events; `draw` redraws the table, if there is one."""
 
     def __init__(self, name: str, sessions: Mapping[str, SessionView]) -> None:

@@ -23,10 +23,12 @@ from tbv8.venues.base import Ack, Channel, ErrorFrame, Feed, Listing, Live, Log
 from tbv8.venues.bounds import FRAME_BYTES
 from tbv8.venues.units import unit_feed
 
-_STALL_AGAIN_S = 120.0  # after a second stall this soon, reconnect instead of subscribing again
-_END_AGAIN_S = 1800.0  # the shortest time between such reconnects, which interrupt other streams
-_WATCH_S = 0.2
-_ROOM_S, _MOST_WAITS = 0.01, 200
+_SECOND_STALL_S = 120.0  # after a second stall this soon, reconnect instead of subscribing again
+_RECONNECT_PAUSE_S = (
+    1800.0  # the shortest time between such reconnects, which interrupt other streams
+)
+_CHECK_S = 0.2
+_WRITER_WAIT_S, _MOST_WRITER_WAITS = 0.01, 200
 _FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each
 _MOST_UNSENT = 2**20  # bytes that the venue has not read; we send some KB
 
@@ -112,7 +114,7 @@ class Link:
         self.dials = self.frames = self.unreadable = 0
         self._live, self._url, self._trackers, self._outbox = live, url, trackers, outbox
         self._clock, self._pace, self._log = clock, pace, log
-        self._refresh_listings, self._shut_out = refresh_listings, False
+        self._refresh_listings, self._closed_on_subscribe = refresh_listings, False
         self._ping_s = live.ping_s if pace.ping_s is None else pace.ping_s
         self.listings: Mapping[str, Listing] = {}
         self._socket: ClientConnection | None = None
@@ -122,9 +124,9 @@ class Link:
         self._last_ms = 0
         self._received_s = 0.0
         self._pending: dict[tuple[str, Channel], float] = {}
-        self._due: Counter[Channel] = Counter()
+        self._acks_due: Counter[Channel] = Counter()
         self._stalls: dict[tuple[str, Channel], float] = {}
-        self._ended_for: dict[tuple[str, Channel], float] = {}
+        self._reconnected_s: dict[tuple[str, Channel], float] = {}
 
     async def run(self) -> None:
         """Record the symbols that the venue lists, until cancelled.
@@ -134,8 +136,8 @@ class Link:
         failures = 0
         while True:
             await self._await_turn(failures)
-            self.listings = await self._refresh_listings(self._shut_out)
-            self._shut_out = False
+            self.listings = await self._refresh_listings(self._closed_on_subscribe)
+            self._closed_on_subscribe = False
             if not self.listings:
                 self.state = "lists none of the symbols"
                 failures += 1
@@ -149,7 +151,7 @@ class Link:
                 for symbol in self.listings:
                     self._trackers[symbol].disconnect(self._reason, self._last_ms)
             lasted_s = time.monotonic() - began_s
-            failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
+            failures = 1 if lasted_s >= self._pace.stable_s else failures + 1
             self.state = f"down: {reason}"
             self._log(reason)
 
@@ -182,7 +184,7 @@ class Link:
             self._reason = f"cannot connect ({_error_text(e)})"
             return self._reason
         try:
-            await self._converse(socket)
+            await self._communicate(socket)
         except ConnectionClosed as e:
             if self._reason == NOT_RUNNING:
                 self._reason = f"connection closed by the venue ({_error_text(e)})"
@@ -192,18 +194,18 @@ class Link:
                 await socket.close()
         return self._reason
 
-    async def _converse(self, socket: ClientConnection) -> None:
+    async def _communicate(self, socket: ClientConnection) -> None:
         feed = unit_feed(self._live.open_feed(self.listings), self.listings)
         self._socket, self._feed = socket, feed
         self._pending.clear()
-        self._due.clear()
+        self._acks_due.clear()
         self._stalls.clear()
         self._received_s = time.monotonic()
         self._last_ms = self._clock.now_ms()
         self.state = "subscribing"
         tasks = [
             asyncio.create_task(self._ping(socket)),
-            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._check_liveness()),
             asyncio.create_task(self._subscribe_all(socket)),
         ]
         try:
@@ -212,7 +214,7 @@ class Link:
             was_aborted = self._reason != NOT_RUNNING
             subscribed_s = min(self._pending.values(), default=float("-inf"))
             if not was_aborted and time.monotonic() - subscribed_s < 1.0:
-                self._shut_out = True
+                self._closed_on_subscribe = True
                 coins = ", ".join(sorted({listing.native for listing in self.listings.values()}))
                 self._reason = (
                     f"connection closed by the venue at once after subscribing to {coins}"
@@ -239,10 +241,10 @@ class Link:
                 try:
                     if isinstance(event, Trade):
                         tracker = trackers[event.symbol]
-                        tracker.take_trade(event, received_ms=received_ms, now_ms=now_ms)
+                        tracker.record_trade(event, received_ms=received_ms, now_ms=now_ms)
                     elif isinstance(event, Bbo):
                         tracker = trackers[event.symbol]
-                        tracker.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
+                        tracker.record_bbo(event, received_ms=received_ms, now_ms=now_ms)
                     elif isinstance(event, Ack):
                         self._note_ack(event, now_ms)
                     elif isinstance(event, ErrorFrame):
@@ -251,14 +253,14 @@ class Link:
                     self._skip_event(event, e, now_ms)
             self._last_ms = now_ms
             if outbox.crowded:
-                await self._await_room()
+                await self._await_writer()
 
-    async def _await_room(self) -> None:
+    async def _await_writer(self) -> None:
         """Stop reading the socket for a while, so that the writer can catch up."""
-        for _ in range(_MOST_WAITS):
+        for _ in range(_MOST_WRITER_WAITS):
             if not self._outbox.crowded:
                 break
-            await asyncio.sleep(_ROOM_S)
+            await asyncio.sleep(_WRITER_WAIT_S)
             self._received_s = time.monotonic()
 
     def _skip_unreadable(self, e: VenueError, now_ms: int) -> None:
@@ -281,8 +283,8 @@ class Link:
         if ack.symbol is not None:
             self._confirm(ack.symbol, ack.channel, now_ms)
             return
-        self._due[ack.channel] -= 1
-        if self._due[ack.channel] <= 0:
+        self._acks_due[ack.channel] -= 1
+        if self._acks_due[ack.channel] <= 0:
             for symbol, channel in list(self._pending):
                 if channel == ack.channel:
                     self._confirm(symbol, channel, now_ms)
@@ -296,7 +298,7 @@ class Link:
     async def _subscribe_all(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
             for symbol in self.listings:
-                for channel in self._trackers[symbol].watches:
+                for channel in self._trackers[symbol].streams:
                     await self._subscribe(socket, symbol, channel)
 
     async def _subscribe(
@@ -306,7 +308,7 @@ class Link:
         if again:
             await socket.send(self._feed.unsubscribe(symbol, channel))
         self._pending[symbol, channel] = time.monotonic()
-        self._due[channel] += 1
+        self._acks_due[channel] += 1
         await socket.send(self._feed.subscribe(symbol, channel))
         await asyncio.sleep(self._live.subscribe_pause_s)
 
@@ -317,9 +319,9 @@ class Link:
             return
         self._log(f"{symbol} {channel} stalled, subscribing again")
         key, now_s, never_s = (symbol, channel), time.monotonic(), float("-inf")
-        soon = now_s - self._stalls.get(key, never_s) < _STALL_AGAIN_S
-        if soon and now_s - self._ended_for.get(key, never_s) >= _END_AGAIN_S:
-            self._ended_for[key] = now_s
+        soon = now_s - self._stalls.get(key, never_s) < _SECOND_STALL_S
+        if soon and now_s - self._reconnected_s.get(key, never_s) >= _RECONNECT_PAUSE_S:
+            self._reconnected_s[key] = now_s
             self._abort(f"{symbol} {channel} stalled twice")
             return
         self._stalls[key] = now_s
@@ -332,11 +334,11 @@ class Link:
                 await asyncio.sleep(self._ping_s)
                 await socket.send(self._live.ping)
 
-    async def _watch(self) -> None:
+    async def _check_liveness(self) -> None:
         """End a connection that died silently; repeat subscriptions that were not confirmed."""
         silence_limit_s = self._ping_s + self._pace.answer_s
         while True:
-            await asyncio.sleep(_WATCH_S)
+            await asyncio.sleep(_CHECK_S)
             now_s = time.monotonic()
             if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
                 self._abort("the venue reads nothing of what it is sent")  # pongs to endless pings
@@ -345,11 +347,11 @@ class Link:
                 self._abort(f"silent for {silence_limit_s:.0f} s, even to pings")
                 return
             # An event of the stream itself confirms it as well.
-            for key in [k for k in self._pending if self._trackers[k[0]].watches[k[1]].up]:
+            for key in [k for k in self._pending if self._trackers[k[0]].streams[k[1]].up]:
                 self._confirm(*key, self._clock.now_ms())
             overdue = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
             if overdue and not any(
-                w.up for s in self.listings for w in self._trackers[s].watches.values()
+                w.up for s in self.listings for w in self._trackers[s].streams.values()
             ):
                 self._abort("no answer to subscriptions")
                 return
@@ -358,7 +360,7 @@ class Link:
     async def _resubscribe(self, overdue: list[tuple[str, Channel]]) -> None:
         socket = self._socket
         for channel in {channel for _symbol, channel in overdue}:
-            self._due[channel] = 0
+            self._acks_due[channel] = 0
         with suppress(ConnectionClosed):
             for symbol, channel in overdue:
                 if socket is not None:

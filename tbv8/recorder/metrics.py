@@ -9,11 +9,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tbv8.recorder.status import RecorderStatus
-from tbv8.serving import LASTS_S, serve_pages
+from tbv8.serving import CONNECTION_S, serve_pages
 
 
 def serve_metrics(
-    port: int, read_status: Callable[[], RecorderStatus], *, lasts_s: float = LASTS_S
+    port: int, read_status: Callable[[], RecorderStatus], *, connection_s: float = CONNECTION_S
 ) -> AbstractAsyncContextManager[int]:
     """Serve the recorder's pages, as `serve_pages`.
 
@@ -21,7 +21,7 @@ def serve_metrics(
         ConfigError: The port is taken.
     """
     collector = _RecorderCollector(read_status)
-    return serve_pages(port, collector, lambda: read_status().problems, lasts_s=lasts_s)
+    return serve_pages(port, collector, lambda: read_status().problems, connection_s=connection_s)
 
 
 class _RecorderCollector(Collector):

@@ -15,14 +15,14 @@ from msgspec.structs import replace
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Series, Span
 from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
-from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS
+from tbv8.recorder.stream import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
 from tbv8.store.ticks import Gap, RecordedMinute, RecordedState, Row
 
-_SECOND_LOOK_MS = 20_000
+_SECOND_REQUEST_MS = 20_000
 
 
-class _Forming:
+class _FormingBar:
     """A minute's bar in progress; trades with equal times count in the order of arrival."""
 
     __slots__ = ("close", "close_ms", "high", "low", "open", "open_ms", "volume")
@@ -72,14 +72,14 @@ class Minutes:
         self._series, self._outbox = series, outbox
         # A little less, since the oldest minute at the venue moves on during the request.
         self._kept_ms = None if kept_minutes is None else kept_minutes * MINUTE_MS * 99 // 100
-        self._stale_rows = [gap for gap in before.open_gaps if gap.channel == RECORDED]
+        self._earlier_gaps = [gap for gap in before.open_gaps if gap.channel == RECORDED]
         self._close = before.close
         self._written_day: int | None = None
         if before.minute_ms is not None and before.close is not None:
             self._written_day = _day(before.minute_ms - MINUTE_MS)
-        self._forming: dict[int, _Forming] = {}
+        self._forming: dict[int, _FormingBar] = {}
         self._refilled: dict[int, Bar | None] = {}
-        self._absent: dict[int, int] = {}
+        self._first_requests_ms: dict[int, int] = {}
         self._lost_before_ms = 0
         self._next_request_ms = 0
 
@@ -89,7 +89,7 @@ class Minutes:
         """Open the gap since the last run, from its row in the database or from the frontier."""
         if self.frontier_ms is None:
             return
-        adopted = [gap for gap in self._stale_rows if gap.start_ms == self.frontier_ms]
+        adopted = [gap for gap in self._earlier_gaps if gap.start_ms == self.frontier_ms]
         if adopted:
             self.gaps.adopt(replace(adopted[0], end_ms=None))
         else:
@@ -112,7 +112,7 @@ class Minutes:
         """Add a new trade to the minute of `open_ms`, which is not emitted yet."""
         forming = self._forming.get(open_ms)
         if forming is None:
-            self._forming[open_ms] = _Forming(row[2], row[4], row[5])
+            self._forming[open_ms] = _FormingBar(row[2], row[4], row[5])
         else:
             forming.add(row[2], row[4], row[5])
 
@@ -128,12 +128,12 @@ class Minutes:
 
     # To the outbox.
 
-    def tick(self, now_ms: int, *, proven_ms: int | None) -> None:
+    def tick(self, now_ms: int, *, watermark_ms: int | None) -> None:
         """Emit every complete minute.
 
         Args:
             now_ms: The venue's clock.
-            proven_ms: The proof of the trades; None while they are not up.
+            watermark_ms: The proof of the trades; None while they are not up.
         """
         while (
             open_ms := self.frontier_ms
@@ -146,7 +146,7 @@ class Minutes:
                     self._skip(gap, open_ms)
                 else:
                     break
-            elif proven_ms is not None and proven_ms >= open_ms + MINUTE_MS + MARGIN_MS:
+            elif watermark_ms is not None and watermark_ms >= open_ms + MINUTE_MS + MARGIN_MS:
                 forming = self._forming.get(open_ms)
                 bar = forming.bar(open_ms) if forming else None
                 self._emit(open_ms, bar, refilled=False)
@@ -175,22 +175,22 @@ class Minutes:
         before_ms, self.frontier_ms = self.frontier_ms or 0, frontier_ms
         for open_ms in range(before_ms, frontier_ms, MINUTE_MS):
             self._forming.pop(open_ms, None)
-            self._absent.pop(open_ms, None)
+            self._first_requests_ms.pop(open_ms, None)
         while self.gaps.items:
             gap = self.gaps.items[0]
             if gap.end_ms is None or gap.end_ms > frontier_ms:
                 break
             del self.gaps.items[0]
             self.gaps.add(replace(gap, healed=True))
-            self._heal_stale_rows(gap)
+            self._heal_earlier_gaps(gap)
 
-    def _heal_stale_rows(self, gap: Gap) -> None:
+    def _heal_earlier_gaps(self, gap: Gap) -> None:
         """End the rows of earlier runs within a gap that is now healed."""
-        for row in self._stale_rows:
+        for row in self._earlier_gaps:
             if row.start_ms != gap.start_ms:
                 end_ms = max(gap.end_ms or 0, row.start_ms) if row.end_ms is None else row.end_ms
                 self.gaps.add(replace(row, end_ms=end_ms, healed=True))
-        self._stale_rows = []
+        self._earlier_gaps = []
 
     def _skip(self, gap: Gap, open_ms: int) -> None:
         """Skip minutes that no source has, and minutes that cannot join the day's span."""
@@ -208,10 +208,10 @@ class Minutes:
             self.gaps.add(remainder)
         else:
             del self.gaps.items[index]
-        for row in self._stale_rows:  # lost minutes stay lost, even if later ones are healed
+        for row in self._earlier_gaps:  # lost minutes stay lost, even if later ones are healed
             if row.start_ms < end_ms and row.start_ms not in (gap.start_ms, open_ms):
                 self.gaps.add(replace(row, end_ms=min(row.end_ms or end_ms, end_ms)))
-        self._stale_rows = [row for row in self._stale_rows if row.start_ms >= end_ms]
+        self._earlier_gaps = [row for row in self._earlier_gaps if row.start_ms >= end_ms]
         for minute_ms in [m for m in self._refilled if m < end_ms]:
             del self._refilled[minute_ms]
         self._close = None
@@ -219,7 +219,7 @@ class Minutes:
 
     def _advance_past(self, end_ms: int) -> None:
         """Move the frontier past skipped minutes, without healing a gap."""
-        tables: tuple[dict[int, Any], ...] = (self._forming, self._absent)
+        tables: tuple[dict[int, Any], ...] = (self._forming, self._first_requests_ms)
         for table in tables:
             for open_ms in [ms for ms in table if ms < end_ms]:
                 del table[open_ms]
@@ -236,18 +236,18 @@ class Minutes:
 
     # By REST.
 
-    def needs_proof(self, now_ms: int, proof_ms: int) -> bool:
+    def needs_watermark(self, now_ms: int, watermark_ms: int) -> bool:
         """Return True if the next minute was watched and waits only for the trades' proof."""
         if self.frontier_ms is None:
             return False
         end_ms = self.frontier_ms + MINUTE_MS
         return (
             end_ms + MARGIN_MS + SETTLE_MS <= now_ms
-            and proof_ms < end_ms + MARGIN_MS
+            and watermark_ms < end_ms + MARGIN_MS
             and self._gap_at(self.frontier_ms) is None
         )
 
-    def unknown(self, now_ms: int) -> Span | None:
+    def span_to_refill(self, now_ms: int) -> Span | None:
         """Return the span from the first complete but unknown minute to now, for REST."""
         if self.frontier_ms is None or now_ms < self._next_request_ms:
             return None
@@ -282,9 +282,9 @@ class Minutes:
                 break
             if open_ms in self._refilled or self._gap_at(open_ms) is None:
                 continue
-            first_look_ms = self._absent.setdefault(open_ms, sent_ms)
+            first_request_ms = self._first_requests_ms.setdefault(open_ms, sent_ms)
             bar = by_open.get(open_ms)
-            is_second = sent_ms - first_look_ms >= _SECOND_LOOK_MS
+            is_second = sent_ms - first_request_ms >= _SECOND_REQUEST_MS
             if bar is not None and (bar.is_possible or is_second):
                 self._refilled[open_ms] = bar
             elif bar is None and open_ms < kept_from_ms:
@@ -294,7 +294,7 @@ class Minutes:
             else:
                 continue
             progress = True
-        self._next_request_ms = sent_ms + (GRACE_MS if progress else _SECOND_LOOK_MS)
+        self._next_request_ms = sent_ms + (GRACE_MS if progress else _SECOND_REQUEST_MS)
 
 
 def _day(ts_ms: int) -> int:

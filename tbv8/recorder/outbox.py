@@ -35,7 +35,7 @@ class Outbox:
         """True if ticks must be dropped: once the limit is reached, until half is free again."""
         return self._full
 
-    def weigh(self) -> None:
+    def update_flags(self) -> None:
         """Update `full`; called often, but not for every tick."""
         rows = len(self)
         self._full = rows >= (self._limit // 2 if self._full else self._limit)
@@ -50,4 +50,4 @@ class Outbox:
     def mark_written(self) -> None:
         """Note that the taken batch is in the database."""
         self.writing, self.stuck = 0, False
-        self.weigh()
+        self.update_flags()

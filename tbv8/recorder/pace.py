@@ -13,7 +13,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         ping_s: The interval of pings; None for the venue's own.
         answer_s: The time limit for a frame after a ping, and for the ack of a subscription.
         dial_base_s: The first pause between two connections. Each next one is twice as long, less
-            some jitter, up to `dial_cap_s`; a connection that lasted `calm_s` resets the pause.
+            some jitter, up to `dial_cap_s`; a connection that lasted `stable_s` resets the pause.
         rest_s: The time limit for a REST reply.
         retry_base_s: The first pause between two attempts by REST; the longest is `retry_cap_s`.
         clock_s: The interval of measuring the venue's clock.
@@ -29,7 +29,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     answer_s: float = 10.0
     dial_base_s: float = 1.0
     dial_cap_s: float = 30.0
-    calm_s: float = 60.0
+    stable_s: float = 60.0
     rest_s: float = 10.0
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0

@@ -19,12 +19,12 @@ from tbv8.recorder.refill import RestClient
 from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
-from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
+from tbv8.venues.rates import LATEST_MS, known_until, to_rates
 from tbv8.venues.units import unit_amount, unit_price
 
-_BEHIND_MS = 20_000  # a payment is published some seconds after its hour
-_LONGEST_MS = 31 * DAY_MS  # the most funding to catch up with; `doit funding` fetches more
-_SOON_S = 0.2
+_PUBLISH_DELAY_MS = 20_000  # a payment is published some seconds after its hour
+_MOST_CATCH_UP_MS = 31 * DAY_MS  # the most funding to catch up with; `doit funding` fetches more
+_CHECK_S = 0.2
 
 
 class Polls:
@@ -100,7 +100,7 @@ class Polls:
                 except VenueError as e:
                     self._reason = str(e)[:200]
                     await self._pause("mark", e)
-            await asyncio.sleep(_SOON_S)
+            await asyncio.sleep(_CHECK_S)
 
     async def _record_marks(self, minute_ms: int) -> None:
         request = self._live.marks_request()
@@ -149,25 +149,25 @@ class Polls:
                     continue
                 try:
                     overdue = await self._record_funding(symbol, listing)
-                    hour_ms = (now_ms // HOUR_MS + 1) * HOUR_MS + _BEHIND_MS
-                    next_ms[symbol] = now_ms + _BEHIND_MS if overdue else hour_ms
+                    hour_ms = (now_ms // HOUR_MS + 1) * HOUR_MS + _PUBLISH_DELAY_MS
+                    next_ms[symbol] = now_ms + _PUBLISH_DELAY_MS if overdue else hour_ms
                     self._failures.pop(symbol, None)
                 except (VenueError, ValueError) as e:
                     await self._pause(symbol, e)
-            await asyncio.sleep(_SOON_S)
+            await asyncio.sleep(_CHECK_S)
 
     async def _record_funding(self, symbol: str, listing: Listing) -> bool:
         """Fetch the payments since the last known one; return True if a payment is overdue."""
         now_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         start_ms = self._known_ms.get(symbol, 0)
-        if start_ms < now_ms - _LONGEST_MS:
+        if start_ms < now_ms - _MOST_CATCH_UP_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
         span = Span(start_ms, now_ms + MINUTE_MS)
         request = self._live.payments_request(
             listing, Span(start_ms - DAY_MS, span.end_ms + LATEST_MS)
         )
         await self._rest.await_turn(request.weight)
-        rates = settle_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
+        rates = to_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
         known_span = span.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
         if not known_span:
             return False

@@ -22,16 +22,16 @@ from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
     BoundsError,
-    decoded,
+    decode_body,
     redirect_target,
-    too_large,
+    too_large_error,
 )
 from tbv8.venues.units import unit_request
 
 _AT_ONCE = 4
-_LEADS_ON = (301, 302, 303, 307, 308)
-_SOON_S = 5.0
-_NEAR_THE_END = 0.5  # warn when an outage reaches this share of the venue's history
+_REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+_CLOCK_RETRY_S = 5.0
+_WARN_SHARE = 0.5  # warn when an outage reaches this share of the venue's history
 _WARN_EVERY_S = 600.0
 
 
@@ -56,8 +56,8 @@ async def _read(reply: aiohttp.ClientResponse) -> bytes:
     async for chunk in reply.content.iter_any():
         body += chunk
         if len(body) > REPLY_BYTES:
-            raise too_large(REPLY_BYTES)
-    return decoded(bytes(body), reply.headers.get("Content-Encoding", ""), REPLY_BYTES)
+            raise too_large_error(REPLY_BYTES)
+    return decode_body(bytes(body), reply.headers.get("Content-Encoding", ""), REPLY_BYTES)
 
 
 class RestClient:
@@ -149,7 +149,7 @@ class RestClient:
                 allow_redirects=False,
             ) as reply:
                 location = reply.headers.get("Location")
-                if location is None or reply.status not in _LEADS_ON:
+                if location is None or reply.status not in _REDIRECT_STATUSES:
                     return reply.status, await _read(reply)
                 try:
                     url = redirect_target(str(reply.url), location, self._redirect_hosts)
@@ -169,7 +169,7 @@ class Refill:
         clock: The venue's clock.
         pace: Pauses between attempts.
         log: Prints a line for the user.
-        on_dead: Called with the symbol and channel of a dead stream.
+        on_stall: Called with the symbol and channel of a dead stream.
     """
 
     def __init__(
@@ -181,17 +181,17 @@ class Refill:
         clock: Clock,
         pace: Pace,
         log: Log,
-        on_dead: Callable[[str, Channel], Awaitable[None]],
+        on_stall: Callable[[str, Channel], Awaitable[None]],
     ) -> None:
         self.failed = 0
         self._live, self._rest, self._trackers = live, rest, trackers
-        self._clock, self._pace, self._log, self._on_dead = clock, pace, log, on_dead
+        self._clock, self._pace, self._log, self._on_dead = clock, pace, log, on_stall
         self.listings: Mapping[str, Listing] = {}
         self._under_way: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], int] = {}
         self._not_before_s: dict[tuple[str, str], float] = {}
         # Old minutes can wait; trades that the venue drops soon come first.
-        self._slots, self._slot = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(1)
+        self._urgent_slots, self._minutes_slot = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(1)
         self._warned_s: dict[str, float] = {}
 
     async def set_clock(self) -> None:
@@ -219,7 +219,7 @@ class Refill:
         """Measure the venue's clock at intervals, until cancelled."""
         while True:
             pause_s = self._pace.clock_s
-            await asyncio.sleep(pause_s if self._clock.is_set else min(pause_s, _SOON_S))
+            await asyncio.sleep(pause_s if self._clock.is_set else min(pause_s, _CLOCK_RETRY_S))
             await self.set_clock()
 
     async def fetch_listings(self) -> dict[str, Listing]:
@@ -256,7 +256,7 @@ class Refill:
                         if self._may_send(symbol, need):
                             self._under_way.add((symbol, need.kind))
                             group.create_task(self._fulfil(symbol, listing, need))
-                    self._warn_of_the_end(symbol, tracker, now_ms)
+                    self._warn_before_loss(symbol, tracker, now_ms)
                 await asyncio.sleep(self._pace.tick_s)
 
     def _may_send(self, symbol: str, need: Need) -> bool:
@@ -266,7 +266,7 @@ class Refill:
     async def _fulfil(self, symbol: str, listing: Listing, need: Need) -> None:
         key = (symbol, need.kind)
         try:
-            async with self._slot if need.kind == "minutes" else self._slots:
+            async with self._minutes_slot if need.kind == "minutes" else self._urgent_slots:
                 await self._fetch_for(symbol, listing, need)
         except VenueError as e:
             self.failed += 1
@@ -297,32 +297,32 @@ class Refill:
             await self._rest.await_turn(recent.weight)
             sent_ms = clock.now_ms()
             trades = await self._rest.fetch(recent)
-            dead = tracker.take_recent(
+            is_stalled = tracker.record_recent_trades(
                 trades,
                 sent_ms=sent_ms,
                 received_ms=clock.local_ms(),
                 now_ms=clock.now_ms(),
             )
-            if dead:
+            if is_stalled:
                 await self._on_dead(symbol, "trades")
         else:
             book = unit_request(live.bbo_request(symbol, listing), listing)
             await self._rest.await_turn(book.weight)
             sent_ms = clock.now_ms()
             bbo = await self._rest.fetch(book)
-            if tracker.take_book(bbo, sent_ms=sent_ms, now_ms=clock.now_ms()):
+            if tracker.compare_book(bbo, sent_ms=sent_ms, now_ms=clock.now_ms()):
                 await self._on_dead(symbol, "bbo")
 
     def _pause_s(self, failures: int) -> float:
         pace = self._pace
         return backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
 
-    def _warn_of_the_end(self, symbol: str, tracker: SeriesTracker, now_ms: int) -> None:
+    def _warn_before_loss(self, symbol: str, tracker: SeriesTracker, now_ms: int) -> None:
         kept_minutes = self._live.kept_minutes
         if kept_minutes is None:
             return
         pending_ms = tracker.minutes.pending_ms(now_ms)
-        if pending_ms < kept_minutes * 60_000 * _NEAR_THE_END:
+        if pending_ms < kept_minutes * 60_000 * _WARN_SHARE:
             return
         now_s = time.monotonic()
         if now_s - self._warned_s.get(symbol, -_WARN_EVERY_S) >= _WARN_EVERY_S:

@@ -26,9 +26,9 @@ from tbv8.recorder.pace import STANDARD, Pace
 from tbv8.recorder.polls import Polls
 from tbv8.recorder.refill import Refill, RestClient, open_session
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
+from tbv8.recorder.stream import Stream
 from tbv8.recorder.tracker import SeriesTracker
 from tbv8.recorder.view import RecorderView, summary
-from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import BatchWriter, OnCommit
 from tbv8.store.natives import NativeMarket, claim_native
 from tbv8.store.ticks import (
@@ -45,9 +45,9 @@ from tbv8.text import counted
 from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.registry import find_venue
 
-_WEIGH_S = 0.05
+_UPDATE_FLAGS_S = 0.05
 _MOVED = "the database was removed, moved or replaced while the recorder ran"
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class RunningRecorder(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +84,7 @@ class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = STANDARD
     buffer_rows: int = LIMIT
     local_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY) // 1_000_000
+    steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY_CLOCK) // 1_000_000
     on_commit: OnCommit | None = None
     on_start: Callable[[RunningRecorder], None] | None = None
     make_database: Callable[[], None] | None = None
@@ -113,11 +113,11 @@ def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> 
         DataError: Another recorder runs, or the database cannot be used.
         VenueError: `for_s` is over, and no venue ever sent anything.
     """
-    lives = _lives(venues)
+    protocols = _protocols(venues)
     end_s = None if options.for_s is None else time.monotonic() + options.for_s
     stop = _StopRequest()
     with stop.on_signals():
-        handover = _record(db_path, lives, options, stop, None)
+        handover = _record(db_path, protocols, options, stop, None)
         while handover is not None:
             if options.make_database is None:
                 lost = counted(len(handover.batch), "row")
@@ -130,21 +130,21 @@ def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> 
             )
             if end_s is not None:
                 options = replace(options, for_s=max(0.0, end_s - time.monotonic()))
-            handover = _record(db_path, lives, options, stop, handover)
+            handover = _record(db_path, protocols, options, stop, handover)
 
 
 def _record(
     db_path: Path,
-    lives: Sequence[tuple[Venue, Live]],
+    protocols: Sequence[tuple[Venue, Live]],
     options: RecorderOptions,
     stop: _StopRequest,
     before: _Handover | None,
 ) -> _Handover | None:
     """Record to the end; return the unwritten state if the database was moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
-        for venue, live in lives:
+        for venue, live in protocols:
             _write_natives(store, venue, live)
-        recorder = _Recorder(db_path, store, lives, options, stop, before)
+        recorder = _Recorder(db_path, store, protocols, options, stop, before)
         try:
             asyncio.run(recorder.run())
         except MovedError:
@@ -152,13 +152,13 @@ def _record(
     return None
 
 
-def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
-    lives = []
+def _protocols(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
+    protocols = []
     for venue in enabled_venues(venues):
         open_live = find_venue(venue.name).live
         assert open_live is not None
-        lives.append((venue, open_live()))
-    return lives
+        protocols.append((venue, open_live()))
+    return protocols
 
 
 def _write_natives(store: TickStore, venue: Venue, live: Live) -> None:
@@ -272,7 +272,7 @@ class _VenueRecorder:
             clock=self.clock,
             pace=options.pace,
             log=self._log,
-            on_dead=self.link.resubscribe,
+            on_stall=self.link.resubscribe,
         )
         self.polls.listings = lambda: self.refill.listings
 
@@ -346,36 +346,36 @@ class _VenueRecorder:
             payments=self.polls.payments,
             offset_ms=self.clock.offset_ms,
             streams=tuple(
-                _stream_status(tracker, channel, watch, now_ms, problem=self._problems.get(symbol))
+                _stream_status(tracker, channel, stream, now_ms, problem=self._problems.get(symbol))
                 for symbol, tracker in self.trackers.items()
-                for channel, watch in tracker.watches.items()
+                for channel, stream in tracker.streams.items()
             ),
         )
 
 
 def _stream_status(
-    tracker: SeriesTracker, channel: str, watch: Watch, now_ms: int, *, problem: str | None
+    tracker: SeriesTracker, channel: str, stream: Stream, now_ms: int, *, problem: str | None
 ) -> StreamStatus:
-    silent_ms = now_ms - max(watch.proof_ms, watch.calm_ms)
+    silent_ms = now_ms - max(stream.watermark_ms, stream.unchanged_ms)
     state = "up"
     if problem is not None:
         state = "unlisted"
-    elif not watch.up:
+    elif not stream.up:
         state = "down"
-    elif silent_ms > 3 * watch.silence_limit_ms:
+    elif silent_ms > 3 * stream.silence_limit_ms:
         state = "stale"
-    elif now_ms - watch.last_event_ms > watch.silence_limit_ms:
+    elif now_ms - stream.last_event_ms > stream.silence_limit_ms:
         state = "quiet"
     return StreamStatus(
         series=tracker.series,
         channel=channel,
         state=state,
-        silent_s=silent_ms / 1000 if watch.proof_ms else 0.0,
-        lag_ms=watch.lag_ms,
+        silent_s=silent_ms / 1000 if stream.watermark_ms else 0.0,
+        lag_ms=stream.lag_ms,
         price=tracker.price,
-        events=watch.events,
-        duplicates=watch.duplicates,
-        gaps=watch.gaps.count,
+        events=stream.events,
+        duplicates=stream.duplicates,
+        gaps=stream.gaps.count,
         minutes=tracker.minutes.count,
         minutes_waiting=tracker.minutes.pending_ms(now_ms) // MINUTE_MS,
     )
@@ -388,18 +388,18 @@ class _Recorder:
         self,
         db_path: Path,
         store: TickStore,
-        lives: Sequence[tuple[Venue, Live]],
+        protocols: Sequence[tuple[Venue, Live]],
         options: RecorderOptions,
         stop: _StopRequest,
         before: _Handover | None,
     ) -> None:
         self._db_path = db_path
-        self._lives, self._options, self._is_first = lives, options, before is None
+        self._protocols, self._options, self._is_first = protocols, options, before is None
         self._outbox = Outbox(options.buffer_rows)
         self._stop = stop
         self._view = RecorderView(options.pace)
         self._trackers: dict[Series, SeriesTracker] = {}
-        for venue, live in lives:
+        for venue, live in protocols:
             for symbol in venue.symbols:
                 series = Series(venue.name, symbol)
                 self._trackers[series] = SeriesTracker(
@@ -457,7 +457,7 @@ class _Recorder:
         stop = self._stop.event()
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session())
-            for venue, live in self._lives:
+            for venue, live in self._protocols:
                 trackers = {s: self._trackers[Series(venue.name, s)] for s in venue.symbols}
                 venue_recorder = _VenueRecorder(
                     venue,
@@ -490,7 +490,7 @@ class _Recorder:
         tasks = [
             asyncio.create_task(venue_recorder.run()) for venue_recorder in self._venue_recorders
         ]
-        tasks.append(asyncio.create_task(self._weigh()))
+        tasks.append(asyncio.create_task(self._update_flags()))
         tasks.append(asyncio.create_task(self._view.run(self.status)))
         stopping = asyncio.create_task(self._await_stop(stop))
         watched = {writing, stopping, *tasks}
@@ -543,7 +543,7 @@ class _Recorder:
             if gap.end_ms is None and gap.reason == NOT_RUNNING:  # as the connections ended
                 self._outbox.batch.gaps[key] = replace(gap, reason=_MOVED)
         with suppress(DataError):
-            store.commit(writer.unwritten(also_elsewhere=True), now_ms=self._options.local_ms())
+            store.commit(writer.unwritten(except_moved=True), now_ms=self._options.local_ms())
         store.shrink_wal()
         return _Handover(
             batch=Batch() if store.has_its_database() else writer.unwritten(),
@@ -553,10 +553,10 @@ class _Recorder:
             },
         )
 
-    async def _weigh(self) -> None:
+    async def _update_flags(self) -> None:
         while True:
-            self._outbox.weigh()
-            await asyncio.sleep(_WEIGH_S)
+            self._outbox.update_flags()
+            await asyncio.sleep(_UPDATE_FLAGS_S)
 
     async def _finish(self, writer: BatchWriter) -> None:
         for venue_recorder in self._venue_recorders:

@@ -194,8 +194,8 @@ def _fit(body: list[Text], room: int) -> list[Text]:
         return body
     symbols = sorted(body[1:], key=lambda text: not text.spans)  # only problems have a colour
     visible, hidden = symbols[: room - 2], symbols[room - 2 :]
-    unwell = sum(bool(text.spans) for text in hidden)
-    condition = f"{unwell} of them with problems" if unwell else "all well"
+    with_problems = sum(bool(text.spans) for text in hidden)
+    condition = f"{with_problems} of them with problems" if with_problems else "all well"
     return [body[0], *visible, Text(f"  ... and {len(hidden)} more, {condition}", style="dim")]
 
 
@@ -266,8 +266,8 @@ def _symbol_line(
     )
     text = Text()
     text.append(f"  {first.series.symbol:{_NAME.width - 2}}")
-    unwell = any(stream.is_stale for stream in streams)
-    text.append(f"{'/'.join(states):{_STATE.width}}", style="red" if unwell else None)
+    with_problems = any(stream.is_stale for stream in streams)
+    text.append(f"{'/'.join(states):{_STATE.width}}", style="red" if with_problems else None)
     for column, cell in zip(_NUMBERS, cells, strict=True):
         if wide or not column.wide:
             text.append(cell.rjust(column.width))

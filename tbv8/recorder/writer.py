@@ -56,7 +56,9 @@ class BatchWriter:
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._failed: Batch | None = None
-        self._is_elsewhere = False  # the failed batch was committed to a file that has been moved
+        self._is_in_moved_file = (
+            False  # the failed batch was committed to a file that has been moved
+        )
         self._shrunk_s = time.monotonic()
         self._dropped = 0
         self._stopping = asyncio.Event()
@@ -104,14 +106,14 @@ class BatchWriter:
         """End the thread."""
         self._thread.shutdown()
 
-    def unwritten(self, *, also_elsewhere: bool = False) -> Batch:
+    def unwritten(self, *, except_moved: bool = False) -> Batch:
         """Return the ticks and gaps that are not in the database at its path.
 
-        With `also_elsewhere`, rows in the file that was moved away are left out too. Minutes and
+        With `except_moved`, rows in the file that was moved away are left out too. Minutes and
         late trades are always left out, since they belong to the bars of that file; the next run
         fetches the minutes from the venue.
         """
-        failed = None if also_elsewhere and self._is_elsewhere else self._failed
+        failed = None if except_moved and self._is_in_moved_file else self._failed
         waiting = [batch for batch in (failed, self._outbox.batch) if batch is not None]
         return Batch(
             trades=[row for batch in waiting for row in (*batch.trades, *batch.late)],
@@ -143,13 +145,13 @@ class BatchWriter:
             if is_first:
                 self.waiting_since_s = time.monotonic()
             self._outbox.stuck = True
-            self._outbox.weigh()
+            self._outbox.update_flags()
             if is_first:
                 self._log(f"{e}: waiting, with {counted(len(self._outbox), 'row')} in memory")
             return False
-        self._is_elsewhere = True
+        self._is_in_moved_file = True
         self._check_place()
-        self._failed, self._is_elsewhere = None, False
+        self._failed, self._is_in_moved_file = None, False
         self._outbox.mark_written()
         if self.waiting_since_s is not None:
             waited_s = time.monotonic() - self.waiting_since_s

@@ -24,8 +24,8 @@ class Book(msgspec.Struct, kw_only=True):
     """The state of one account: positions, working orders, the day, halts.
 
     `cash` is the equity without the value of the positions; `prices` are the last prices;
-    `day_start` is the equity at the start of the UTC day that ends at `midnight_ms`. `barred` is
-    the rule by which a live session denies new positions, whatever the account.
+    `day_start` is the equity at the start of the UTC day that ends at `midnight_ms`. `blocked_by`
+    is the rule by which a live session denies new positions, whatever the account.
     """
 
     limits: Limits
@@ -36,7 +36,7 @@ class Book(msgspec.Struct, kw_only=True):
     prices: dict[str, Decimal] = {}
     working: dict[str, Order] = {}
     halted: Halt | None = None
-    barred: str | None = None
+    blocked_by: str | None = None
     denials: list[Denial] = []
     halts: list[Halt] = []
     payments: list[Payment] = []
@@ -148,7 +148,7 @@ class Book(msgspec.Struct, kw_only=True):
             equity=self.equity,
             opens=not order.reduce_only and (later + reducing) * order.change > 0,
             halted=self.halted,
-            barred=self.barred,
+            blocked_by=self.blocked_by,
             limits=self.limits,
         )
 

@@ -33,7 +33,7 @@ class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     working orders on the order's side. `worst` is each symbol's position if its working orders fill
     to the worse side, the order included. `prices` are the last closes, without symbols that have
     none yet. `opens` is True if the order and the working orders on its side could open a position.
-    `barred` is the rule that denies new positions now, whatever the account.
+    `blocked_by` is the rule that denies new positions now, whatever the account.
     """
 
     order: Order
@@ -47,7 +47,7 @@ class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal
     opens: bool
     halted: Halt | None
-    barred: str | None
+    blocked_by: str | None
     limits: Limits
 
     @property
@@ -113,7 +113,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.words} ({self.cure})" if self.cure else self.words
 
 
-def of_terms(name: str, *, words: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
+def terms_rule(name: str, *, words: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
     """Return a rule that depends on the instructions of a sent order alone."""
     return Rule(
         name=name,

@@ -39,7 +39,7 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
 from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, file_problem, reader_uri
 from tbv8.store.ledger import (
-    EMPTY,
+    EMPTY_DIGEST,
     FUNDING,
     HISTORY,
     MINUTE_DATASETS,
@@ -302,11 +302,11 @@ def write_pieces(
         DataError: A run adds to a day that was changed outside of tbv8.
     """
     with store.transaction():
-        for run in _touching(pieces):
+        for run in _adjacent_runs(pieces):
             _write_run(store, series, run, updated_ms=updated_ms, dataset=dataset)
 
 
-def _touching(pieces: Sequence[CompleteSpan]) -> list[list[CompleteSpan]]:
+def _adjacent_runs(pieces: Sequence[CompleteSpan]) -> list[list[CompleteSpan]]:
     runs: list[list[CompleteSpan]] = []
     for piece in pieces:
         if runs and runs[-1][-1].span.end_ms == piece.span.start_ms:
@@ -339,7 +339,7 @@ def _write_run(
             sources.insert(0, prior.source)
             of_day = store.read(series, dataset, day_span)
             digests = day_digests(of_day)
-        count, digest = digests.get(day_ms, (0, EMPTY))
+        count, digest = digests.get(day_ms, (0, EMPTY_DIGEST))
         days.append(
             LedgerDay(
                 day_ms=day_ms,
@@ -358,11 +358,11 @@ def _missing(dataset: str, day_span: Span, rows: pa.Table, count: int) -> int:
     return (
         day_span.minutes - count
         if dataset != FUNDING
-        else missing_hours(paid_in(rows, day_span), day_span)
+        else missing_hours(payments_in(rows, day_span), day_span)
     )
 
 
-def paid_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
+def payments_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
     """Return `ts_ms` and `interval_hours` of the payments in `span`, from a table by time."""
     part = rows_within(rates, span)
     return zip(part["ts_ms"].to_pylist(), part["interval_hours"].to_pylist(), strict=True)
@@ -413,7 +413,7 @@ def read_checked(
     bars = store.read(series, dataset, Span(days[0].day_ms, days[-1].day_ms + DAY_MS))
     digests = day_digests(bars)
     for day in days:
-        if digests.pop(day.day_ms, (0, EMPTY)) != (day.bars, day.digest):
+        if digests.pop(day.day_ms, (0, EMPTY_DIGEST)) != (day.bars, day.digest):
             raise DataError(changed_day(series, dataset, day.day_ms))
     for day_ms in digests:
         raise DataError(changed_day(series, dataset, day_ms))

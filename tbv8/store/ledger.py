@@ -234,7 +234,7 @@ def fingerprint(query: Query, series: Series, days: Sequence[StoredDay], span: S
     for day_ms in span.days():
         day = days_by_ms.get(day_ms)
         if day is None or day.ledger.bars == 0:
-            digests.append(EMPTY)
+            digests.append(EMPTY_DIGEST)
         elif not day.ledger.digest:
             return None
         elif span.contains(day.ledger.span) or span.contains(_in_day(day.ledger)):
@@ -278,7 +278,7 @@ def digest_rows(rows: Iterable[Sequence[Any]], kinds: Iterable[str] = ()) -> str
     return total.hexdigest()
 
 
-EMPTY = digest_rows(())
+EMPTY_DIGEST = digest_rows(())
 
 
 def missing_hours(rates: Iterable[tuple[int, int]], span: Span) -> int:

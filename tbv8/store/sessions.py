@@ -527,7 +527,7 @@ def first_quote_beyond(
     return None if ts_ms is None else int(ts_ms)
 
 
-def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
+def missed_quotes(query: Query, series: Series, at_ms: int) -> bool:
     """Return True if the recorder missed the quotes at some time."""
     return bool(
         query(

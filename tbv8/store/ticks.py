@@ -522,11 +522,11 @@ class _RecordedDay:
         self._ledger_span: tuple[int, int] | None = None
         self._sources: list[str] = []
         self._unusable: list[int] = []
-        self._sound, self._changed = not rows, False
+        self._matches_ledger, self._changed = not rows, False
         if ledger:
             start_ms, end_ms, source, digest = ledger
             self._ledger_span, self._sources = (start_ms, end_ms), source.split("; ")
-            self._sound = digest == digest_rows(rows)
+            self._matches_ledger = digest == digest_rows(rows)
 
     def append(self, bar: Bar, source: str) -> None:
         """Add the bar of the next minute; a minute already in the ledger is ignored.
@@ -606,7 +606,7 @@ class _RecordedDay:
                 len(self.bars),
                 (end_ms - start_ms) // MINUTE_MS - len(self.bars),
                 "; ".join(self._sources),
-                digest if self._sound else None,
+                digest if self._matches_ledger else None,
                 now_ms,
             ),
         )
@@ -615,7 +615,7 @@ class _RecordedDay:
             f"{name}: the venue's own bar of {iso(ts_ms)} is impossible, it counts as missing"
             for ts_ms in self._unusable
         ]
-        if not self._sound:
+        if not self._matches_ledger:
             warnings.append(f"{name}: rows of today were changed outside of tbv8")
         return warnings
 

@@ -163,7 +163,7 @@ class TrialStore:
                     f"DELETE FROM {table} WHERE key = ?", ((key,) for key in keys)
                 )
 
-    def forget(self, experiment_ids: Iterable[str]) -> None:
+    def drop_lists(self, experiment_ids: Iterable[str]) -> None:
         """Remove the lists of experiments; their trials stay."""
         with self._transaction() as connection:
             connection.executemany(
@@ -270,7 +270,7 @@ def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
     return int(listed), int(present), int(failed)
 
 
-def read_tries(
+def read_variants(
     query: Query, subject: str, *, start_ms: int, end_ms: int
 ) -> tuple[int, dict[bytes, float]]:
     """Return the number of a subject's variants with a result, and their Sharpe ratios in a span.

@@ -25,9 +25,9 @@ from tbv8.market import (
     iso_day,
     parse_dataset,
 )
-from tbv8.store.bars import FUNDING_RATES, BarStore, day_digests, paid_in
+from tbv8.store.bars import FUNDING_RATES, BarStore, day_digests, payments_in
 from tbv8.store.ledger import (
-    EMPTY,
+    EMPTY_DIGEST,
     FUNDING,
     HISTORY,
     MINUTE_DATASETS,
@@ -42,7 +42,7 @@ from tbv8.text import counted, printable
 _CHUNK_MS = 31 * DAY_MS
 type Ints = npt.NDArray[np.int64]
 type Flags = npt.NDArray[np.bool_]
-_TIMES = Span(0, 253_402_300_800_000)
+_TIME_RANGE = Span(0, 253_402_300_800_000)
 """1970 to 9999: a row with another time, or with text as its time, is a stray."""
 
 
@@ -106,7 +106,7 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem
         ledger_days = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
         for day_ms in sorted({*digests, *ledger_days}):
             ledger = days.get(day_ms)
-            count, digest = digests.get(day_ms, (0, EMPTY))
+            count, digest = digests.get(day_ms, (0, EMPTY_DIGEST))
             problems = [*row_problems.get(day_ms, ())]
             if ledger is None:
                 problems.append(f"{counted(count, 'row')} without a ledger row")
@@ -227,17 +227,17 @@ def _is_table(store: BarStore, dataset: str) -> bool:
 
 
 def _is_time(ts_ms: int) -> bool:
-    return _TIMES.start_ms <= ts_ms < _TIMES.end_ms
+    return _TIME_RANGE.start_ms <= ts_ms < _TIME_RANGE.end_ms
 
 
 def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]) -> Iterator[Span]:
     """Yield spans of whole days that cover every row and every ledger day of a series."""
-    at_ms = _TIMES.start_ms
+    at_ms = _TIME_RANGE.start_ms
     while True:
         rows = store.query(
             f'SELECT ts_ms FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ?'
             " AND ts_ms < ? ORDER BY ts_ms LIMIT 1",
-            (series.venue, series.symbol, at_ms, _TIMES.end_ms),
+            (series.venue, series.symbol, at_ms, _TIME_RANGE.end_ms),
         )
         starts_ms = [int(ts_ms) // DAY_MS * DAY_MS for (ts_ms,) in rows]
         starts_ms += ledger[bisect_left(ledger, at_ms) :][:1]
@@ -252,7 +252,7 @@ _STRAYS = "venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
 
 def _strays(store: BarStore, dataset: str, series: Series) -> str:
     """Return a line about the rows with an impossible time; "" if there are none."""
-    values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
+    values = (series.venue, series.symbol, _TIME_RANGE.start_ms, _TIME_RANGE.end_ms)
     ((count, first),) = store.query(
         f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values
     )
@@ -261,7 +261,7 @@ def _strays(store: BarStore, dataset: str, series: Series) -> str:
 
 def _remove_strays(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
     if day_ms == 0:
-        values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
+        values = (series.venue, series.symbol, _TIME_RANGE.start_ms, _TIME_RANGE.end_ms)
         store.query(f'DELETE FROM "{dataset}" WHERE {_STRAYS}', values)
 
 
@@ -287,7 +287,7 @@ def _missing_problems(rows: pa.Table, day: LedgerDay, dataset: str) -> Iterator[
         total = day.span.minutes
         yield f"{day.bars} bars and {day.missing} missing do not add up to {total:,} minutes"
     if dataset == FUNDING:
-        missing = missing_hours(paid_in(rows, day.span), day.span)
+        missing = missing_hours(payments_in(rows, day.span), day.span)
         if day.missing != missing:
             yield f"{counted(missing, 'hour')} without a payment, but {day.missing} in the ledger"
 

@@ -25,7 +25,7 @@ from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
-    from tbv8.live.plan import Plan
+    from tbv8.live.session_config import SessionConfig
     from tbv8.store.sessions import Role
     from tbv8.trading.bars import Bars
 
@@ -109,9 +109,9 @@ def build_timeframe(
 def check_strategy(strategy: Strategy) -> None:
     """Create a strategy with its params, so that errors of its class are raised."""
     from tbv8.trading.loading import check_params
-    from tbv8.trading.opened import noting_opened
+    from tbv8.trading.opened_files import track_files
 
-    with noting_opened(strategy):  # the run imports these modules anew
+    with track_files(strategy):  # the run imports these modules anew
         check_params(strategy)
 
 
@@ -141,20 +141,22 @@ def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input],
         ConfigError: A tick is larger than the price.
         DataError: A day's rows differ from its ledger.
     """
-    from tbv8.backtest.bars import coarse_ticks, read_bars
+    from tbv8.backtest.bars import read_bars
     from tbv8.store.bars import open_bars
+    from tbv8.trading.coarse_ticks import median_closes, tick_warnings
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
         inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
         bars = read_bars(store, strategy)
-    for line in coarse_ticks(strategy, bars):
+    for line in tick_warnings(strategy, median_closes(strategy, bars)):
         print(f"   WARNING: {line}")
     return inputs, bars
 
 
 def run_lookahead(project: Project, strategy: Strategy) -> None:
     """Check a strategy for look-ahead, and store the verdict in the results folder."""
-    from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.backtest.lookahead import check_lookahead
+    from tbv8.backtest.verdict import verdict_lines
     from tbv8.freshness.verdict import write_verdict
     from tbv8.tasks.loading import available_span
     from tbv8.trading.loading import StrategyError
@@ -172,10 +174,10 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
         strategy.symbols,
         now_ms=project.now_ms,
     )
-    verdict_lines = lines(strategy, verdict, history=history)
+    lines = verdict_lines(strategy, verdict, history=history)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
-    write(passed=True, line=verdict_lines[0], warm_up_ms=warm_up_ms)
-    for line in verdict_lines:
+    write(passed=True, line=lines[0], warm_up_ms=warm_up_ms)
+    for line in lines:
         print(f"   {line}")
 
 
@@ -255,15 +257,15 @@ def run_paper(
     from tbv8.live.watch import WatchOptions, watch
     from tbv8.recorder.enabled import enabled_venues
 
-    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    configs, notify = session_configs(project, strategy, is_new=new), project.notify
     recorded = enabled_venues(project.venues.values())  # refuses what no recorder can record
     if strategy.funding != "fixed":
-        for plan in plans.values():
-            if plan.strategy.funding == "fixed":
+        for config in configs.values():
+            if config.strategy.funding == "fixed":
                 print(
-                    f"   {strategy.strategy_id}: the session at {plan.venue} is charged its "
+                    f"   {strategy.strategy_id}: the session at {config.venue} is charged its "
                     "funding_rate_8h: to charge what the venue charges, write `funding` among the "
-                    f"channels of config/venues/{plan.venue}.yaml"
+                    f"channels of config/venues/{config.venue}.yaml"
                 )
     if notify is not None and not os.environ.get(notify.urls_env):
         raise ConfigError(
@@ -283,30 +285,32 @@ def run_paper(
         metrics_port=metrics_port,
         notifier=notifier,
     )
-    watch(plans, options)
+    watch(configs, options)
 
 
 def replay_session(project: Project, strategy: Strategy) -> None:
     """Run a paper session again from its journal, and compare every byte."""
     from tbv8.live.check import check_replay
 
-    print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
+    print(f"   {check_replay(session_configs(project, strategy, is_new=False))}")
 
 
-def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict[str, Plan]:
-    """Return the plans of a strategy's paper session and of its shadow, by role.
+def session_configs(
+    project: Project, strategy: Strategy, *, is_new: bool
+) -> dict[str, SessionConfig]:
+    """Return the configs of a strategy's paper session and of its shadow, by role.
 
     Raises:
         ConfigError: A venue of the session is not recorded.
     """
     from tbv8.freshness.result import session_inputs
-    from tbv8.live.plan import Plan, on_venue
+    from tbv8.live.session_config import SessionConfig, on_venue
     from tbv8.recorder.enabled import recordable
 
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
         roles["shadow"] = strategy.routing.secondary
-    plans: dict[str, Plan] = {}
+    configs: dict[str, SessionConfig] = {}
     for role, name in roles.items():
         venue = project.venues[str(name)]
         if find_venue(venue.name).live is None:
@@ -329,7 +333,7 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
             )
         has_funding = "funding" in venue.channels
         venue_strategy = on_venue(strategy, venue.name, is_funding_recorded=has_funding)
-        plans[role] = Plan(
+        configs[role] = SessionConfig(
             strategy=venue_strategy,
             role=role,
             venue=venue.name,
@@ -343,7 +347,7 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
             is_new=is_new,
             priced_at=roles.get("shadow") if role == "primary" else None,
         )
-    return plans
+    return configs
 
 
 def run_recorder(

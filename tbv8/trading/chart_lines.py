@@ -19,7 +19,7 @@ _NS = 1_000_000
 _GAP = float("nan")
 
 
-class LineLog:
+class ChartLineLog:
     """The values of a strategy's `chart_lines`, read after `on_bar`.
 
     Args:

@@ -241,7 +241,7 @@ class Gate:
             if name in orders.unsent_children:
                 self._change_unsent(order, risk_order, quantity, price, trigger_price)
         for name, risk_order in changed.items():
-            orders.note_change(name, abs(risk_order.change), risk_order.prices)
+            orders.list_change(name, abs(risk_order.change), risk_order.prices)
         sent = changed.keys() - orders.unsent_children.keys()
         for name in sent:
             orders.changes[name].append("strategy")
@@ -266,7 +266,7 @@ class Gate:
         name, order = client_order_id.value, self.orders.loaded.cache.order(client_order_id)
         is_unsent = name in self.orders.unsent_children
         if is_unsent or (order is not None and not order.is_closed):
-            self.orders.note_change(name, Decimal(0))
+            self.orders.list_change(name, Decimal(0))
             if is_unsent:
                 self.orders.drop(name, BY_STRATEGY)
             else:

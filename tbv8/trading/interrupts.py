@@ -12,7 +12,7 @@ _CALLBACK_GRACE_S = 1.0  # a callback still running this long after Ctrl-C is in
 
 
 @contextmanager
-def signals_deferred(interrupt: Callable[[], None]) -> Iterator[None]:
+def defer_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` on Ctrl-C and SIGTERM, and raise their exception at the end of the block.
 
     A callback that still runs a second later is interrupted.

@@ -101,7 +101,7 @@ class WorkingOrder:
 _FIELDS = tuple(WorkingOrder.__dataclass_fields__)
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event on the path: a fill at `price`, while the market is at `path_price`.
 
     A `trigger` turns a stop-limit into a limit order; a `liquidation` closes the whole position and
@@ -119,7 +119,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(
     orders: Iterable[WorkingOrder], account: StepAccount, step: Step, units: Units
-) -> list[Planned]:
+) -> list[PlannedEvent]:
     """Return the events of a step in order, on the path that leaves the lower equity.
 
     Args:
@@ -182,7 +182,7 @@ class _Walk:
             order.ends_inside = 0 < order.ends_ns < step.close_ns
         self.position, self.cash, self.reserved = account.position, account.cash, account.reserved
         self.step, self.units = step, units
-        self.planned: list[Planned] = []
+        self.planned: list[PlannedEvent] = []
         self.liquidated = False
         self.position_at_open = self._planned_at_open = 0
 
@@ -300,7 +300,7 @@ class _Walk:
         """Turn a stop-limit into a resting limit order."""
         order.triggered = order.began = True
         self.planned.append(
-            Planned(
+            PlannedEvent(
                 kind="trigger",
                 order_id=order.id,
                 buy=order.buy,
@@ -315,7 +315,7 @@ class _Walk:
         price = self.units.taker_price(reached, buy=buy, slipped=False)
         self.liquidated = True
         self.planned.append(
-            Planned(
+            PlannedEvent(
                 kind="liquidation",
                 order_id="",
                 buy=buy,
@@ -331,7 +331,7 @@ class _Walk:
         self.position += signed
         self.cash -= signed * price * self.units.scale + self.units.fee(price, size, maker=maker)
         self.planned.append(
-            Planned(
+            PlannedEvent(
                 kind="fill",
                 order_id=order.id,
                 buy=order.buy,

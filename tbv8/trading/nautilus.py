@@ -206,7 +206,7 @@ def check_range(largest: float, places: int) -> None:
 
 
 @contextmanager
-def gc_rare() -> Iterator[None]:
+def infrequent_gc() -> Iterator[None]:
     """Collect garbage rarely while many bars and orders are made and few dropped.
 
     A million bars take 0.5 s in place of 1.3.

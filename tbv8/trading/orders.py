@@ -1,6 +1,6 @@
 """Every order of a run: its number, its booked part and its end.
 
-The gate adds orders, the engine's reports change them, answers.py and audit.py read them.
+The gate adds orders, the engine's reports change them, fill_source.py and audit.py read them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _CAUSES = {HALT: "by the halt", STOP: "by `doit stop`"}
 _NS = 1_000_000
 
 
-class Forced(msgspec.Struct, frozen=True):
+class ForcedOrder(msgspec.Struct, frozen=True):
     """A closing order of tbv8: kind and tag in the results, and its price; None at the market."""
 
     kind: str
@@ -79,7 +79,7 @@ class Orders:
         self.walking: SimulatedMarket | None = None
         self.submitted: dict[str, SubmittedOrder] = {}
         self.changed: list[SubmittedOrder] = []
-        self.forced: dict[str, Forced] = {}
+        self.forced: dict[str, ForcedOrder] = {}
         self.numbers: dict[str, str] = {}
         self.fills: list[Fill] = []
         self.ended: list[EndedOrder] = []
@@ -148,7 +148,7 @@ class Orders:
         self.book.working[id_of(order)] = changed
         self.markets[order.instrument_id].update(order)
 
-    def note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
+    def list_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
         """List a change of an order by the strategy; a quantity of 0 is a cancellation."""
         if (sent := self.submitted.get(name)) is not None:
             ts_ms = self.clock_ns() // _NS
@@ -187,7 +187,7 @@ class Orders:
         )
         assert market.last is not None  # a position has a price
         trigger = market.last if price is None else price
-        self.forced[id_of(order)] = Forced(kind, price, trigger, tag)
+        self.forced[id_of(order)] = ForcedOrder(kind, price, trigger, tag)
         change = units.to_size(-market.position)
         self.add(id_of(order), Order(symbol=market.symbol, change=change))
         Strategy.submit_order(self.loaded, order)
@@ -306,7 +306,7 @@ class Orders:
                 self.loaded.on_order_canceled(event)
             self.loaded.on_order_event(event)
 
-    def past_limits(self, name: str) -> StrategyError:
+    def bypass_error(self, name: str) -> StrategyError:
         """Return the error of an order that was sent or changed by NautilusTrader's own methods."""
         return StrategyError(
             f"{self.strategy_id}: order {name} went past the risk limits: send and change orders "

@@ -25,6 +25,6 @@ class Prints(io.TextIOBase):
         return len(text)
 
 
-def discarding_prints() -> redirect_stdout[Prints]:
+def discard_prints() -> redirect_stdout[Prints]:
     """Return a context in which what is printed is discarded: an earlier run has printed it."""
     return redirect_stdout(Prints(lambda line: None))

@@ -20,7 +20,7 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
-from tbv8.trading.answers import Answers
+from tbv8.trading.fill_source import FillSource
 from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import Fill
 from tbv8.trading.simulated_market import SimulatedMarket
@@ -34,8 +34,8 @@ _TAKES = "it is post-only and the price has reached its limit"
 class Reports:
     """The engine's reports of one run."""
 
-    def __init__(self, orders: Orders, answers: Answers) -> None:
-        self.orders, self.answers = orders, answers
+    def __init__(self, orders: Orders, source: FillSource) -> None:
+        self.orders, self.source = orders, source
         self.book, self.markets = orders.book, orders.markets
 
     def hooks(self) -> dict[str, Callable[..., Any]]:
@@ -51,7 +51,7 @@ class Reports:
 
     def _refuse_unknown(self, event: Any) -> None:
         if id_of(event) not in self.orders.numbers:
-            raise self.orders.past_limits(id_of(event))
+            raise self.orders.bypass_error(id_of(event))
 
     def on_filled(self, event: Any) -> None:
         """Book an execution."""
@@ -77,7 +77,7 @@ class Reports:
                 quantity=quantity,
                 price=price_usd,
                 fee=fee,
-                liquidity="maker" if self.answers.maker else "taker",
+                liquidity="maker" if self.source.maker else "taker",
                 position=self.book.positions[market.symbol],
                 trigger=trigger,
                 tags=forced.tag if forced else sent.tags if sent else "",
@@ -159,7 +159,7 @@ class Reports:
         author = changes.pop(0) if changes else None
         is_larger = abs(changed.change) > abs(booked.change)
         if author is None and (is_larger or changed.prices != booked.prices):
-            raise self.orders.past_limits(name)
+            raise self.orders.bypass_error(name)
         self.orders.take_over(order, changed)
         if author == "strategy" and isinstance(event, OrderUpdated):
             market.meet_close(name)

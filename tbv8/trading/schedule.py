@@ -197,10 +197,14 @@ def _schedule(
         bar_closes.append(table.closes_ms)
         # a bar whose last minute is missing has no step at its close: add one at its close price
         step_closes = np.append(steps[symbol].closes_ms, -1)
-        lonely = step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
-        if lonely.any():
-            closes = fixed_point(column(table.bars, "close"), market.units.price_decimals)[lonely]
-            add(numbers[symbol], table.closes_ms[lonely], [closes] * 4)
+        without_step = (
+            step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
+        )
+        if without_step.any():
+            closes = fixed_point(column(table.bars, "close"), market.units.price_decimals)[
+                without_step
+            ]
+            add(numbers[symbol], table.closes_ms[without_step], [closes] * 4)
     closes_ms, owner = np.concatenate(times), np.concatenate(owners)
     rank = np.lexsort((owner, closes_ms))
     rank = rank[_first_of_each(closes_ms[rank], owner[rank])]

@@ -14,7 +14,7 @@ from nautilus_trader.model import (
 )
 
 from tbv8.risk.events import EXACT, Order
-from tbv8.trading.matching import Planned, Step, StepAccount, WorkingOrder, excess, plan
+from tbv8.trading.matching import PlannedEvent, Step, StepAccount, WorkingOrder, excess, plan
 from tbv8.trading.units import ENGINE_DECIMALS, NEVER, Units
 
 KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
@@ -47,7 +47,7 @@ class SimulatedMarket:
         self.working: dict[str, WorkingOrder] = {}
         self.highest_below, self.lowest_above, self.ends_ns = -1, NEVER, NEVER
         self.low_alarm, self.high_alarm = -1, NEVER
-        self._planned: list[Planned] = []
+        self._planned: list[PlannedEvent] = []
         self._next = 0
         self._instrument_id, self._decimals = instrument.id, units.price_decimals
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
@@ -203,12 +203,12 @@ class SimulatedMarket:
         )
         return min(ends, default=time_ns)
 
-    def make_plan(self, step: Step, account: StepAccount) -> list[Planned]:
+    def make_plan(self, step: Step, account: StepAccount) -> list[PlannedEvent]:
         """Plan a step; `take_fill` returns its fills until the step is closed."""
         self._planned, self._next = plan(self.working.values(), account, step, self.units), 0
         return self._planned
 
-    def take_fill(self, name: str, *, early: bool) -> Planned | None:
+    def take_fill(self, name: str, *, early: bool) -> PlannedEvent | None:
         """Return the next planned fill if it is of this order; else None.
 
         Args:
@@ -228,7 +228,7 @@ class SimulatedMarket:
                 return None
         return None
 
-    def close_step(self, close: int) -> list[Planned]:
+    def close_step(self, close: int) -> list[PlannedEvent]:
         """End the plan and set the last price; return the fills that the engine did not request."""
         unfilled = [entry for entry in self._planned[self._next :] if entry.kind == "fill"]
         for entry in self._planned:

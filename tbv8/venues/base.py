@@ -51,7 +51,7 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     redirect_hosts: tuple[str, ...] = ()
 
 
-class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+class FetchedSpan(msgspec.Struct, frozen=True, kw_only=True):
     """A span of history that is now complete: the venue has these bars, and no others.
 
     In a history of funding, the rows are payments (see `Venue.funding`).
@@ -135,7 +135,7 @@ class Rows(Protocol):
             VenueError: The venue does not list the symbol, or has no row of it.
         """
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield pieces that fill `gaps`; no gap reaches past the clock or before the listing.
 
         Pieces come by time; closing the generator early ends its downloads. Every piece is checked,
@@ -156,7 +156,7 @@ class Rows(Protocol):
         """
 
 
-class ReachingRows(Rows, Protocol):
+class RowsWithReach(Rows, Protocol):
     """Rows of a venue that must be asked how far back they go."""
 
     def reach(self, native: str) -> str:
@@ -189,11 +189,11 @@ class History:
         """See `Connection.clock_ms`."""
         return self._connection.clock_ms()
 
-    def listed_ms(self, native: str) -> int:
+    def first_ms(self, native: str) -> int:
         """See `Rows.first_ms`."""
         return self.rows.first_ms(native)
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """See `Rows.fetch`."""
         return self.rows.fetch(native, gaps)
 
@@ -227,7 +227,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
         files: For history that may be replaced: returns the files of a native symbol by their names
             in the ledger, each with the span of its bars; None if fetched bars stay valid. It
             imports the standard library only, since freshness calls it.
-        reach: If true, only the venue knows how far back it goes; its sessions have `ReachingRows`.
+        reach: If true, only a request shows how far back it goes; its rows are `RowsWithReach`.
         rules: Requests the trading rules, at a venue that a user configured.
     """
 
@@ -240,13 +240,13 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     rules: FetchRules | None = None
 
 
-class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
+class ExchangeOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """History that a user configured: an exchange, by its name in ccxt."""
 
     exchange: str
 
 
-class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
+class FilesOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """History that a user configured: files of bars.
 
     Args:
@@ -269,13 +269,13 @@ type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type TradeId = Annotated[str, msgspec.Meta(max_length=80, pattern=r"\A[!-~]+\Z")]
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """The exceptions of decoding a frame or a reply that is not as documented, or not text at all."""
 
 type Channel = Literal["trades", "bbo"]
 
 
-def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
+def undocumented_error(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the error for a frame or reply that the venue does not document."""
     shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
     problem = one_line(problem, max_length=200)
@@ -531,9 +531,8 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         rules: Requests its trading rules; None if it does not publish them.
         simulated: If true, its market is simulated, and no price is real.
         funding_hours: The hours between two payments of funding.
-        funding: The funding that it charged: a history whose `Fetched.bars` are tables of funding
-            rates, and whose listing is the first payment. None if it is no perpetual, or tbv8
-            cannot fetch it.
+        funding: The history of its funding: `FetchedSpan.bars` are tables of funding rates, and
+            `first_ms` is the first payment. None for a spot venue, or if tbv8 cannot fetch it.
     """
 
     name: str

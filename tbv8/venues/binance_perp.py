@@ -24,7 +24,7 @@ PRODUCT = Product(
     page_weights=((99, 1), (499, 2), (1000, 5), (1500, 10)),
     weight_limit=2400,
     info_weight=1,
-    info_of_one=False,
+    info_takes_symbol=False,
 )
 
 VENUE = Venue(

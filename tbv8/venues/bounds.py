@@ -29,7 +29,7 @@ class BoundsError(ValueError):
     """A reply is larger than its limit, or redirects to where it may not."""
 
 
-def too_large(most_bytes: int) -> BoundsError:
+def too_large_error(most_bytes: int) -> BoundsError:
     """Return the error for a reply that has too many bytes."""
     return BoundsError(f"it has more than {most_bytes:,} bytes")
 
@@ -60,13 +60,13 @@ def inflate(zipped: bytes, most_bytes: int) -> bytes:
     except zlib.error as e:
         raise BoundsError(f"it is no gzip ({e})") from e
     if len(plain) > most_bytes:
-        raise too_large(most_bytes)
+        raise too_large_error(most_bytes)
     if not inflater.eof:
         raise BoundsError("it is no whole gzip")
     return plain
 
 
-def decoded(body: bytes, encoding: str, most_bytes: int) -> bytes:
+def decode_body(body: bytes, encoding: str, most_bytes: int) -> bytes:
     """Return a body without its Content-Encoding; requests accept gzip only.
 
     Raises:

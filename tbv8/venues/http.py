@@ -25,14 +25,14 @@ from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
     BoundsError,
-    decoded,
+    decode_body,
     redirect_target,
-    too_large,
+    too_large_error,
 )
 
 _CHUNK_BYTES = 2**18
-_SLOWEST = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
-_BESIDE_BODY = 2**20  # bytes: of its head, and as many again of what frames its chunks
+_SLOWEST_BYTES_PER_S = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
+_HEAD_BYTES = 2**20  # bytes: of its head, and as many again of what frames its chunks
 
 
 class OutOfBoundsError(requests.RequestException):
@@ -141,11 +141,11 @@ class _Adapter(HTTPAdapter):
             body += chunk
             if len(body) > self._most_bytes:
                 raw.close()
-                raise too_large(self._most_bytes)
+                raise too_large_error(self._most_bytes)
             if self._is_closing():
                 raw.close()
                 raise CancelledError
-        return decoded(bytes(body), raw.headers.get("Content-Encoding", ""), self._most_bytes)
+        return decode_body(bytes(body), raw.headers.get("Content-Encoding", ""), self._most_bytes)
 
 
 @cache
@@ -168,13 +168,13 @@ class _Reply(HTTPResponse):
     def __init__(self, most_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self._most_bytes = most_bytes
-        self._reader = _Reader(self.fp.detach(), sock, _BESIDE_BODY)
+        self._reader = _Reader(self.fp.detach(), sock, _HEAD_BYTES)
         self.fp: Any = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
         """Read the head; the body may be larger."""
         super().begin()
-        self._reader.most_bytes += self._most_bytes + _BESIDE_BODY
+        self._reader.most_bytes += self._most_bytes + _HEAD_BYTES
 
 
 class _Reader(io.RawIOBase):
@@ -190,7 +190,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left_s = self._until_s + self._received / _SLOWEST - time.monotonic()
+        left_s = self._until_s + self._received / _SLOWEST_BYTES_PER_S - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the time for the whole reply is over")
         if left_s != float("inf"):
@@ -198,7 +198,7 @@ class _Reader(io.RawIOBase):
         count: int | None = self._raw.readinto(buffer)
         self._received += count or 0
         if self._received > self.most_bytes:
-            raise too_large(self.most_bytes)
+            raise too_large_error(self.most_bytes)
         return count
 
     def close(self) -> None:

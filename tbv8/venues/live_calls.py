@@ -22,7 +22,7 @@ from tbv8.venues.bounds import check_clock
 if TYPE_CHECKING:
     import requests
 
-_TRIES_IN_SILENCE = 3
+_TRIES_BEFORE_LOG = 3
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +128,7 @@ class Calls:
             except VenueError as e:
                 failure = e
             pause_s = backoff_s(try_number, base_s=self._retries.base_s, cap_s=self._retries.cap_s)
-            if try_number >= _TRIES_IN_SILENCE and self._log is not None:
+            if try_number >= _TRIES_BEFORE_LOG and self._log is not None:
                 self._log(f"{url}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Log, Payment
+from tbv8.venues.base import Cost, Endpoints, FetchedSpan, History, Live, Log, Payment
 from tbv8.venues.live_calls import Calls, RetryPolicy
-from tbv8.venues.rates import Rate, fetch_confirmed, known_part, rates_table, settle_or_refuse
+from tbv8.venues.rates import Rate, checked_rates, fetch_confirmed, known_part, rates_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MONTH = parse_timeframe("1M")
-_BYTES_A_PAYMENT = 120
+_BYTES_PER_PAYMENT = 120
 
 
 def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
@@ -25,7 +25,7 @@ def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
     pages = sum(
         -(-(span.end_ms - span.start_ms + DAY_MS) // (hours * HOUR_MS * page_rows)) for span in gaps
     )
-    return Cost(requests=pages, megabytes=payments * _BYTES_A_PAYMENT / 1_000_000)
+    return Cost(requests=pages, megabytes=payments * _BYTES_PER_PAYMENT / 1_000_000)
 
 
 def open_funding(
@@ -68,9 +68,9 @@ class LiveRates:
         )
         if not payments:
             raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
-        return self._settle(native, payments)[0].ts_ms
+        return self._to_rates(native, payments)[0].ts_ms
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield pieces that fill `gaps`, by time, of a calendar month at most.
 
         Payments that are missing are requested a second time before their hours count as without
@@ -86,7 +86,7 @@ class LiveRates:
             start_ms = known_span.start_ms
             while start_ms < known_span.end_ms:
                 month = Span(start_ms, min(_MONTH.close(_MONTH.floor(start_ms)), known_span.end_ms))
-                yield Fetched(span=month, bars=rates_table(rates, month), source="rest")
+                yield FetchedSpan(span=month, bars=rates_table(rates, month), source="rest")
                 start_ms = month.end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
@@ -113,8 +113,8 @@ class LiveRates:
         return fetch_confirmed(
             span,
             lambda wider: self._calls.fetch(self._live.payments_request(listing, wider)),
-            partial(self._settle, native),
+            partial(self._to_rates, native),
         )
 
-    def _settle(self, native: str, payments: Sequence[Payment]) -> list[Rate]:
-        return settle_or_refuse(self._calls.name, native, payments, usual_hours=self._usual_hours)
+    def _to_rates(self, native: str, payments: Sequence[Payment]) -> list[Rate]:
+        return checked_rates(self._calls.name, native, payments, usual_hours=self._usual_hours)

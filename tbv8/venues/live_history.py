@@ -17,7 +17,7 @@ from tbv8.venues.base import (
     MOST_UNUSABLE,
     Cost,
     Endpoints,
-    Fetched,
+    FetchedSpan,
     History,
     Listing,
     Live,
@@ -30,7 +30,7 @@ from tbv8.venues.live_calls import Calls, RetryPolicy
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BYTES_A_BAR = 140
+_BYTES_PER_BAR = 140
 
 
 def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
@@ -53,30 +53,30 @@ def page_cost(gaps: Sequence[Span], page_minutes: int) -> Cost:
     """Return the cost of filling gaps, page by page."""
     minutes = sum(gap.minutes for gap in gaps)
     return Cost(
-        requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_A_BAR / 1_000_000
+        requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_PER_BAR / 1_000_000
     )
 
 
 def fill(
     gaps: Sequence[Span],
-    look: Callable[[Span], dict[int, Bar]],
+    fetch_page: Callable[[Span], dict[int, Bar]],
     *,
     page_minutes: int,
     now_ms: int,
-) -> Generator[Fetched]:
+) -> Generator[FetchedSpan]:
     """Yield pieces that fill `gaps`, by time, some days at a time.
 
     Minutes of the last day that no bar follows are left out: the venue may still publish them.
 
     Args:
         gaps: The gaps to fill.
-        look: Returns the bars of a page by their opens; it requests missing ones twice.
+        fetch_page: Returns the bars of a page by their opens; it requests missing ones twice.
         page_minutes: The largest number of minutes in a page.
         now_ms: The venue's clock.
     """
     known_ms = now_ms - DAY_MS
     unconfirmed: deque[tuple[Span, dict[int, Bar]]] = deque()  # until a later bar confirms them
-    for part, bars in _by_days(gaps, look, page_minutes):
+    for part, bars in _by_days(gaps, fetch_page, page_minutes):
         unconfirmed.append((part, bars))
         known_ms = max(known_ms, _end_ms(bars))
         while unconfirmed and unconfirmed[0][0].end_ms <= known_ms:
@@ -84,14 +84,14 @@ def fill(
     if unconfirmed:
         after_last = Span(unconfirmed[-1][0].end_ms, now_ms // MINUTE_MS * MINUTE_MS)
         for part in pages([after_last], page_minutes):
-            known_ms = max(known_ms, _end_ms(look(part)))
+            known_ms = max(known_ms, _end_ms(fetch_page(part)))
     for part, bars in unconfirmed:
         if known_span := part.intersection(Span(0, known_ms)):
             yield _fetched(known_span, bars)
 
 
 def fetch_confirmed(
-    look: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
+    fetch_page: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
 ) -> dict[int, Bar]:
     """Return the bars of a page by their opens; if one is missing or impossible, it looks twice.
 
@@ -101,7 +101,7 @@ def fetch_confirmed(
     bars: dict[int, Bar] = {}
     for _ in range(2):
         if sum(bar.is_possible for bar in bars.values()) < part.minutes:
-            bars |= {bar.ts_ms: bar for bar in look()}
+            bars |= {bar.ts_ms: bar for bar in fetch_page()}
     unusable = len(_unusable(bars))
     if unusable > MOST_UNUSABLE:
         raise VenueError(
@@ -112,7 +112,7 @@ def fetch_confirmed(
 
 
 def _by_days(
-    gaps: Sequence[Span], look: Callable[[Span], dict[int, Bar]], page_minutes: int
+    gaps: Sequence[Span], fetch_page: Callable[[Span], dict[int, Bar]], page_minutes: int
 ) -> Iterator[tuple[Span, dict[int, Bar]]]:
     """Yield pages joined to whole days, or up to the end of a gap.
 
@@ -122,7 +122,7 @@ def _by_days(
     for gap in gaps:
         start_ms, bars = gap.start_ms, dict[int, Bar]()
         for page in pages([gap], page_minutes):
-            bars |= look(page)
+            bars |= fetch_page(page)
             end_ms = page.end_ms if page.end_ms == gap.end_ms else page.end_ms // DAY_MS * DAY_MS
             if end_ms > start_ms:
                 yield (
@@ -190,7 +190,7 @@ class LiveBars:
             raise VenueError(f"{self._name}: no bar of {native} yet: take it out of `symbols`")
         return first_ms
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield pieces that fill `gaps`, by time.
 
         A minute without a bar is requested twice before it counts as missing at the venue. Minutes
@@ -201,8 +201,8 @@ class LiveBars:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
         listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
-        look = partial(self._fetch_confirmed, listing)
-        yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
+        fetch_page = partial(self._fetch_confirmed, listing)
+        yield from fill(gaps, fetch_page, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the venue has in `span`; missing ones were requested twice.
@@ -220,10 +220,10 @@ class LiveBars:
         if self._live.kept_minutes is not None:
             self._check_kept(part, self._live.kept_minutes)
 
-        def look() -> list[Bar]:
+        def fetch_page() -> list[Bar]:
             return self._calls.fetch(self._live.minutes_request(listing, part))
 
-        return fetch_confirmed(look, part, venue=self._name, native=listing.native)
+        return fetch_confirmed(fetch_page, part, venue=self._name, native=listing.native)
 
     def _check_kept(self, part: Span, kept_minutes: int) -> None:
         kept_from_ms = self._calls.clock_ms() - kept_minutes * MINUTE_MS
@@ -239,9 +239,9 @@ def _end_ms(bars: Mapping[int, Bar]) -> int:
     return max(bars, default=-MINUTE_MS) + MINUTE_MS
 
 
-def _fetched(span: Span, bars: Mapping[int, Bar]) -> Fetched:
+def _fetched(span: Span, bars: Mapping[int, Bar]) -> FetchedSpan:
     unusable = [ts_ms for ts_ms in _unusable(bars) if span.start_ms <= ts_ms < span.end_ms]
-    return Fetched(
+    return FetchedSpan(
         span=span,
         bars=to_table(bar for bar in bars.values() if bar.is_possible),
         source=with_unusable("rest", unusable),

@@ -19,7 +19,7 @@ def live_venue(
     open_live: Callable[[], Live],
     *,
     opened_ms: int,
-    payments_a_page: int,
+    payments_per_page: int,
     funding_hours: int = 8,
     sure_minutes: int | None = None,
 ) -> Venue:
@@ -29,7 +29,7 @@ def live_venue(
         name: The venue's name.
         open_live: Returns the protocol, whose module it imports.
         opened_ms: A time before its first bar and its first funding.
-        payments_a_page: The number of payments in one reply.
+        payments_per_page: The number of payments in one reply.
         funding_hours: Hours between two payments.
         sure_minutes: The number of the newest 1m bars that it still keeps at the end of a backfill,
             for a venue that keeps no others.
@@ -38,7 +38,7 @@ def live_venue(
         name=name,
         open_live=open_live,
         opened_ms=opened_ms,
-        payments_a_page=payments_a_page,
+        payments_per_page=payments_per_page,
         funding_hours=funding_hours,
         sure_minutes=sure_minutes,
     )
@@ -63,7 +63,7 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     open_live: Callable[[], Live]
     opened_ms: int
-    payments_a_page: int
+    payments_per_page: int
     funding_hours: int
     sure_minutes: int | None
 
@@ -91,7 +91,7 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
 
         if self.open_live().payment_days is None:  # its pages are counted from now
             gaps = [Span(gap.start_ms, max(gap.end_ms, now_ms)) for gap in gaps]
-        return funding_cost(gaps, hours=self.funding_hours, page_rows=self.payments_a_page)
+        return funding_cost(gaps, hours=self.funding_hours, page_rows=self.payments_per_page)
 
     def open_funding(self, endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.live_funding import open_funding

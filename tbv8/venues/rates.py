@@ -31,7 +31,7 @@ class Rate(msgspec.Struct, frozen=True):
     interval_hours: int
 
 
-def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
+def to_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
     """Return payments sorted by time, one an hour, each with its interval.
 
     If the venue does not publish an interval, it is the time since the payment before if that is a
@@ -78,16 +78,16 @@ def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]
     return rates[::-1]
 
 
-def settle_or_refuse(
+def checked_rates(
     venue: str, native: str, payments: Iterable[Payment], *, usual_hours: int
 ) -> list[Rate]:
-    """Return the same as `settle_rates`.
+    """Return the same as `to_rates`.
 
     Raises:
         VenueError: A payment is impossible, or two payments of one hour differ.
     """
     try:
-        return settle_rates(payments, usual_hours=usual_hours)
+        return to_rates(payments, usual_hours=usual_hours)
     except ValueError as e:
         raise VenueError(f"{venue}: the funding of {native} is not what it documents: {e}") from e
 
@@ -133,12 +133,12 @@ def fetch_confirmed(
     paid: list[Payment] = []
     for _ in range(2):
         if lacks_payments(rates, span):
-            paid += fetch(widened(span))
+            paid += fetch(widen(span))
             rates = settle(paid)
     return rates
 
 
-def widened(span: Span) -> Span:
+def widen(span: Span) -> Span:
     """Return the span to fetch: a day before `span` for the intervals, and late payments."""
     return Span(max(0, span.start_ms - DAY_MS), span.end_ms + LATEST_MS)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbv8.venues import binance_perp, binance_spot, bybit, hyperliquid, mexc, sample
-from tbv8.venues.base import FetchRules, FromExchange, FromFiles, HistorySource, Venue
+from tbv8.venues.base import ExchangeOrigin, FetchRules, FilesOrigin, HistorySource, Venue
 
 _MODULES = (binance_perp, binance_spot, bybit, hyperliquid, mexc, sample)
 
@@ -32,9 +32,9 @@ def find_rules(name: str) -> FetchRules | None:
     return find_venue(name).rules
 
 
-def make_history(origin: FromExchange | FromFiles) -> HistorySource:
+def make_history(origin: ExchangeOrigin | FilesOrigin) -> HistorySource:
     """Return the history that a user configured."""
-    if isinstance(origin, FromFiles):
+    if isinstance(origin, FilesOrigin):
         from tbv8.venues.files import files_source
 
         return files_source(origin)

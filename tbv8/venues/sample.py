@@ -22,7 +22,7 @@ from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
 from tbv8.venues.base import (
     Cost,
     Endpoints,
-    Fetched,
+    FetchedSpan,
     History,
     HistorySource,
     LocalConnection,
@@ -57,7 +57,7 @@ OUTAGES = (
 )
 
 _STEPS = 8  # moves of the price in a minute; the first is the gap to the minute before
-_TICKS_A_UNIT = 100  # the tick of both symbols is 0.01
+_TICKS_PER_UNIT = 100  # the tick of both symbols is 0.01
 _LOG_UNITS = float(2**40)  # log prices are summed as integers, so that no order of adding matters
 _SIGMA = 0.00043  # of BTC's log price in a minute of volatility 1: about half its value a year
 _ETH_BETA, _ETH_OWN = 1.1, 0.86  # ETH = 1.1 BTC + 0.86 of its own: a correlation of about 0.8
@@ -69,7 +69,7 @@ _MORNING = (105, 100, 95, 88, 80, 76, 78, 86, 97, 102, 100, 100)
 _HOURS = (*_MORNING, 108, 138, 160, 155, 138, 122, 110, 101, 95, 88, 84, 92)
 _WEEKEND = 0.7
 _FUNDING_HOURS = 8
-_EVEN_RATE, _RATE_A_GAIN = 0.0001, 0.004  # a day of +10 % makes it about 0.02 % in eight hours
+_EVEN_RATE, _RATE_PER_GAIN = 0.0001, 0.004  # a day of +10 % makes it about 0.02 % in eight hours
 _RATE_UNITS, _MOST_RATE_UNITS = 1e8, 75_000.0
 # Streams of random numbers; the market's own first, a symbol's from its `stream` on.
 _CLUSTERS, _SURPRISE, _PATH, _NOISE, _QUIET = range(0, 50, 10)
@@ -139,7 +139,7 @@ class SampleRows:
             raise VenueError(f"sample: no symbol {native!r}: it simulates {' and '.join(SYMBOLS)}")
         return SPAN.start_ms
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield the rows that fill `gaps`, a calendar month at a time."""
         month = parse_timeframe("1M")
         for gap in gaps:
@@ -147,7 +147,7 @@ class SampleRows:
             while start_ms < gap.end_ms:
                 end_ms = min(month.close(month.floor(start_ms)), gap.end_ms)
                 part = Span(start_ms, end_ms)
-                yield Fetched(span=part, bars=self._make(native, part), source="simulated")
+                yield FetchedSpan(span=part, bars=self._make(native, part), source="simulated")
                 start_ms = end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
@@ -175,7 +175,7 @@ def funding_rates(symbol: str, span: Span) -> pa.Table:
     last = np.maximum(np.searchsorted(opens, ends_ms) - 1, 0)
     first = np.searchsorted(opens, ends_ms - interval_ms)
     gains = closes[last] / closes[first] - 1.0
-    units = np.rint((_EVEN_RATE + _RATE_A_GAIN * gains) * _RATE_UNITS)
+    units = np.rint((_EVEN_RATE + _RATE_PER_GAIN * gains) * _RATE_UNITS)
     rates = np.clip(units, -_MOST_RATE_UNITS, _MOST_RATE_UNITS) / _RATE_UNITS
     is_inside = (ends_ms >= span.start_ms) & (ends_ms < span.end_ms)
     hours = np.full(int(is_inside.sum()), _FUNDING_HOURS, dtype=np.int64)
@@ -220,7 +220,7 @@ def _half_year(symbol: str) -> pa.Table:
         sigma = _ETH_BETA * sigma + _ETH_OWN * own_sigma
     path = np.cumsum(np.rint(moves * _LOG_UNITS).astype(np.int64)).reshape(-1, _STEPS)
     corners = np.stack([path[:, 0], path.max(axis=1), path.min(axis=1), path[:, -1]])
-    ticks = np.rint(coin.price * _TICKS_A_UNIT * _exp((corners - path[0, 0]) / _LOG_UNITS))
+    ticks = np.rint(coin.price * _TICKS_PER_UNIT * _exp((corners - path[0, 0]) / _LOG_UNITS))
 
     # The calmer a minute, the likelier it has no trade; then it stays at the last close.
     calmness = sigma / _SIGMA
@@ -236,7 +236,7 @@ def _half_year(symbol: str) -> pa.Table:
     lots = np.maximum(np.rint(coin.volume * busy * noise * coin.lots), 1.0)
     volume = np.where(traded, lots, 0.0) / coin.lots
 
-    floats = zip(("open", "high", "low", "close"), ticks / _TICKS_A_UNIT, strict=True)
+    floats = zip(("open", "high", "low", "close"), ticks / _TICKS_PER_UNIT, strict=True)
     columns = {"ts_ms": ts_ms, **dict(floats), "volume": volume}
     return pa.table({name: column[is_online] for name, column in columns.items()})
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from tbv8.market import Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, ErrorFrame, Feed, Fetched, Listing, Request, Rows
+from tbv8.venues.base import Ack, ErrorFrame, Feed, FetchedSpan, Listing, Request, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ class UnitRows:
         self.first_ms = rows.first_ms
         self._rows, self._multiplier = rows, multiplier
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """See `Rows.fetch`."""
         with closing(self._rows.fetch(native, gaps)) as pieces:
             for piece in pieces:

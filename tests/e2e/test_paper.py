@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from tbv8.freshness.result import session_inputs
-from tbv8.live.plan import on_venue
 from tbv8.live.results import write_results
+from tbv8.live.session_config import on_venue
 from tests.backtest.builders import read_rows
 from tests.builders import is_alive
 from tests.e2e.conftest import Project
 from tests.e2e.test_record import point_to
 from tests.lines import Line
-from tests.live.rig import World, ema, make_plan
+from tests.live.rig import World, ema, make_session_config
 from tests.recorder.rig import wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 
@@ -237,10 +237,10 @@ def test_a_session_without_history_of_its_strategy_can_be_replayed(project: Proj
 def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     world = World(project.db_path)
     inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True))
-    plan = make_plan(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
-    world.run(plan, minutes=60)
-    write_results({"primary": plan})
-    rows = read_rows(plan.folder / "positions.csv")
+    config = make_session_config(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
+    world.run(config, minutes=60)
+    write_results({"primary": config})
+    rows = read_rows(config.folder / "positions.csv")
 
     said = project.doit("trades", "test_v1", "--paper", "--json").stdout
     head = project.doit("trades", "test_v1", "--paper").stdout.splitlines()[0]
@@ -256,11 +256,11 @@ def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     )
 
     # and when the session goes on
-    world.run(plan, minutes=60)
-    fills = len(world.journaled(plan).outputs["fill"])
-    count = fills - len(read_rows(plan.folder / "fills.csv"))
+    world.run(config, minutes=60)
+    fills = len(world.journaled(config).outputs["fill"])
+    count = fills - len(read_rows(config.folder / "fills.csv"))
     later = project.doit("trades", "test_v1", "--paper").stdout.splitlines()
-    shutil.rmtree(plan.folder)
+    shutil.rmtree(config.folder)
     project.write("config/strategies/test_v1.yaml", STRATEGY.replace("live", "test_v1"))
     no_result = project.doit("trades", "test_v1", "--paper", code=3).stderr
 

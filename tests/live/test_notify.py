@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tbv8.live.notify import Notifier, messages
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 
 FILL = '{"side":"buy","quantity":"1","symbol":"BTC/USDT","price":"100"}'
 HALT = '{"rule":"max_daily_loss_usd","until_ms":86400000}'

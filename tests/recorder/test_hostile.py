@@ -118,11 +118,11 @@ NOTHING = RecorderStatus(
 )
 
 
-def served[T](ask: Callable[[int], T], *, lasts_s: float = 5.0) -> T:
+def served[T](ask: Callable[[int], T], *, connection_s: float = 5.0) -> T:
     """Return what a client in a thread gets from the metrics' port."""
 
     async def serve() -> T:
-        async with serve_metrics(0, lambda: NOTHING, lasts_s=lasts_s) as port:
+        async with serve_metrics(0, lambda: NOTHING, connection_s=connection_s) as port:
             return await asyncio.to_thread(ask, port)
 
     return asyncio.run(serve())
@@ -151,7 +151,7 @@ def test_metrics_answer_one_request_and_close(
         except ConnectionResetError:
             return b""
 
-    got = served(ask, lasts_s=0.3)
+    got = served(ask, connection_s=0.3)
 
     assert got[: max(len(begins), 1)] == begins
     assert capfd.readouterr() == ("", "")
@@ -167,7 +167,7 @@ def test_metrics_hold_few_connections_and_none_for_long(capfd: pytest.CaptureFix
             assert {end_of(connection) for connection in held} == {b""}  # or TimeoutError
         return answer(port, b"GET /healthz HTTP/1.1\r\n\r\n")
 
-    got = served(ask, lasts_s=0.5)
+    got = served(ask, connection_s=0.5)
 
     assert got.endswith(b"ok\n")
     assert capfd.readouterr() == ("", "")

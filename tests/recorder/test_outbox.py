@@ -11,7 +11,7 @@ from tests.recorder.by_hand import quote
 
 def fill(outbox: Outbox, rows: int) -> None:
     outbox.batch.bbo.extend(bbo_row(quote(second, 1.0), 0) for second in range(rows))
-    outbox.weigh()
+    outbox.update_flags()
 
 
 def test_what_is_being_written_waits_too() -> None:
@@ -58,7 +58,7 @@ def test_what_is_written_makes_room_and_ends_being_stuck() -> None:
     fill(outbox, 10)
     outbox.take()
     outbox.stuck = True
-    outbox.weigh()
+    outbox.update_flags()
     assert outbox.full
 
     outbox.mark_written()

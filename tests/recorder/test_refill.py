@@ -70,7 +70,7 @@ class Scene:
                     clock=self.clock,
                     pace=QUICK,
                     log=self.said.append,
-                    on_dead=self._note_dead,
+                    on_stall=self._note_dead,
                 )
                 refill.listings = {"BTC/USDT": CONTRACT}
                 return await asyncio.wait_for(scene(refill), 20)
@@ -234,11 +234,11 @@ def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_w
 
     async def warn(refill: Refill) -> None:
         tracker = scene.hand.tracker
-        refill._warn_of_the_end("BTC/USDT", tracker, ms(599))
+        refill._warn_before_loss("BTC/USDT", tracker, ms(599))
         assert scene.said == []
-        refill._warn_of_the_end("BTC/USDT", tracker, ms(600))
+        refill._warn_before_loss("BTC/USDT", tracker, ms(600))
         assert len(scene.said) == 1
-        refill._warn_of_the_end("BTC/USDT", tracker, ms(610))
+        refill._warn_before_loss("BTC/USDT", tracker, ms(610))
         assert len(scene.said) == 1
         assert "has missing minutes" in scene.said[0]
 

@@ -13,8 +13,8 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade
 from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.stream import MARGIN_MS
 from tbv8.recorder.tracker import AHEAD_MS, SeriesTracker
-from tbv8.recorder.watch import MARGIN_MS
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
@@ -67,10 +67,10 @@ def test_what_is_dated_further_ahead_than_a_clock_can_be_off_is_refused(
     at = {"received_ms": NOON, "now_ms": NOON}
     ts_ms = NOON + ahead_ms
     takes: list[Callable[[], Any]] = [
-        lambda: tracker.take_trade(trade(ts_ms), **at),
-        lambda: tracker.take_bbo(quote(ts_ms), **at),
-        lambda: tracker.take_recent([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
-        lambda: tracker.take_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
+        lambda: tracker.record_trade(trade(ts_ms), **at),
+        lambda: tracker.record_bbo(quote(ts_ms), **at),
+        lambda: tracker.record_recent_trades([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
+        lambda: tracker.compare_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
     ]
     before = len(tracker._outbox.batch)
 
@@ -85,13 +85,13 @@ def test_what_is_dated_further_ahead_than_a_clock_can_be_off_is_refused(
 def test_a_trade_a_little_ahead_is_stored_and_does_not_blind_the_watch(
     tracker: SeriesTracker,
 ) -> None:
-    tracker.take_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)
+    tracker.record_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)
     assert len(tracker._outbox.batch.trades) == 1
 
     # then the stream dies without a word, and REST has news
     newest = [trade(NOON), trade(NOON + 60_000)]
     asked = {"sent_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
-    assert tracker.take_recent(newest, **asked)
+    assert tracker.record_recent_trades(newest, **asked)
 
 
 def test_an_event_that_was_refused_is_a_gap_of_its_own_stream(tracker: SeriesTracker) -> None:
@@ -99,7 +99,7 @@ def test_an_event_that_was_refused_is_a_gap_of_its_own_stream(tracker: SeriesTra
 
     channels = {gap.channel for gap in tracker._outbox.batch.gaps.values()}
     assert channels == {"bbo"}
-    assert all(watch.up for watch in tracker.watches.values())
+    assert all(stream.up for stream in tracker.streams.values())
 
 
 # What a database holds since a version that stored such times

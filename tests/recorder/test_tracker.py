@@ -37,7 +37,7 @@ def test_a_stream_is_dead_when_the_venue_has_news_of_which_nothing_is_read(
 
     news = [trade(30.0), trade(60.0)]
     at = {"sent_ms": ms(76), "received_ms": ms(76.1), "now_ms": ms(76.1)}
-    assert tracker.tracker.take_recent(news, **at) == is_dead
+    assert tracker.tracker.record_recent_trades(news, **at) == is_dead
 
 
 def test_a_connection_that_ends_while_we_lag_leaves_a_gap_from_what_was_read_on(

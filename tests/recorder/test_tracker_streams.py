@@ -29,7 +29,7 @@ def test_a_trade_that_comes_twice_counts_once(tracker: ByHand, trade_id: str) ->
     tracker.note_event(10, trade_id=trade_id)
 
     assert tracker.trades == [10.0]
-    assert tracker.tracker.watches["trades"].duplicates == 1
+    assert tracker.tracker.streams["trades"].duplicates == 1
 
 
 @pytest.mark.parametrize("trade_id", ["7", "a7"], ids=["numbers", "text"])
@@ -102,7 +102,7 @@ def test_a_quote_that_changes_nothing_is_not_written(tracker: ByHand) -> None:
     tracker.see(3, 6.0)
 
     assert tracker.bids == [5.0, 6.0]
-    assert tracker.tracker.watches["bbo"].duplicates == 1
+    assert tracker.tracker.streams["bbo"].duplicates == 1
 
 
 def test_a_late_quote_brings_back_the_equal_one_that_was_left_out_behind_it(
@@ -132,7 +132,7 @@ def test_a_late_quote_is_not_taken_for_the_newest(tracker: ByHand) -> None:
 
     assert tracker.bids == [5.0, 4.0]
     assert not tracker.book(5.0, asked_s=5)
-    assert tracker.tracker.watches["bbo"].calm_ms == ms(5)
+    assert tracker.tracker.streams["bbo"].unchanged_ms == ms(5)
 
 
 def test_without_trades_the_price_is_the_bid() -> None:
@@ -153,7 +153,7 @@ def test_a_full_buffer_drops_counts_and_opens_a_gap_before_what_was_read_last() 
     tracker.up("bbo", -10)
     for second in (1, 2, 3, 4):
         tracker.note_event(second)
-    tracker.outbox.weigh()
+    tracker.outbox.update_flags()
 
     tracker.note_event(5)
     tracker.see(5, 1.0)
@@ -188,7 +188,7 @@ def test_a_gap_that_touches_the_last_one_goes_on_with_it(tracker: ByHand) -> Non
     tracker.lost(45)
 
     assert tracker.gaps("trades") == [(28.0, None, False)]
-    assert tracker.tracker.watches["trades"].gaps.count == 1
+    assert tracker.tracker.streams["trades"].gaps.count == 1
 
 
 def test_a_gap_apart_from_the_last_one_is_another(tracker: ByHand) -> None:
@@ -199,7 +199,7 @@ def test_a_gap_apart_from_the_last_one_is_another(tracker: ByHand) -> None:
     tracker.lost(45)
 
     assert tracker.gaps("trades") == [(28.0, 42.0, False), (42.1, None, False)]
-    assert tracker.tracker.watches["trades"].gaps.count == 2
+    assert tracker.tracker.streams["trades"].gaps.count == 2
 
 
 def test_a_healed_gap_that_goes_on_is_not_healed(tracker: ByHand) -> None:
@@ -221,7 +221,7 @@ def test_only_the_last_thousand_gaps_of_a_stream_stay_in_memory() -> None:
         tracker.see(20 * number + 9, 1.0)
         tracker.lost(20 * number + 9.5)
 
-    gaps = tracker.tracker.watches["bbo"].gaps
+    gaps = tracker.tracker.streams["bbo"].gaps
     assert (gaps.count, len(gaps.items)) == (1010, 1000)
     assert len(tracker.gaps("bbo")) == 1010
 
@@ -262,8 +262,8 @@ def test_an_event_brings_a_stream_up_that_nobody_confirmed() -> None:
     tracker = ByHand()
     tracker.note_event(10, at_s=11)
 
-    assert tracker.tracker.watches["trades"].up
-    assert tracker.tracker.watches["trades"].up_ms == ms(11)
+    assert tracker.tracker.streams["trades"].up
+    assert tracker.tracker.streams["trades"].up_ms == ms(11)
 
 
 def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(tracker: ByHand) -> None:
@@ -280,7 +280,7 @@ def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(tracker: ByHan
     assert [reason for reason in reasons if "unreadable" not in reason] == []
     assert reasons
     assert only_trades.gaps("bbo") == []
-    assert not only_trades.tracker.watches["bbo"].up
+    assert not only_trades.tracker.streams["bbo"].up
 
 
 def test_a_recorder_that_stops_lets_go_of_what_is_over_and_opens_a_gap(tracker: ByHand) -> None:
@@ -354,11 +354,11 @@ def test_a_stalled_stream_is_up_again_by_an_event_later_than_its_ack_only(tracke
     tracker.note_event(10)
     tracker.tracker.mark_stalled("trades")
     tracker.note_event(15)
-    assert not tracker.tracker.watches["trades"].up  # no ack yet: it may be a rest of before
+    assert not tracker.tracker.streams["trades"].up  # no ack yet: it may be a rest of before
 
     tracker.up("trades", 20)
     tracker.note_event(20, at_s=20.1)
-    assert not tracker.tracker.watches["trades"].up  # it may be the replay of the new subscription
+    assert not tracker.tracker.streams["trades"].up  # it may be the replay of the new subscription
 
     tracker.note_event(20.1, at_s=20.2)
     assert tracker.gaps("trades") == [(8.0, 22.2, False)]
@@ -377,7 +377,7 @@ def test_a_stalled_stream_is_up_again_when_rest_has_no_news_since_its_ack() -> N
         tracker.up("trades", 70)
 
         assert tracker.recent([trade(second) for second in trades], asked_s=asked_s) == dead
-        assert tracker.tracker.watches["trades"].up == up
+        assert tracker.tracker.streams["trades"].up == up
 
 
 def test_a_quote_stream_is_dead_when_two_looks_three_seconds_apart_differ(tracker: ByHand) -> None:
@@ -405,7 +405,7 @@ def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(
     tracker.see(0, 5.0)
     tracker.tracker.mark_stalled("bbo")
     assert not tracker.book(5.0, asked_s=9)  # not even subscribed again
-    assert not tracker.tracker.watches["bbo"].up
+    assert not tracker.tracker.streams["bbo"].up
 
     tracker.up("bbo", 20)
     assert tracker.book(6.0, asked_s=30)
@@ -466,7 +466,7 @@ def test_nothing_is_healed_while_the_buffer_is_full() -> None:
     tracker.up("trades", -10)
     outage(tracker)
     tracker.note_event(41)
-    tracker.outbox.weigh()
+    tracker.outbox.update_flags()
     assert tracker.outbox.full
 
     tracker.recent([trade(27), trade(41.5)], asked_s=45)

@@ -170,13 +170,13 @@ def test_a_crowded_buffer_is_written_without_a_pause_and_another_is_not(
 ) -> None:
     scene = Scene(store, Outbox(4), pace=Pace(commit_s=60.0))
     scene.put(1.0, 2.0)
-    scene.outbox.weigh()
+    scene.outbox.update_flags()
     assert scene.outbox.crowded
 
     async def play() -> None:
         await until(lambda: scene.committed)
         scene.put(3.0)
-        scene.outbox.weigh()
+        scene.outbox.update_flags()
         await asyncio.sleep(0.05)
         assert scene.committed == [[1.0, 2.0]]
 

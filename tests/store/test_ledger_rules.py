@@ -10,7 +10,7 @@ from tbv8.market import DAY_MS, Span
 from tbv8.store.bars import open_bars
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import (
-    EMPTY,
+    EMPTY_DIGEST,
     RECORDED,
     LedgerDay,
     MinuteDay,
@@ -48,7 +48,7 @@ def test_every_column_of_a_row_is_in_its_digest(place: int) -> None:
 
 
 def test_the_digest_of_no_rows_is_the_empty_one() -> None:
-    assert digest_rows([]) == EMPTY
+    assert digest_rows([]) == EMPTY_DIGEST
 
 
 def known(db_path: Path) -> list[MinuteDay]:

@@ -27,7 +27,7 @@ from tbv8.store.trials import (
     read_listed,
     read_orphans,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tests.builders import BTC, ROOT, days, hold, ledger_in, rows, shell
 
@@ -111,7 +111,7 @@ def test_orphans_are_the_trials_that_no_experiment_names(db_path: Path) -> None:
         for number in range(4):
             store.write(trial(number, status="died" if number == 3 else "ok"), DETAILS)
         store.write_listed("one", [listed(0), listed(1)])
-        store.forget(["gone"])
+        store.drop_lists(["gone"])
 
     with open_reader(db_path) as query:
         orphans = read_orphans(query)
@@ -134,7 +134,7 @@ def test_tries_are_the_variants_of_a_subject_that_had_a_result(db_path: Path) ->
         store.write(trial(5, subject="other"), DETAILS)
 
     with open_reader(db_path) as query:
-        count, ratios = read_tries(query, SUBJECT, start_ms=0, end_ms=86_400_000)
+        count, ratios = read_variants(query, SUBJECT, start_ms=0, end_ms=86_400_000)
 
     assert count == 2
     assert ratios == {key(1001): 1.5, key(1003): -2.0}

@@ -16,7 +16,7 @@ from tbv8.market import Series, iso, parse_time, parse_timeframe
 from tbv8.trading.nautilus import (
     check_bars,
     close_times,
-    gc_rare,
+    infrequent_gc,
     price_decimals,
     to_bar_type,
     to_bars,
@@ -138,10 +138,10 @@ def test_a_price_whose_decimals_carry_over_64_bits_is_exact() -> None:
 
 def test_the_search_for_garbage_is_rare_and_put_back_as_it_was() -> None:
     before = gc.get_threshold()
-    with gc_rare():
+    with infrequent_gc():
         rare = gc.get_threshold()
         assert rare[0] > 10 * before[0]
-        with gc_rare():
+        with infrequent_gc():
             pass
         assert gc.get_threshold() == rare
     assert gc.get_threshold() == before

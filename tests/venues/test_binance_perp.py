@@ -112,7 +112,7 @@ def test_a_damaged_file_and_a_lacking_minute_come_from_rest(
 
 def test_an_unknown_symbol_names_the_file_of_the_venue(server: BinanceServer) -> None:
     with opened(server, product=PRODUCT) as history, pytest.raises(VenueError) as refused:
-        history.listed_ms("BTCUSDX")
+        history.first_ms("BTCUSDX")
 
     assert str(refused.value) == (
         "binance_perp does not know BTCUSDX: its symbols look like BTCUSDT, correct `symbols` in "

@@ -89,12 +89,12 @@ def test_a_session_is_opened_by_the_name_of_the_venue(server: BinanceServer) -> 
     with SOURCE.open(endpoints, print) as history:
         assert history.native_symbol("BTC/USDT") == BTC
         assert history.clock_ms() == parse_time(f"{NOW}Z")
-        assert history.listed_ms(BTC) == parse_time(f"{LISTED}Z")
+        assert history.first_ms(BTC) == parse_time(f"{LISTED}Z")
 
 
 def test_an_unknown_symbol_is_refused_in_one_line(server: BinanceServer) -> None:
     with opened(server) as history, pytest.raises(VenueError) as refused:
-        history.listed_ms("BTCUSDX")
+        history.first_ms("BTCUSDX")
 
     assert str(refused.value) == (
         Line("binance_spot does not know BTCUSDX: its symbols look like BTCUSDT, ...")
@@ -105,7 +105,7 @@ def test_an_unknown_symbol_is_refused_in_one_line(server: BinanceServer) -> None
 @pytest.mark.parametrize("native", ["btc/usdt", "BTC USDT", "Ω"])
 def test_what_cannot_be_a_symbol_is_unknown_too(server: BinanceServer, native: str) -> None:
     with opened(server) as history, pytest.raises(VenueError, match="does not know"):
-        history.listed_ms(native)
+        history.first_ms(native)
 
 
 def test_nothing_is_downloaded_of_an_unknown_symbol(server: BinanceServer) -> None:
@@ -118,7 +118,7 @@ def test_nothing_is_downloaded_of_an_unknown_symbol(server: BinanceServer) -> No
 def test_the_listing_is_asked_for_once_in_a_session(server: BinanceServer) -> None:
     with opened(server) as history:
         for _ in range(3):
-            history.listed_ms(BTC)
+            history.first_ms(BTC)
 
     assert server.count(KLINES) == 1
 

@@ -12,7 +12,7 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
-from tbv8.venues.base import Fetched
+from tbv8.venues.base import FetchedSpan
 from tbv8.venues.binance.archive import UnusableError, parse_checksum, parse_file
 from tbv8.venues.binance.minutes import to_table
 from tests.lines import Line
@@ -432,7 +432,7 @@ def test_a_host_that_fails_for_good_ends_the_run_in_one_line_after_what_is_whole
     server: BinanceServer,
 ) -> None:
     server.faults.add(Fault(match="2025-01-01", kind="status", status=502, times=None))
-    received: list[Fetched] = []
+    received: list[FetchedSpan] = []
     time = VirtualTime()
 
     with opened(server, time=time) as history, pytest.raises(VenueError) as failed:

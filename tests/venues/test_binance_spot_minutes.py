@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
+from tbv8.venues.binance.minutes import MinuteBars, clean_rows, join, missing_runs, within_span
 
 START = 1_704_067_200_000  # 2024-01-01
 DAY = Span(START, START + 1440 * MINUTE_MS)
@@ -19,7 +19,7 @@ def settled(rows: Sequence[tuple[int, float]], within: Span = DAY) -> MinuteBars
     """Settle flat bars of (open time, price)."""
     opens = np.array([ts for ts, _price in rows], dtype=np.int64)
     prices = np.array([price for _ts, price in rows])
-    return settle(opens, [prices, prices, prices, prices, np.zeros(len(rows))], within)
+    return clean_rows(opens, [prices, prices, prices, prices, np.zeros(len(rows))], within)
 
 
 def at(minute: int, past_ms: int = 0) -> int:
@@ -72,7 +72,7 @@ def test_a_row_that_cannot_be_a_bar_costs_its_minute_alone(values: tuple[float, 
     opens = np.array([at(0), at(1)], dtype=np.int64)
     columns: Any = [np.array([1.0, value]) for value in values]
 
-    found = settle(opens, columns, DAY)
+    found = clean_rows(opens, columns, DAY)
 
     assert (prices(found), found.unusable) == ([(0, 1.0)], (at(1),))
 
@@ -131,7 +131,7 @@ def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
 def test_minutes_without_a_bar_are_told_as_runs(
     held: tuple[int, ...], span: tuple[int, int], missing: list[tuple[int, int]]
 ) -> None:
-    assert absent(minutes_at(*held), Span(*span)) == [Span(at(a), at(b)) for a, b in missing]
+    assert missing_runs(minutes_at(*held), Span(*span)) == [Span(at(a), at(b)) for a, b in missing]
 
 
 def test_of_two_parts_the_earlier_ones_bar_stays() -> None:

@@ -247,7 +247,7 @@ def test_the_clock_and_the_listing_are_tried_again_too(
 
     with opened(server) as history:
         assert history.clock_ms() == parse_time(f"{NOW}Z")
-        assert history.listed_ms(BTC) == parse_time("2024-03-01")
+        assert history.first_ms(BTC) == parse_time("2024-03-01")
 
 
 def test_a_timeout_is_tried_again(market: Market, server: BinanceServer) -> None:

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from tbv8.venues.bounds import BoundsError, decoded, inflate, redirect_target
+from tbv8.venues.bounds import BoundsError, decode_body, inflate, redirect_target
 from tests.servers.hostile import bomb
 
 HERE = "https://api.example.com/v1/time?a=1"
@@ -47,11 +47,11 @@ def test_a_bomb_costs_its_limit_alone() -> None:
 def test_a_body_is_decoded_as_it_says() -> None:
     zipped = gzip.compress(b"[]", mtime=0)
 
-    assert decoded(b"[]", "", 9) == decoded(b"[]", "identity", 9) == b"[]"
-    assert decoded(zipped, " GZip ", 9) == b"[]"
-    assert decoded(b"", "gzip", 9) == b""
+    assert decode_body(b"[]", "", 9) == decode_body(b"[]", "identity", 9) == b"[]"
+    assert decode_body(zipped, " GZip ", 9) == b"[]"
+    assert decode_body(b"", "gzip", 9) == b""
     with pytest.raises(BoundsError, match="an encoding that was not requested, 'gzip, gzip'"):
-        decoded(zipped, "gzip, gzip", 9)
+        decode_body(zipped, "gzip, gzip", 9)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, FromExchange, History, Log
+from tbv8.venues.base import Endpoints, ExchangeOrigin, History, Log
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.live_history import RetryPolicy
 from tbv8.venues.registry import make_history
@@ -60,7 +60,7 @@ def venue_of(
     server: ExchangeServer, exchange: str, waits: list[float], symbol: str = "BTC/USD"
 ) -> Venue:
     """Return what a venue's YAML gives, but for the pauses."""
-    origin = FromExchange(exchange=exchange)
+    origin = ExchangeOrigin(exchange=exchange)
 
     def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history  # imports ccxt
@@ -120,7 +120,7 @@ def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
         (1430, 10, "rest"),
         (1440, 0, "rest"),
     ]
-    # of 1000 and 440 minutes, the first page twice, and the look for the first bar
+    # of 1000 and 440 minutes, the first page twice, and the search for the first bar
     assert [int(query["start"]) * 1000 for query in first] == [
         day(0),
         day(1),

@@ -31,7 +31,7 @@ from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, FromFiles
+from tbv8.venues.base import Endpoints, FilesOrigin
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, read_file
 from tbv8.venues.registry import make_history
@@ -436,7 +436,7 @@ def test_a_table_without_a_zone_is_read_in_the_configured_one(put: Callable[...,
 def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) -> None:
     put(f"{HEAD}\n2024-01-01 00:00:00,2,4,1,3,5\n")
     symbols: dict[str, str | None] = {"BTC/USDT": None}
-    origin = FromFiles(path="bars/{symbol}.csv", root=tmp_path, symbols=symbols, zone="UTC")
+    origin = FilesOrigin(path="bars/{symbol}.csv", root=tmp_path, symbols=symbols, zone="UTC")
     os.utime(tmp_path / "bars/BTCUSDT.csv", (1, 1))  # old enough to be remembered
     berlin = replace(origin, zone="Europe/Berlin")
 
@@ -463,7 +463,7 @@ def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Pa
 
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:
     named = {name.replace("_", "/"): native for name, native in symbols.items()}
-    return FileIndex(FromFiles(path=path, root=root, symbols=named))
+    return FileIndex(FilesOrigin(path=path, root=root, symbols=named))
 
 
 @pytest.mark.parametrize(
@@ -516,7 +516,7 @@ def mine(root: Path, path: str = "bars/{symbol}*") -> Venue:
         rest_url=None,
         archive_url=None,
         instruments={},
-        own_history=make_history(FromFiles(path=path, root=root, symbols=symbols)),
+        own_history=make_history(FilesOrigin(path=path, root=root, symbols=symbols)),
     )
 
 

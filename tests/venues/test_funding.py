@@ -24,7 +24,7 @@ from tbv8.venues.base import Endpoints, History, Log, Payment
 from tbv8.venues.binance.funding import open_funding
 from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance_perp import PRODUCT
-from tbv8.venues.rates import known_until, settle_rates
+from tbv8.venues.rates import known_until, to_rates
 from tbv8.venues.registry import find_funding
 from tests.builders import KilledError, history_venue, killed_after, ledger_in, rows
 from tests.servers.binance import BinanceServer, Hidden, WeightMeter
@@ -331,7 +331,7 @@ def at(hours: float, rate: float = 0.0001, told: int | None = None) -> Payment:
 def test_an_interval_is_the_time_since_the_payment_before(
     payments: list[Payment], expected: list[tuple[int, int]]
 ) -> None:
-    settled = settle_rates(payments, usual_hours=8)
+    settled = to_rates(payments, usual_hours=8)
 
     assert [(rate.ts_ms // HOUR_MS, rate.interval_hours) for rate in settled] == expected
 
@@ -349,11 +349,11 @@ def test_an_interval_is_the_time_since_the_payment_before(
 )
 def test_a_payment_that_cannot_be_is_refused(payments: list[Payment], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        settle_rates(payments, usual_hours=8)
+        to_rates(payments, usual_hours=8)
 
 
 def test_what_is_known_ends_where_the_next_payment_may_come() -> None:
-    rates = settle_rates([at(24 * 100 + 8), at(24 * 100 + 16)], usual_hours=8)
+    rates = to_rates([at(24 * 100 + 8), at(24 * 100 + 16)], usual_hours=8)
     day_ms = 100 * DAY_MS
 
     def known(clock_hours: float) -> float:

@@ -17,7 +17,7 @@ import pytest
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade, parse_time
 from tbv8.venues.base import Listing
-from tbv8.venues.binance.host import FailureError
+from tbv8.venues.binance.host import RequestFailedError
 from tbv8.venues.binance.minutes import MinuteBars
 from tbv8.venues.binance.rest import _parse_klines
 from tbv8.venues.bybit.live import BybitFeed, BybitLive
@@ -238,7 +238,7 @@ def test_rows_of_binance_with_such_values_are_refused_or_left_out() -> None:
             rows = [[*row[:place], value, *row[place + 1 :]], [NOW + 60_000, *row[1:]]]
             try:
                 found = _parse_klines(rows, HOUR, {})
-            except FailureError:
+            except RequestFailedError:
                 continue
             assert isinstance(found, MinuteBars)
             assert found.ts_ms.tolist()[-1] == NOW + 60_000

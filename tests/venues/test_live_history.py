@@ -96,7 +96,7 @@ def test_the_listing_is_the_first_bar_that_the_venue_has(mexc: LiveServer) -> No
     first_ms = mexc.truth("BTC_USDT").bars[0].ts_ms
 
     with session("mexc", mexc) as history:
-        assert history.listed_ms("BTC_USDT") == first_ms
+        assert history.first_ms("BTC_USDT") == first_ms
         assert history.clock_ms() == NOON
 
 

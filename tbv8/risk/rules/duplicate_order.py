@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import of_terms
+from tbv8.risk.rule import terms_rule
 
-DUPLICATE_ORDER = of_terms(
+DUPLICATE_ORDER = terms_rule(
     "duplicate_order",
     words="an order that was sent before",
     cure="make a new order each time",

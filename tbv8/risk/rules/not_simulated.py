@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import OrderCheck, Rule, of_terms
+from tbv8.risk.rule import OrderCheck, Rule, terms_rule
 
 _TYPES = ("market", "limit", "stop_market", "stop_limit")
 
@@ -23,31 +23,31 @@ ORDER_TYPE = Rule(
     scope="sending",
     cure="use market, limit, stop-market or stop-limit orders, as children all but market orders",
 )
-PARENT_ORDER = of_terms(
+PARENT_ORDER = terms_rule(
     "parent_order",
     words="a child without its parent",
     cure="send a parent and its children, of one symbol, together by submit_order_list",
     breaks=lambda terms: terms.lacks_parent,
 )
-QUOTE_QUANTITY = of_terms(
+QUOTE_QUANTITY = terms_rule(
     "quote_quantity",
     words="a quantity in money",
     cure="give quantities in base units",
     breaks=lambda terms: terms.is_quote_quantity,
 )
-EXEC_ALGORITHM = of_terms(
+EXEC_ALGORITHM = terms_rule(
     "exec_algorithm",
     words="an order that an execution algorithm would split",
     cure="send the parts yourself",
     breaks=lambda terms: terms.has_algorithm,
 )
-EMULATION_TRIGGER = of_terms(
+EMULATION_TRIGGER = terms_rule(
     "emulation_trigger",
     words="an order that the engine would keep back",
     cure="leave emulation_trigger away: stops rest at the venue",
     breaks=lambda terms: terms.is_emulated and terms.type != "market",
 )
-POST_ONLY = of_terms(
+POST_ONLY = terms_rule(
     "post_only",
     words="a post-only stop-limit",
     cure="leave post_only away",

@@ -20,12 +20,12 @@ import pyarrow.csv
 from tbv8.market import Span
 from tbv8.text import one_line, quoted
 from tbv8.venues.base import Payment
-from tbv8.venues.binance.minutes import VALUES, MinuteBars, settle
+from tbv8.venues.binance.minutes import VALUES, MinuteBars, clean_rows
 
 MOST_BYTES = 16 * 2**20
 """The limit of a file, and again of its contents: a month of 1m bars has 2 MB, 6 MB unzipped."""
 
-_ROWS_A_MINUTE = 2  # some files have a minute twice
+_ROWS_PER_MINUTE = 2  # some files have a minute twice
 
 _COLUMNS = [
     "open_time",
@@ -78,10 +78,10 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> MinuteBars:
     Raises:
         UnusableError: It is damaged, or is not the bars of `span`.
     """
-    text = _read_text(zipped, stem, most_rows=span.minutes * _ROWS_A_MINUTE)
+    text = _read_text(zipped, stem, most_rows=span.minutes * _ROWS_PER_MINUTE)
     columns = _read_columns(text, _COLUMNS, _CONVERT)
     try:
-        return settle(columns[0], columns[1:], span)
+        return clean_rows(columns[0], columns[1:], span)
     except ValueError as e:
         raise UnusableError(str(e)) from e
 

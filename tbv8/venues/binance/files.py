@@ -31,14 +31,14 @@ type OpenFiles = Callable[[threading.Event], Files]
 """Open an archive until an event is set."""
 
 
-def archive_of(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
+def archive_opener(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
     """Return an opener of a product's archive; all archives it opens share the host's state."""
     host = Host(
         product,
         endpoints.archive_url or _ARCHIVE_URL,
         option="archive_url",
         cure=f"a mirror of {_ARCHIVE_URL} that answers here",
-        at_once=THREADS,
+        max_concurrent=THREADS,
         options=options,
     )
     return partial(Files, host, endpoints.redirect_hosts)

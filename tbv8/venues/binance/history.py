@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.text import counted
-from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_unusable
+from tbv8.venues.base import Endpoints, FetchedSpan, History, unusable_note, with_unusable
 from tbv8.venues.binance.archive import UnusableError, parse_file
-from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
+from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_opener
 from tbv8.venues.binance.host import HostOptions
-from tbv8.venues.binance.minutes import MinuteBars, absent, join, to_table, within_span
+from tbv8.venues.binance.minutes import MinuteBars, join, missing_runs, to_table, within_span
 from tbv8.venues.binance.plan import Piece, Source, pieces
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
@@ -22,9 +22,9 @@ from tbv8.venues.binance.rest import Rest, open_rest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_AHEAD = 8  # pieces that are fetched before the consumer needs them; a month has 2 MB
+_MOST_PIECES_AHEAD = 8  # pieces that are fetched before the consumer needs them; a month has 2 MB
 
-type _Outcome = Fetched | list[AsyncResult[_Outcome]]
+type _Outcome = FetchedSpan | list[AsyncResult[_Outcome]]
 
 
 def open_history(
@@ -33,7 +33,7 @@ def open_history(
     """Open a session with the 1m bars of a product."""
     options = options or HostOptions()
     rest = open_rest(product, endpoints, options)
-    return History(rest, BinanceBars(product, rest, archive_of(product, endpoints, options)))
+    return History(rest, BinanceBars(product, rest, archive_opener(product, endpoints, options)))
 
 
 class BinanceBars:
@@ -59,7 +59,7 @@ class BinanceBars:
             self._listed_ms[native] = self._rest.fetch_listed_ms(native)
         return self._listed_ms[native]
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield pieces that fill `gaps`, by time; closing it early ends its downloads.
 
         Four threads work ahead of the consumer, by some months of bars at most. Minutes of the last
@@ -90,10 +90,10 @@ class BinanceBars:
             )
             try:
                 while waiting or ahead:
-                    while waiting and len(ahead) < _AHEAD:
+                    while waiting and len(ahead) < _MOST_PIECES_AHEAD:
                         ahead.append(filler.start(waiting.popleft()))
                     outcome = _result(ahead.popleft())
-                    if isinstance(outcome, Fetched):
+                    if isinstance(outcome, FetchedSpan):
                         if outcome.span:
                             yield outcome
                     else:
@@ -154,8 +154,8 @@ class _Filler:
         whole_file, sha256 = file
         minutes, source = within_span(whole_file, piece.span), f"{name} sha256:{sha256}"
         notes, known_span = (*notes, *_mending_notes(name, whole_file)), piece.span
-        if runs := absent(minutes, piece.span):
-            healed, known_ms = self._rest.fetch_absent(
+        if runs := missing_runs(minutes, piece.span):
+            healed, known_ms = self._rest.fetch_missing(
                 self._native, runs, self._closing, settled_ms=self._settled_ms
             )
             minutes = join([minutes, healed])
@@ -198,9 +198,9 @@ def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
     return pending.get()
 
 
-def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...]) -> Fetched:
+def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...]) -> FetchedSpan:
     source = with_unusable(source, minutes.unusable)
-    return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
+    return FetchedSpan(span=span, bars=to_table(minutes), source=source, notes=notes)
 
 
 def _mending_notes(name: str, minutes: MinuteBars) -> list[str]:

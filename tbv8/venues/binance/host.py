@@ -26,7 +26,7 @@ from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import UNREADABLE, Log
+from tbv8.venues.base import DECODE_ERRORS, Log
 from tbv8.venues.binance.product import Product
 from tbv8.venues.http import ForbiddenRedirectError, OutOfBoundsError, causes, failure_text
 
@@ -74,7 +74,7 @@ class _ErrorBody(msgspec.Struct):
     code: int | None = None
 
 
-class FailureError(Exception):
+class RequestFailedError(Exception):
     """A failed request; `status` is None without a whole reply."""
 
     def __init__(
@@ -95,31 +95,31 @@ class FailureError(Exception):
         """Binance's own number of the error, if the body has one."""
         try:
             return msgspec.json.decode(self.text, type=_ErrorBody).code
-        except UNREADABLE:
+        except DECODE_ERRORS:
             return None
 
 
-def failure_of(e: BaseException) -> FailureError:
+def failure_of(e: BaseException) -> RequestFailedError:
     """Return the failure for an exception of requests, or of ccxt with one as its cause."""
     chain = list(causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
-        return FailureError(str(e), is_final=True)
+        return RequestFailedError(str(e), is_final=True)
     if failed.response is not None:
         return failure_in(failed.response)
     if isinstance(failed, OutOfBoundsError | ForbiddenRedirectError):
-        return FailureError(str(failed), is_final=True)
+        return RequestFailedError(str(failed), is_final=True)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
-    return FailureError(
+    return RequestFailedError(
         failure_text(failed),
         is_final=untrusted or isinstance(failed, ValueError),  # of requests: a wrong URL
     )
 
 
-def failure_in(response: requests.Response) -> FailureError:
+def failure_in(response: requests.Response) -> RequestFailedError:
     """Return the failure for a reply with an error status."""
     status, reason = response.status_code, response.reason
-    return FailureError(
+    return RequestFailedError(
         f"HTTP {status} {reason}" if reason else f"HTTP {status}",
         status=status,
         headers=response.headers,
@@ -135,7 +135,7 @@ class Host:
         url: The URL, without a slash at the end.
         option: The key of the venue's file that sets it.
         cure: The value to set it to if the host is refused, in words.
-        at_once: The largest number of requests at once.
+        max_concurrent: The largest number of requests at once.
         options: The limits of retries.
     """
 
@@ -146,15 +146,15 @@ class Host:
         *,
         option: str,
         cure: str,
-        at_once: int,
+        max_concurrent: int,
         options: HostOptions,
     ) -> None:
         self._venue, self._config, self.url = product.venue, product.config, url
         self.options = options
         self._option, self._cure = option, cure
-        self._slots = threading.BoundedSemaphore(at_once)
+        self._slots = threading.BoundedSemaphore(max_concurrent)
         self._lock = threading.Lock()
-        self._silent_until_s = self._logged_until_s = 0.0
+        self._limited_until_s = self._logged_until_s = 0.0
         self._minute = self._used = 0
         self._limit = product.weight_limit
 
@@ -178,7 +178,7 @@ class Host:
                 self._await_turn(weight, closing)
                 try:
                     value, headers = call()
-                except FailureError as e:
+                except RequestFailedError as e:
                     failure = e
                     self._update_used(e.headers)
                     pause_s = self._pause_s(url, e, try_number)
@@ -215,8 +215,8 @@ class Host:
         """Reserve weight of this minute; if there is too little, return the reason and the wait."""
         with self._lock:
             now_s = self.options.clock()
-            if now_s < self._silent_until_s:
-                return "limits requests (HTTP 429), continuing in", self._silent_until_s - now_s
+            if now_s < self._limited_until_s:
+                return "limits requests (HTTP 429), continuing in", self._limited_until_s - now_s
             if int(now_s // 60) != self._minute:
                 self._minute, self._used = int(now_s // 60), 0
             if weight and self._used and self._used + weight > self._limit * _WEIGHT_SHARE:
@@ -246,7 +246,7 @@ class Host:
         if closing.is_set():
             raise CancelledError
 
-    def _stop_if_final(self, url: str, failure: FailureError) -> None:
+    def _stop_if_final(self, url: str, failure: RequestFailedError) -> None:
         if failure.status == 418:
             raise VenueError(
                 f"{self._venue}: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
@@ -265,7 +265,7 @@ class Host:
                 f"{self._config}"
             )
 
-    def _pause_s(self, url: str, failure: FailureError, try_number: int) -> float:
+    def _pause_s(self, url: str, failure: RequestFailedError, try_number: int) -> float:
         """Return the seconds before the next try; after a 429, all threads wait.
 
         Raises:
@@ -282,7 +282,7 @@ class Host:
             now_s = self.options.clock()
             wait_s = 60 - now_s % 60 if retry_after_s is None else retry_after_s
             with self._lock:
-                self._silent_until_s = max(self._silent_until_s, now_s + wait_s)
+                self._limited_until_s = max(self._limited_until_s, now_s + wait_s)
                 if limit := _LIMIT_TEXT.search(failure.text):
                     self._limit = int(limit[1])
             return 0.0  # `_await_turn` waits
@@ -291,7 +291,7 @@ class Host:
     def _backoff_s(self, try_number: int) -> float:
         return backoff_s(try_number, base_s=self.options.base_s, cap_s=self.options.cap_s)
 
-    def _retry_after_s(self, failure: FailureError) -> float | None:
+    def _retry_after_s(self, failure: RequestFailedError) -> float | None:
         header = failure.headers.get("Retry-After", "").strip()
         if header.isdecimal():
             return min(float(header), _LONGEST_S)
@@ -304,7 +304,7 @@ class Host:
     def _time_in(self, wait_s: float) -> str:
         return iso(int(self.options.clock() + wait_s) * 1000)
 
-    def _ban_end(self, failure: FailureError) -> str:
+    def _ban_end(self, failure: RequestFailedError) -> str:
         if match := _BAN_TEXT.search(failure.text):
             return iso(int(match[1]) // 1000 * 1000)
         wait_s = self._retry_after_s(failure)
@@ -353,7 +353,7 @@ def fetch_json[T](
     """Return a reply's body and its headers.
 
     Raises:
-        FailureError: There was no reply, or its status is an error, or it is of another type.
+        RequestFailedError: There was no reply, or its status is an error, or it is of another type.
     """
     try:
         reply = fetch_reply(session, host, path, params=params)
@@ -363,23 +363,23 @@ def fetch_json[T](
         raise failure_in(reply)
     try:
         return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
-    except UNREADABLE as e:
+    except DECODE_ERRORS as e:
         problem = f"the reply is not what the venue documents ({e})"
-        raise FailureError(problem, headers=reply.headers) from e
+        raise RequestFailedError(problem, headers=reply.headers) from e
 
 
 @contextmanager
-def naming_symbol(product: Product, native: str) -> Iterator[None]:
+def translated_symbol_errors(product: Product, native: str) -> Iterator[None]:
     """Raise the error for the user if a request fails since the venue does not list a symbol."""
     try:
         yield
-    except FailureError as e:
+    except RequestFailedError as e:
         if e.code in _UNKNOWN_SYMBOL:
-            raise unknown_symbol(product, native) from e
+            raise unknown_symbol_error(product, native) from e
         raise
 
 
-def unknown_symbol(product: Product, native: str) -> VenueError:
+def unknown_symbol_error(product: Product, native: str) -> VenueError:
     """Return the error for a symbol that the venue does not list."""
     return VenueError(
         f"{product.venue} does not know {native}: its symbols look like BTCUSDT, correct `symbols` "
@@ -391,5 +391,5 @@ def _too_many_failures(url: str, problem: str, try_number: int) -> VenueError:
     return VenueError(f"{url}: {problem}, {try_number} times: run the same command again later")
 
 
-def _reply_text(failure: FailureError) -> str:
+def _reply_text(failure: RequestFailedError) -> str:
     return f" {quoted(failure.text)}" if failure.text else ""

@@ -56,7 +56,7 @@ class MinuteBars:
         return len(self.ts_ms)
 
 
-def settle(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
+def clean_rows(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
     """Return rows in any order as `MinuteBars`; each of `opens` may be in ms or us.
 
     Raises:
@@ -118,7 +118,7 @@ def within_span(minutes: MinuteBars, span: Span) -> MinuteBars:
 
 def join(parts: Sequence[MinuteBars]) -> MinuteBars:
     """Return the bars of all parts by time; of two bars of one minute, the earlier part's."""
-    joined = settle(
+    joined = clean_rows(
         np.concatenate([part.ts_ms for part in parts]),
         [np.concatenate(columns) for columns in zip(*(p.values for p in parts), strict=True)],
         Span(0, _MICROSECONDS_FROM),
@@ -133,7 +133,7 @@ def join(parts: Sequence[MinuteBars]) -> MinuteBars:
     )
 
 
-def absent(minutes: MinuteBars, span: Span) -> list[Span]:
+def missing_runs(minutes: MinuteBars, span: Span) -> list[Span]:
     """Return the minutes of `span` that have no bar, as runs in time order."""
     first_ms = ONE_MINUTE.ceil(span.start_ms)
     is_absent = np.ones(max(0, -(-(span.end_ms - first_ms) // MINUTE_MS)), dtype=np.bool_)

@@ -21,7 +21,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         page_weights: The weights of calls for bars: pairs of the largest number of rows and the
             weight, ascending.
         info_weight: The weight of the call for the rules of its symbols.
-        info_of_one: If true, that call takes one symbol; otherwise it returns all.
+        info_takes_symbol: If true, that call takes one symbol; otherwise it returns all.
         weight_limit: The weight that an IP address may use in a minute.
     """
 
@@ -37,7 +37,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     page_weights: tuple[tuple[int, int], ...]
     weight_limit: int
     info_weight: int
-    info_of_one: bool
+    info_takes_symbol: bool
 
     @property
     def config(self) -> str:

@@ -19,24 +19,24 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.venues.base import Endpoints, Moment, Payment
 from tbv8.venues.binance.host import (
-    FailureError,
     Host,
     HostOptions,
     ItemPool,
+    RequestFailedError,
     failure_of,
     fetch_json,
-    naming_symbol,
+    translated_symbol_errors,
 )
-from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
+from tbv8.venues.binance.minutes import MinuteBars, clean_rows, join, missing_runs, within_span
 from tbv8.venues.binance.product import Product
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import BoundedSession
 
-AT_ONCE = 3
+MAX_CONCURRENT = 3
 """The calls at once: 30 a second of 0.1 s each use 3600 of Spot's weight a minute."""
 
 _TIME_WEIGHT = 1
-_PAYMENTS_A_PAGE = 1000
+_PAYMENTS_PER_PAGE = 1000
 _NO_END_MS = 10**14
 _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
 
@@ -60,7 +60,7 @@ def rest_host(product: Product, endpoints: Endpoints, options: HostOptions) -> H
         endpoints.rest_url or product.rest_url,
         option="rest_url",
         cure=product.rest_cure,
-        at_once=AT_ONCE,
+        max_concurrent=MAX_CONCURRENT,
         options=options,
     )
 
@@ -114,14 +114,14 @@ class Rest:
         params = {"symbol": native, "interval": "1m", "startTime": 0, "limit": 1}
 
         def call() -> tuple[int, Mapping[str, str]]:
-            with naming_symbol(self._product, native):
+            with translated_symbol_errors(self._product, native):
                 rows, headers = fetch_json(
                     self._session, self._host, self._klines_path, params, list[_Row]
                 )
             first = _parse_klines(rows, Span(0, self._end_ms), headers)
             opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
             if not opens:
-                raise FailureError(f"it has no bar of {native} yet", headers=headers)
+                raise RequestFailedError(f"it has no bar of {native} yet", headers=headers)
             return min(opens), headers
 
         return self._host.retry(
@@ -134,7 +134,7 @@ class Rest:
         """Return the bars of `span`, and the time up to which they are complete.
 
         The span is past and not empty; bars that are missing were requested twice (see
-        `fetch_absent`).
+        `fetch_missing`).
         """
         most = self._product.page_rows
         step_ms = most * MINUTE_MS
@@ -143,14 +143,14 @@ class Rest:
             for start_ms in range(span.start_ms, span.end_ms, step_ms)
         ]
         minutes = join([self._klines(native, page, most, closing) for page in pages])
-        if not (runs := absent(minutes, span)):
+        if not (runs := missing_runs(minutes, span)):
             return minutes, span.end_ms
-        refetched, known_ms = self.fetch_absent(native, runs, closing, settled_ms=settled_ms)
+        refetched, known_ms = self.fetch_missing(native, runs, closing, settled_ms=settled_ms)
         if known_ms == runs[-1].end_ms:
             known_ms = span.end_ms
         return within_span(join([minutes, refetched]), Span(span.start_ms, known_ms)), known_ms
 
-    def fetch_absent(
+    def fetch_missing(
         self, native: str, runs: Sequence[Span], closing: threading.Event, *, settled_ms: int
     ) -> tuple[MinuteBars, int]:
         """Return the bars that the venue has in `runs` on the second request.
@@ -206,7 +206,7 @@ class Rest:
         while start_ms < span.end_ms:
             page = self._payments_page(path, native, Span(start_ms, span.end_ms), closing)
             payments += page
-            if len(page) < _PAYMENTS_A_PAGE:
+            if len(page) < _PAYMENTS_PER_PAGE:
                 break
             start_ms = page[-1].time_ms + 1
         return payments
@@ -230,7 +230,7 @@ class Rest:
         span: Span,
         closing: threading.Event,
         *,
-        most: int = _PAYMENTS_A_PAGE,
+        most: int = _PAYMENTS_PER_PAGE,
     ) -> list[Payment]:
         """Return the oldest payments of a span."""
         params = {
@@ -241,14 +241,14 @@ class Rest:
         }
 
         def call() -> tuple[list[Payment], Mapping[str, str]]:
-            with naming_symbol(self._product, native):
+            with translated_symbol_errors(self._product, native):
                 rows, headers = fetch_json(
                     self._session, self._host, path, params, list[_FundingRate]
                 )
             times = [row.fundingTime for row in rows]
             if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
                 problem = "the reply is not the requested funding"
-                raise FailureError(problem, headers=headers)
+                raise RequestFailedError(problem, headers=headers)
             return [Payment(row.fundingTime, row.fundingRate) for row in rows], headers
 
         return self._host.retry(path, call, closing, weight=1)
@@ -269,13 +269,16 @@ class Rest:
         def call() -> tuple[MinuteBars, Mapping[str, str]]:
             import ccxt
 
-            with naming_symbol(self._product, native), self._exchanges.borrow() as exchange:
+            with (
+                translated_symbol_errors(self._product, native),
+                self._exchanges.borrow() as exchange,
+            ):
                 try:
                     rows = getattr(exchange, self._product.ccxt_klines)(params)
                 except ccxt.BaseError as e:
                     raise failure_of(e) from e
                 except (RecursionError, UnicodeDecodeError) as e:
-                    raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
+                    raise RequestFailedError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers
             within = Span(span.start_ms, min(span.end_ms, self._end_ms))
             return _parse_klines(rows, within, headers), headers
@@ -306,13 +309,13 @@ def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> Minute
     """Return the rows of a reply, which must open in `within`.
 
     Raises:
-        FailureError: They are not rows of bars.
+        RequestFailedError: They are not rows of bars.
     """
     try:
         parsed = msgspec.convert(rows, list[_Row])
         columns = list(zip(*parsed, strict=True)) or [()] * 6
         opens = np.array(columns[0], dtype=np.int64)
         values = [np.array(column, dtype=np.float64) for column in columns[1:6]]
-        return settle(opens, values, within)
+        return clean_rows(opens, values, within)
     except (msgspec.ValidationError, ValueError, OverflowError) as e:
-        raise FailureError(f"the reply is not bars ({e})", headers=headers) from e
+        raise RequestFailedError(f"the reply is not bars ({e})", headers=headers) from e

@@ -14,7 +14,13 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.venues.base import Contract, Endpoints, Rules
-from tbv8.venues.binance.host import Host, HostOptions, fetch_json, naming_symbol, unknown_symbol
+from tbv8.venues.binance.host import (
+    Host,
+    HostOptions,
+    fetch_json,
+    translated_symbol_errors,
+    unknown_symbol_error,
+)
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
 from tbv8.venues.http import BoundedSession
@@ -60,7 +66,7 @@ def fetch_rules(
             if name not in listed:
                 listed |= _fetch_listed(product, host, session, name)
             if name not in listed:
-                raise unknown_symbol(product, name)
+                raise unknown_symbol_error(product, name)
             contract = _contract(listed[name])
             if not contract.rules.are_possible:
                 raise VenueError(f"{product.venue}: the rules of {name} are none of a market")
@@ -73,10 +79,10 @@ def _fetch_listed(
 ) -> dict[str, _Symbol]:
     """Return symbols of the venue, among them `native` if the venue lists it."""
     path = f"{product.api}/exchangeInfo"
-    params = {"symbol": native} if product.info_of_one else {}
+    params = {"symbol": native} if product.info_takes_symbol else {}
 
     def call() -> tuple[_Info, Mapping[str, str]]:
-        with naming_symbol(product, native):
+        with translated_symbol_errors(product, native):
             return fetch_json(session, host, path, params, _Info)
 
     info = host.retry(path, call, threading.Event(), weight=product.info_weight)

@@ -25,5 +25,5 @@ VENUE = live_venue(
     "bybit",
     _open_live,
     opened_ms=parse_time("2020-03-01"),  # before its first perpetual in USDT
-    payments_a_page=200,
+    payments_per_page=200,
 )

@@ -21,7 +21,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MOST_MS, MOST_VOLUME, Bar, Bbo, Span, Trade
 from tbv8.text import quoted
 from tbv8.venues.base import (
-    UNREADABLE,
+    DECODE_ERRORS,
     Ack,
     Amount,
     Channel,
@@ -38,15 +38,15 @@ from tbv8.venues.base import (
     TradeNumber,
     followed_by,
     minutes_in,
-    undocumented,
+    undocumented_error,
 )
 
 VENUE = "bybit"
 PAGE_MINUTES = 1000
 
-_PAYMENTS_A_REPLY = 200
+_PAYMENTS_PER_REPLY = 200
 _MOST_PAGES = 20  # of instruments: there were 800 in 2026, 1000 fit into a page
-_TRADES_A_REPLY = 1000
+_TRADES_PER_REPLY = 1000
 _OLDEST_DAYS = 60  # in one request for the first payment: at most 180 of 8 hours
 
 _TOPICS: dict[Channel, str] = {"trades": "publicTrade", "bbo": "orderbook.1"}
@@ -206,13 +206,13 @@ class BybitFeed:
         One topic a frame: with several, all fail if one is subscribed already.
         """
         self._sequences.pop(symbol, None)  # a wrong one must not last
-        return self._order("subscribe", symbol, channel)
+        return self._command("subscribe", symbol, channel)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that ends a stream."""
-        return self._order("unsubscribe", symbol, channel)
+        return self._command("unsubscribe", symbol, channel)
 
-    def _order(self, op: str, symbol: str, channel: Channel) -> str:
+    def _command(self, op: str, symbol: str, channel: Channel) -> str:
         topic = f"{_TOPICS[channel]}.{self._natives[symbol]}"
         return msgspec.json.encode({"op": op, "args": [topic], "req_id": topic}).decode()
 
@@ -226,10 +226,10 @@ class BybitFeed:
             message = _decode_frame(frame)
             if message.topic:
                 return self._read(message)
-        except UNREADABLE as e:
-            raise undocumented(VENUE, frame, str(e)) from e
+        except DECODE_ERRORS as e:
+            raise undocumented_error(VENUE, frame, str(e)) from e
         if not message.op and message.success is None:
-            raise undocumented(VENUE, frame, "neither data nor an answer")
+            raise undocumented_error(VENUE, frame, "neither data nor an answer")
         return self._acks(message)
 
     def _read(self, message: _Frame) -> Sequence[Trade | Bbo]:
@@ -238,7 +238,7 @@ class BybitFeed:
             return ()
         if message.type != "snapshot":  # the only one of these topics
             problem = f"a {quoted(message.type)} of {message.topic}"
-            raise undocumented(VENUE, message.data, problem)
+            raise undocumented_error(VENUE, message.data, problem)
         if channel == "trades":
             return _to_trades(_decode_trades(message.data), symbol)
         book = _decode_book(message.data)
@@ -294,7 +294,7 @@ class BybitLive:
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
         """Return the request for the newest 1000 trades."""
         parse = partial(_parse_recent, symbol)
-        return _request("recent-trade", parse, symbol=listing.native, limit=_TRADES_A_REPLY)
+        return _request("recent-trade", parse, symbol=listing.native, limit=_TRADES_PER_REPLY)
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Return the request for the book's best levels."""
@@ -308,7 +308,7 @@ class BybitLive:
             symbol=listing.native,
             startTime=span.start_ms,
             endTime=span.end_ms - 1,
-            limit=_PAYMENTS_A_REPLY,
+            limit=_PAYMENTS_PER_REPLY,
         )
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
@@ -357,7 +357,7 @@ def _instruments_request[T](
         if not page.cursor:
             return {name: row for rows_found in pages for name, row in rows_found.items()}
         if len(pages) >= _MOST_PAGES:
-            raise undocumented(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
+            raise undocumented_error(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
         # It comes quoted for a URL, and is quoted once more when it is sent.
         return _instruments_request(read, pages, cursor=unquote(page.cursor))
 
@@ -403,8 +403,8 @@ def _decode_envelope(reply: bytes) -> _Reply:
     """Return the envelope of a reply, unless it is a refusal."""
     try:
         envelope = msgspec.json.decode(reply, type=_Reply, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
     if envelope.retCode == 0:
         return envelope
     problem = f"{VENUE}: code {envelope.retCode} {quoted(envelope.retMsg)}"
@@ -417,8 +417,8 @@ def _decode[T](kind: type[T], reply: bytes) -> T:
     result = _decode_envelope(reply).result
     try:
         return msgspec.json.decode(result, type=kind, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
 
 
 def _decode_rows[T](kind: type[T], rows: Sequence[msgspec.Raw]) -> list[T]:
@@ -427,7 +427,7 @@ def _decode_rows[T](kind: type[T], rows: Sequence[msgspec.Raw]) -> list[T]:
     for row in rows:
         try:
             rows_found.append(msgspec.json.decode(row, type=kind, strict=False))
-        except UNREADABLE:
+        except DECODE_ERRORS:
             continue
     return rows_found
 
@@ -487,10 +487,10 @@ def _parse_payments(
     rows = _decode(_RowsPage[_Funding], reply).rows
     payments = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
     oldest_ms = min((payment.time_ms for payment in payments), default=0)
-    if len(payments) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
+    if len(payments) < _PAYMENTS_PER_REPLY or oldest_ms <= span.start_ms:
         return payments
     if oldest_ms >= span.end_ms:
-        raise undocumented(VENUE, reply, "payments after the requested ones")
+        raise undocumented_error(VENUE, reply, "payments after the requested ones")
     return followed_by(payments, live.payments_request(listing, Span(span.start_ms, oldest_ms)))
 
 

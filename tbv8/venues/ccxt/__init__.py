@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Log, Rules
+from tbv8.venues.base import Cost, Endpoints, ExchangeOrigin, History, HistorySource, Log, Rules
 
 _PAGE_MINUTES = 500  # as most exchanges have; the session uses the exchange's own number
 
@@ -29,7 +29,7 @@ def exchanges() -> list[str]:
     return sorted(path.stem for path in files)
 
 
-def exchange_source(origin: FromExchange) -> HistorySource:
+def exchange_source(origin: ExchangeOrigin) -> HistorySource:
     """Return the history that `origin` configures."""
 
     def open_session(endpoints: Endpoints, log: Log) -> History:

@@ -22,17 +22,17 @@ from tbv8.venues.live_calls import RetryPolicy
 
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
 _LONGEST_WAIT_S = 300.0
-_TRIES_IN_SILENCE = 3
+_TRIES_BEFORE_LOG = 3
 _PLACE_STATUSES = (HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, HTTPStatus.FORBIDDEN, 418)
 _TOO_OFTEN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-_UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+_READ_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """The exceptions of ccxt for a reply that it does not know."""
 
 
 class Exchange:
     """An exchange that gets one request at a time, within ccxt's rate limit.
 
-    `ccxt` is ccxt's own object; calls of it that send a request go through `ask`.
+    `ccxt` is ccxt's own object; calls of it that send a request go through `retry`.
 
     Args:
         name: The name of the exchange in ccxt.
@@ -63,7 +63,7 @@ class Exchange:
         now_ms = int(time.time() * 1000)
         if self.ccxt.has.get("fetchTime") is not True:
             return now_ms
-        clock_ms = self.ask("its clock", lambda: int(self.ccxt.fetch_time()))
+        clock_ms = self.retry("its clock", lambda: int(self.ccxt.fetch_time()))
         return check_clock(self.name, clock_ms, now_ms=now_ms)
 
     def find_market(self, native: str) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ class Exchange:
         Raises:
             VenueError: The exchange has no such market, refuses, or is out of reach.
         """
-        markets: Mapping[str, Mapping[str, Any]] = self.ask("its markets", self.ccxt.load_markets)
+        markets: Mapping[str, Mapping[str, Any]] = self.retry("its markets", self.ccxt.load_markets)
         if (market := markets.get(native)) is not None:
             return market
         base = native.partition("/")[0]
@@ -83,7 +83,7 @@ class Exchange:
             f"file, such as {{{native}: {similar[0] if similar else 'BTC/USD'}}}"
         )
 
-    def ask[T](self, subject: str, call: Callable[[], T]) -> T:
+    def retry[T](self, subject: str, call: Callable[[], T]) -> T:
         """Return the value of `call`, which is repeated after failures that may be temporary.
 
         Raises:
@@ -95,7 +95,7 @@ class Exchange:
                 return call()
             except ccxt.BaseError as e:
                 failure, retry_after_s = self._check_failure(subject, e)
-            except (*_UNREADABLE, msgspec.ValidationError) as e:
+            except (*_READ_ERRORS, msgspec.ValidationError) as e:
                 failure, retry_after_s = (
                     f"ccxt cannot read its reply ({type(e).__name__})",
                     0.0,
@@ -104,7 +104,7 @@ class Exchange:
                 retry_after_s,
                 backoff_s(try_number, base_s=self._retries.base_s, cap_s=self._retries.cap_s),
             )
-            if try_number >= _TRIES_IN_SILENCE or retry_after_s > 1:
+            if try_number >= _TRIES_BEFORE_LOG or retry_after_s > 1:
                 self._log(f"{self.name}: {subject}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(

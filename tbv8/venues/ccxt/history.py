@@ -21,8 +21,8 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_time, parse_timeframe
 from tbv8.venues.base import (
     Endpoints,
-    Fetched,
-    FromExchange,
+    ExchangeOrigin,
+    FetchedSpan,
     History,
     Log,
     RefusedError,
@@ -51,7 +51,7 @@ class _Reach(msgspec.Struct, frozen=True):
 
 
 def open_history(
-    origin: FromExchange, endpoints: Endpoints, *, log: Log, retries: RetryPolicy | None = None
+    origin: ExchangeOrigin, endpoints: Endpoints, *, log: Log, retries: RetryPolicy | None = None
 ) -> History:
     """Open a session with the 1m bars of an exchange; see `tbv8.venues.ccxt.exchange.Exchange`."""
     exchange = Exchange(origin.exchange, endpoints, log=log, retries=retries)
@@ -59,7 +59,7 @@ def open_history(
 
 
 class CcxtBars:
-    """The 1m bars of an exchange; see `tbv8.venues.base.ReachingRows`."""
+    """The 1m bars of an exchange; see `tbv8.venues.base.RowsWithReach`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange, self._ccxt, self._name = exchange, exchange.ccxt, exchange.name
@@ -80,7 +80,7 @@ class CcxtBars:
         reach_text = "keeps the newest 1m bars only" if reach.rolls else "has 1m bars"
         return f"{self._name} {reach_text} of {native}, from {iso(reach.first_ms)} on"
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield pieces that fill `gaps`, by time; see `tbv8.venues.live_history.fill`.
 
         Raises:
@@ -89,8 +89,8 @@ class CcxtBars:
         now_ms = self._exchange.clock_ms()
         for gap in gaps:
             self._check_kept(native, gap)
-        look = partial(self._fetch_confirmed, native)
-        yield from fill(gaps, look, page_minutes=self._page(native), now_ms=now_ms)
+        fetch_page = partial(self._fetch_confirmed, native)
+        yield from fill(gaps, fetch_page, page_minutes=self._page(native), now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the exchange has in `span`; missing ones were requested twice."""
@@ -99,10 +99,10 @@ class CcxtBars:
 
     def _fetch_confirmed(self, native: str, part: Span) -> dict[int, Bar]:
         self._check_kept(native, part)
-        look = partial(self._look, native, part)
-        return fetch_confirmed(look, part, venue=self._name, native=native)
+        fetch_page = partial(self._fetch_page, native, part)
+        return fetch_confirmed(fetch_page, part, venue=self._name, native=native)
 
-    def _look(self, native: str, part: Span) -> Iterator[Bar]:
+    def _fetch_page(self, native: str, part: Span) -> Iterator[Bar]:
         """Yield the bars of a page; each request begins after the last bar of the one before."""
         start_ms = part.start_ms
         while start_ms < part.end_ms:
@@ -127,7 +127,7 @@ class CcxtBars:
                 if ts_ms >= since_ms and not ts_ms % step_ms
             ]
 
-        return self._exchange.ask(f"{timeframe} bars of {native}", call)
+        return self._exchange.retry(f"{timeframe} bars of {native}", call)
 
     def _reach(self, native: str) -> _Reach:
         """Return the oldest 1m bar; each symbol is requested once.

@@ -14,7 +14,7 @@ from typing import Any
 import ccxt
 
 from tbv8.errors import VenueError
-from tbv8.venues.base import Contract, Endpoints, FromExchange, Log, Rules
+from tbv8.venues.base import Contract, Endpoints, ExchangeOrigin, Log, Rules
 from tbv8.venues.ccxt.exchange import Exchange
 from tbv8.venues.live_calls import RetryPolicy
 
@@ -22,7 +22,7 @@ _DOLLARS = ("USD", "USDT", "USDC")
 
 
 def fetch_rules(
-    origin: FromExchange,
+    origin: ExchangeOrigin,
     endpoints: Endpoints,
     symbols: Mapping[str, str | None],
     *,

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
-from tbv8.venues.base import Fetched, History, LocalConnection
+from tbv8.venues.base import FetchedSpan, History, LocalConnection
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, FileBars, read_file
 
@@ -49,7 +49,7 @@ class FileRows:
         first_ms = min(span.start_ms for span in self._index.by_source(native).values())
         return first_ms // DAY_MS * DAY_MS
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """Yield pieces that fill `gaps`, by time: one for each run of days from the same files.
 
         Raises:
@@ -60,7 +60,9 @@ class FileRows:
         for gap in gaps:
             for span, names in _pieces(gap, symbol_bars.files):
                 source = "; ".join(names) or NO_FILE
-                yield Fetched(span=span, bars=symbol_bars.within(span), source=source, notes=notes)
+                yield FetchedSpan(
+                    span=span, bars=symbol_bars.within(span), source=source, notes=notes
+                )
                 notes = ()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:

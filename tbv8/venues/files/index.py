@@ -20,12 +20,14 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import Span
-from tbv8.venues.base import FromFiles
+from tbv8.venues.base import FilesOrigin
 
-MEMORY = Path("data/.files.json")
+CACHE_PATH = Path("data/.files.json")
 """The path of the stored facts, below the project's folder."""
 
-_TICK_NS = 20_000_000  # a file that is written twice within one tick of its clock looks the same
+_CLOCK_TICK_NS = (
+    20_000_000  # a file that is written twice within one tick of its clock looks the same
+)
 _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 
 
@@ -56,10 +58,10 @@ class FileIndex:
         origin: The settings in its YAML.
     """
 
-    def __init__(self, origin: FromFiles) -> None:
+    def __init__(self, origin: FilesOrigin) -> None:
         self._origin = origin
         self._natives = {native or symbol: symbol for symbol, native in origin.symbols.items()}
-        self._memory = origin.root / MEMORY
+        self._cache_path = origin.root / CACHE_PATH
         self.zone = origin.zone
 
     def paths(self, native: str) -> list[Path]:
@@ -93,7 +95,7 @@ class FileIndex:
             DataError: A symbol has no file.
         """
         paths = [path for native in natives for path in self.paths(native)]
-        before = self._read_memory()
+        before = self._read_cache()
         marks = {path: disk_state(path) for path in paths}
         facts_by_path = {
             path: facts
@@ -107,7 +109,7 @@ class FileIndex:
                 for path, facts in _scan(changed, self.zone).items()
             }
             facts_by_path |= {path: facts for path, facts in scanned.items() if facts is not None}
-            self._write_memory(before, scanned)
+            self._write_cache(before, scanned)
         return {path: facts_by_path[path] for path in paths}
 
     def by_source(self, native: str) -> dict[str, Span]:
@@ -179,21 +181,21 @@ class FileIndex:
             matches = list(root.glob(pattern))
         return sorted(path for path in matches if path.is_file())
 
-    def _read_memory(self) -> dict[str, Facts]:
+    def _read_cache(self) -> dict[str, Facts]:
         with suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Facts])
+            return msgspec.json.decode(self._cache_path.read_bytes(), type=dict[str, Facts])
         return {}
 
-    def _write_memory(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
-        settled_ns = time.time_ns() - _TICK_NS
+    def _write_cache(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
+        settled_ns = time.time_ns() - _CLOCK_TICK_NS
         entries = {path: facts for path, facts in before.items() if Path(path).exists()}
         entries |= {
             str(path): facts for path, facts in scanned.items() if max(facts.mark[:2]) < settled_ns
         }
-        temporary = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        temporary = self._cache_path.with_name(f"{self._cache_path.name}.{os.getpid()}")
         with suppress(OSError):
             temporary.write_bytes(msgspec.json.encode(entries))
-            temporary.replace(self._memory)
+            temporary.replace(self._cache_path)
 
 
 def file_source(name: str, sha256: str, *, zone: str = "") -> str:

@@ -46,7 +46,7 @@ _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
 _FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: a number is a time in one unit at most
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's
-_ZONE_KEY = (
+_ZONE_CURE = (
     "write the zone of its times, such as `zone: UTC` or `zone: Europe/Berlin`, below "
     "`history: files` in the venue's file"
 )
@@ -93,7 +93,7 @@ class FileBars:
         return pa.table(dict(zip(("ts_ms", *PRICES), (self.ts_ms, *self.values), strict=True)))
 
 
-def read_file(path: Path, *, name: str, zone: str = "", zone_cure: str = _ZONE_KEY) -> FileBars:
+def read_file(path: Path, *, name: str, zone: str = "", zone_cure: str = _ZONE_CURE) -> FileBars:
     """Return the bars of a file.
 
     Args:
@@ -111,7 +111,7 @@ def read_file(path: Path, *, name: str, zone: str = "", zone_cure: str = _ZONE_K
         raise DataError(f"{name}: {e.strerror}: mend that and run again") from e
     sha256 = hashlib.sha256(raw).hexdigest()
     columns = _parse(raw, name, _Zone(zone, zone_cure))
-    return _check(columns, sha256)
+    return _check_rows(columns, sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +181,12 @@ def _parse_table(raw: bytes, name: str, zone: _Zone) -> _Columns:
     try:
         if raw[:4] == b"PAR1":
             file = pa.parquet.ParquetFile(pa.BufferReader(raw))
-            picked = _pick(file.schema_arrow.names, name)
+            picked = _pick_columns(file.schema_arrow.names, name)
             table = file.read(columns=list(picked.values()), use_threads=False)
         else:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             table = pa.ipc.open_file(pa.BufferReader(raw), options=options).read_all()
-            picked = _pick(table.column_names, name)
+            picked = _pick_columns(table.column_names, name)
         values = [table[picked[column]].cast(pa.float64(), safe=False) for column in PRICES]
     except (pa.ArrowException, OSError) as e:
         raise DataError(f"{name}: it cannot be read as bars ({one_line(str(e))})") from e
@@ -214,7 +214,7 @@ def _parse_csv(raw: bytes, name: str, zone: _Zone) -> _Columns:
         raise DataError(f"{name}{text.describe_problem(one_line(str(e)))}") from e
     picked, layout = text.picked, ""
     if not text.header_lines and text.width == len(_CCXT):
-        picked, layout = _find_order(table)
+        picked, layout = _guess_order(table)
     return _Columns(
         name,
         zone,
@@ -250,7 +250,7 @@ class _Csv:
         self.width = len(fields)
         self.header_lines = 0 if _is_number(fields[0]) else 1
         if self.header_lines:
-            names = _pick(fields, name)
+            names = _pick_columns(fields, name)
             self.time_name = names["time"].strip()
             self.picked = {word: fields.index(field) for word, field in names.items()}
         elif self.width in (len(_CCXT), 12):
@@ -284,7 +284,7 @@ class _Csv:
         is_local = bool(self._zone.name) and _is_local(first.strip())
         return pa.timestamp("us") if is_local else pa.timestamp("us", "UTC")
 
-    def describe_problem(self, otherwise: str) -> str:
+    def describe_problem(self, fallback: str) -> str:
         """Return the first line that cannot be read, and the reason."""
         kind = self.time_type()
         for line, fields in self.rows():
@@ -304,10 +304,10 @@ class _Csv:
                 elif not _is_number(value):
                     column = self.time_name if word == "time" else word
                     return f":{line}: {column} is {quoted(value)}: expected a number"
-        return f": it cannot be read as CSV ({otherwise})"
+        return f": it cannot be read as CSV ({fallback})"
 
 
-def _pick(names: Sequence[str], name: str) -> dict[str, str]:
+def _pick_columns(names: Sequence[str], name: str) -> dict[str, str]:
     """Return the names of the columns for `time` and for each of `PRICES`.
 
     Raises:
@@ -331,7 +331,7 @@ def _pick(names: Sequence[str], name: str) -> dict[str, str]:
     return {word: names[plain.index(column)] for word, column in picked.items()}
 
 
-def _find_order(table: pa.Table) -> tuple[dict[str, int], str]:
+def _guess_order(table: pa.Table) -> tuple[dict[str, int], str]:
     """Return the order of six columns without names: the one in which more rows are bars."""
     candidates = {"high, low, close": _CCXT, "close, high, low (as jesse has it)": _JESSE}
 
@@ -381,7 +381,7 @@ def _is_number(text: str) -> bool:
 # Checks.
 
 
-def _check(columns: _Columns, sha256: str) -> FileBars:
+def _check_rows(columns: _Columns, sha256: str) -> FileBars:
     values = [
         _numbers(columns, name, column) for name, column in zip(PRICES, columns.values, strict=True)
     ]
@@ -416,18 +416,18 @@ def _times(columns: _Columns) -> tuple[Ints, str]:
         raise DataError(f"{columns.name}: it has no bar: write some below the first line")
     if column.null_count:
         columns.refuse(int(np.argmax(column.is_null().to_numpy())), f"{name} is empty")
-    unit, unit_name, ticks = _ticks(columns, column)
+    unit, unit_name, raw = _raw_times(columns, column)
     minute = _MINUTES[unit]
     columns.refuse_any(
-        ticks % minute != 0,
+        raw % minute != 0,
         lambda row: (
-            f"{name} {_tick_text(int(ticks[row]), unit)} is not on a minute: bars of 1m begin on it"
+            f"{name} {_time_text(int(raw[row]), unit)} is not on a minute: bars of 1m begin on it"
         ),
     )
-    return ticks // minute * MINUTE_MS, unit_name
+    return raw // minute * MINUTE_MS, unit_name
 
 
-def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]:
+def _raw_times(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]:
     """Return the times as whole numbers, after their unit and its name for the user."""
     name, kind = columns.time_name, column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
@@ -458,24 +458,26 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
         lambda row: f"{name} {numbers[row]} is not a whole number",
     )
     units: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-    fits = [unit for unit, a_s in units.items() if _FIRST_S * a_s <= numbers[0] < _END_S * a_s]
+    fits = [
+        unit for unit, per_s in units.items() if _FIRST_S * per_s <= numbers[0] < _END_S * per_s
+    ]
     if not fits:
         columns.refuse(0, f"{name} {numbers[0]} is no time: write seconds, ms, us or ns since 1970")
     unit = fits[0]
-    a_s = units[unit]
+    per_s = units[unit]
     columns.refuse_any(
-        (numbers < _FIRST_S * a_s) | (numbers >= _END_S * a_s),
+        (numbers < _FIRST_S * per_s) | (numbers >= _END_S * per_s),
         lambda row: f"{name} {numbers[row]} is not in {unit}, as its first time is",
     )
     return unit, unit, numbers.astype(np.int64)
 
 
-def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
+def _from_local(columns: _Columns, raw: Ints, unit: Unit) -> tuple[str, Ints]:
     """Return the name of local times for the user, and the same times in UTC."""
     name = columns.zone.name
     zone: tzinfo = UTC if name == "UTC" else ZoneInfo(name)
     minute = _MINUTES[unit]
-    quarters, index = np.unique(ticks // (15 * minute), return_inverse=True)
+    quarters, index = np.unique(raw // (15 * minute), return_inverse=True)
     walls = [_EPOCH + timedelta(minutes=15 * int(quarter)) for quarter in quarters]
     before, after = (
         np.array([_offset_minutes(wall, zone, fold) for wall in walls], dtype=np.int64)[index]
@@ -483,13 +485,13 @@ def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
     )
 
     def problem(row: int) -> str:
-        wall = iso(int(ticks[row]) * MINUTE_MS // minute).removesuffix("Z")
+        wall = iso(int(raw[row]) * MINUTE_MS // minute).removesuffix("Z")
         trouble = "does not exist" if before[row] < after[row] else "is there twice"
         time = f"{columns.time_name} {wall}"
         return f"{time} {trouble} in {name}: write all times in UTC, with a Z"
 
     columns.refuse_any(before != after, problem)  # PEP 495: they differ in a gap and in a fold
-    return f"ISO in {name}", ticks - before * minute
+    return f"ISO in {name}", raw - before * minute
 
 
 def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
@@ -497,8 +499,8 @@ def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
     return offset // timedelta(minutes=1)
 
 
-def _tick_text(ticks: int, unit: Unit) -> str:
-    return f"{ticks} ({iso(ticks * MINUTE_MS // _MINUTES[unit])})"
+def _time_text(raw: int, unit: Unit) -> str:
+    return f"{raw} ({iso(raw * MINUTE_MS // _MINUTES[unit])})"
 
 
 def _check_order(columns: _Columns, ts_ms: Ints) -> None:

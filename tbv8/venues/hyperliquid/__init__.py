@@ -27,7 +27,7 @@ VENUE = live_venue(
     "hyperliquid",
     _open_live,
     opened_ms=parse_time("2023-05-01"),  # before its first funding
-    payments_a_page=480,
+    payments_per_page=480,
     funding_hours=1,
     sure_minutes=4900,  # of the newest 5,000: they move on while a backfill runs
 )

@@ -17,7 +17,7 @@ import msgspec
 
 from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import (
-    UNREADABLE,
+    DECODE_ERRORS,
     Ack,
     Amount,
     Channel,
@@ -32,13 +32,13 @@ from tbv8.venues.base import (
     TradeNumber,
     followed_by,
     minutes_in,
-    undocumented,
+    undocumented_error,
 )
 
 VENUE = "hyperliquid"
 KEPT_MINUTES = 5000
 
-_PAYMENTS_A_REPLY = 500
+_PAYMENTS_PER_REPLY = 500
 _PRICE_DECIMALS = 6
 _PRICE_DIGITS = 5
 _MIN_ORDER_USD = Decimal(10)
@@ -168,13 +168,13 @@ class HyperliquidFeed:
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream of one coin; the venue takes no lists."""
-        return self._order("subscribe", symbol, channel)
+        return self._command("subscribe", symbol, channel)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that ends a stream."""
-        return self._order("unsubscribe", symbol, channel)
+        return self._command("unsubscribe", symbol, channel)
 
-    def _order(self, method: str, symbol: str, channel: Channel) -> str:
+    def _command(self, method: str, symbol: str, channel: Channel) -> str:
         subscription = {"type": channel, "coin": self._natives[symbol]}
         return msgspec.json.encode({"method": method, "subscription": subscription}).decode()
 
@@ -188,10 +188,10 @@ class HyperliquidFeed:
         """
         try:
             message: _Frame = _decode_frame(frame)
-        except UNREADABLE as e:
+        except DECODE_ERRORS as e:
             if frame[:1] != b"{" or _is_other_channel(frame):
                 return ()
-            raise undocumented(VENUE, frame, str(e)) from e
+            raise undocumented_error(VENUE, frame, str(e)) from e
         match message:
             case _Trades():
                 return _trades(message.data, self._symbols)
@@ -216,7 +216,7 @@ class HyperliquidFeed:
         if text.startswith("Already subscribed: "):
             try:
                 echo = msgspec.json.decode(text.partition(": ")[2], type=_Subscription)
-            except UNREADABLE:
+            except DECODE_ERRORS:
                 return (ErrorFrame(text),)
             return self._acks("subscribe", echo)
         return (ErrorFrame(text),)
@@ -315,7 +315,9 @@ def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]
             continue
         side = _SIDES.get(trade.side)
         if side is None or trade.sz == 0:
-            raise undocumented(VENUE, msgspec.json.encode(trade), "no side or size of a trade")
+            raise undocumented_error(
+                VENUE, msgspec.json.encode(trade), "no side or size of a trade"
+            )
         events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
     if len(events) > 1:
         events.sort(key=_time)
@@ -341,8 +343,8 @@ def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, ask: _Level | None) -> 
 def _decode[T](reply: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply, type=kind, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
 
 
 def _parse_clock(reply: bytes) -> int:
@@ -360,13 +362,13 @@ def _parse_contracts(reply: bytes) -> dict[str, Contract]:
     """Return the rules; prices have 5 digits and at most 6 - szDecimals decimals, or are whole."""
     meta, contexts = _decode(reply, tuple[_RulesMeta, list[msgspec.Raw]])
     if len(meta.universe) != len(contexts):
-        raise undocumented(VENUE, reply, "not as many contexts as coins")
+        raise undocumented_error(VENUE, reply, "not as many contexts as coins")
     contracts = {}
     for coin, context in zip(meta.universe, contexts, strict=True):
         try:
             asset = msgspec.json.decode(coin, type=_AssetRules)
             price = msgspec.json.decode(context, type=_PriceContext, strict=False).markPx
-        except UNREADABLE:  # a delisted coin may have no price
+        except DECODE_ERRORS:  # a delisted coin may have no price
             continue
         most_decimals = _PRICE_DECIMALS - asset.szDecimals
         digits = _PRICE_DIGITS - 1 - math.floor(math.log10(price))
@@ -405,7 +407,7 @@ def _parse_payments(
 ) -> list[Payment] | Request[list[Payment]]:
     payments = _payments(reply)
     newest_ms = max((payment.time_ms for payment in payments), default=0)
-    if len(payments) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
+    if len(payments) < _PAYMENTS_PER_REPLY or newest_ms < span.start_ms:
         return payments
     return followed_by(payments, live.payments_request(listing, Span(newest_ms + 1, span.end_ms)))
 
@@ -413,7 +415,7 @@ def _parse_payments(
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
     meta, contexts = _decode(reply, tuple[_Meta, list[_Context]])
     if len(meta.universe) != len(contexts):
-        raise undocumented(VENUE, reply, "another number of coins and states")
+        raise undocumented_error(VENUE, reply, "another number of coins and states")
     return {
         asset.name: (context.markPx, context.openInterest)
         for asset, context in zip(meta.universe, contexts, strict=True)
@@ -425,5 +427,5 @@ def _is_other_channel(frame: bytes) -> bool:
     """Return True for a whole frame of a channel that is not read, such as pong."""
     try:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False

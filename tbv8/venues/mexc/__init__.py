@@ -27,5 +27,5 @@ VENUE = live_venue(
     "mexc",
     _open_live,
     opened_ms=parse_time("2019-01-01"),  # before its first perpetual
-    payments_a_page=100,
+    payments_per_page=100,
 )

@@ -20,7 +20,7 @@ from tbv8.errors import VenueError
 from tbv8.market import MOST_VOLUME, Bar, Bbo, Span, Trade
 from tbv8.text import quoted
 from tbv8.venues.base import (
-    UNREADABLE,
+    DECODE_ERRORS,
     Ack,
     Amount,
     Channel,
@@ -37,14 +37,14 @@ from tbv8.venues.base import (
     TradeNumber,
     followed_by,
     minutes_in,
-    undocumented,
+    undocumented_error,
 )
 from tbv8.venues.bounds import FRAME_BYTES, BoundsError, inflate
 
 VENUE = "mexc"
 PAGE_MINUTES = 2000
 
-_PAYMENTS_A_PAGE = 100
+_PAYMENTS_PER_PAGE = 100
 
 _SIDES: dict[int, Literal["buy", "sell"]] = {1: "buy", 2: "sell"}
 _METHODS: dict[Channel, str] = {"trades": "deal", "bbo": "depth.full"}
@@ -202,13 +202,13 @@ class MexcFeed:
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream: unmerged deals, or 5 levels of the book."""
         options: dict[str, Any] = {"compress": False} if channel == "trades" else {"limit": 5}
-        return self._order("sub", symbol, channel, options)
+        return self._command("sub", symbol, channel, options)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that ends a stream."""
-        return self._order("unsub", symbol, channel, {})
+        return self._command("unsub", symbol, channel, {})
 
-    def _order(self, verb: str, symbol: str, channel: Channel, options: dict[str, Any]) -> str:
+    def _command(self, verb: str, symbol: str, channel: Channel, options: dict[str, Any]) -> str:
         self._versions.pop(self._natives[symbol], None)  # a wrong one must not last
         param = {"symbol": self._natives[symbol], **options}
         order = {"method": f"{verb}.{_METHODS[channel]}", "param": param}
@@ -224,7 +224,7 @@ class MexcFeed:
             frame = _inflate(frame)
         try:
             message: _Frame = _decode_frame(frame)
-        except UNREADABLE as e:
+        except DECODE_ERRORS as e:
             return self._parse_ack(frame, e)
         match message:
             case _Deals():
@@ -244,12 +244,12 @@ class MexcFeed:
     def _parse_ack(self, frame: bytes, e: Exception) -> Sequence[Ack]:
         try:
             channel = _decode_envelope(frame).channel
-        except UNREADABLE:
-            raise undocumented(VENUE, frame, str(e)) from e
+        except DECODE_ERRORS:
+            raise undocumented_error(VENUE, frame, str(e)) from e
         if channel in _CHANNELS:
             return (Ack(_CHANNELS[channel]),)
         if channel in _READ_CHANNELS:
-            raise undocumented(VENUE, frame, str(e)) from e
+            raise undocumented_error(VENUE, frame, str(e)) from e
         return ()
 
 
@@ -319,7 +319,7 @@ class MexcLive:
     ) -> Request[list[Payment]]:
         return Request(
             path="/api/v1/contract/funding_rate/history",
-            params={"symbol": listing.native, "page_num": page, "page_size": _PAYMENTS_A_PAGE},
+            params={"symbol": listing.native, "page_num": page, "page_size": _PAYMENTS_PER_PAGE},
             parse=parse,
         )
 
@@ -370,7 +370,7 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
         side = _SIDES.get(deal.T)
         size = _base_units(deal.v, num, den)
         if side is None or not 0 < size <= MOST_VOLUME:
-            raise undocumented(VENUE, msgspec.json.encode(deal), "no side or size of a trade")
+            raise undocumented_error(VENUE, msgspec.json.encode(deal), "no side or size of a trade")
         if deal.i is None:
             name = f"{deal.t}-{side}-{deal.p!r}-{size!r}"
             twins[name] += 1
@@ -416,8 +416,8 @@ def _decode[T](kind: type[T], reply: bytes) -> T:
         envelope = msgspec.json.decode(reply, type=_Reply)
         if envelope.success and envelope.code == 0:
             return msgspec.json.decode(envelope.data, type=kind, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
     raise RefusedError(
         f"{VENUE}: code {envelope.code} {quoted(envelope.message)}",
         too_often=envelope.code == _TOO_OFTEN,
@@ -441,7 +441,7 @@ def _parse_contracts(reply: bytes) -> dict[str, Contract]:
     for raw in _decode(list[msgspec.Raw], reply):
         try:
             contract = msgspec.json.decode(raw, type=_ContractRules)
-        except UNREADABLE:
+        except DECODE_ERRORS:
             continue
         rules = Rules(
             tick_size=contract.price_unit,
@@ -494,7 +494,7 @@ def _parse_klines(listing: Listing, span: Span, reply: bytes) -> list[Bar]:
     try:
         rows = list(klines.rows())
     except ValueError as e:
-        raise undocumented(VENUE, reply, "columns of different lengths") from e
+        raise undocumented_error(VENUE, reply, "columns of different lengths") from e
     return minutes_in(
         span,
         (
@@ -542,4 +542,4 @@ def _inflate(frame: bytes) -> bytes:
     try:
         return inflate(frame, FRAME_BYTES)
     except BoundsError as e:
-        raise undocumented(VENUE, frame, str(e)) from e
+        raise undocumented_error(VENUE, frame, str(e)) from e

@@ -15,11 +15,11 @@ SETTLE_MS = 3000
 _LEAST_SILENCE_MS, _MOST_SILENCE_MS = 10_000, 60_000
 
 
-class Watch:
+class Stream:
     """The state of one stream.
 
     Attributes:
-        proof_ms: The time up to which all events have arrived.
+        watermark_ms: The time up to which all events have arrived.
         newest_ms: The newest event's own time.
     """
 
@@ -27,37 +27,37 @@ class Watch:
         self.gaps = gaps
         self.up = False
         self.up_ms = 0
-        self.proof_ms = 0
+        self.watermark_ms = 0
         self.newest_ms = 0
         self.last_event_ms = 0
         self.next_check_ms = 0  # the earliest time of the next REST request
         self.needs_check = False  # by REST, after it came up
         self.confirmed: Span | None = None  # REST returned every trade of this span
-        self.calm_ms = 0  # the last time that REST had nothing new
-        self.distrusted = False  # it stalled: only an event after its next ack shows that it is up
+        self.unchanged_ms = 0  # the last time that REST had nothing new
+        self.stalled = False  # it stalled: only an event after its next ack shows that it is up
         self.acked_ms: int | None = None
-        self.doubt_ms: int | None = None
+        self.mismatch_ms: int | None = None
         self.events = 0
         self.rows = 0
         self.duplicates = 0
         self.lag_ms: int | None = None
-        self._pace_ms = 1000.0
+        self._interval_ms = 1000.0
 
     @property
     def silence_limit_ms(self) -> float:
         """The silence after which REST checks if the stream is quiet or dead."""
-        return min(max(20 * self._pace_ms, _LEAST_SILENCE_MS), _MOST_SILENCE_MS)
+        return min(max(20 * self._interval_ms, _LEAST_SILENCE_MS), _MOST_SILENCE_MS)
 
     def confirm(self, at_ms: int) -> bool:
         """Note the venue's confirmation, repeatable; return True if it brings the stream up."""
         if self.up:
             return False
-        if self.distrusted:
+        if self.stalled:
             self.acked_ms = at_ms
             return False
         self.up, self.up_ms = True, at_ms
-        self.proof_ms = max(self.proof_ms, at_ms)
-        self.last_event_ms, self.next_check_ms, self.calm_ms, self.doubt_ms = 0, 0, 0, None
+        self.watermark_ms = max(self.watermark_ms, at_ms)
+        self.last_event_ms, self.next_check_ms, self.unchanged_ms, self.mismatch_ms = 0, 0, 0, None
         self.gaps.close(at_ms + MARGIN_MS)
         return True
 
@@ -65,16 +65,16 @@ class Watch:
         """Note an event of the stream, which proves that all earlier ones have arrived."""
         self.events += 1
         if self.last_event_ms:
-            self._pace_ms += 0.05 * (now_ms - self.last_event_ms - self._pace_ms)
+            self._interval_ms += 0.05 * (now_ms - self.last_event_ms - self._interval_ms)
         self.last_event_ms = now_ms
-        proof_ms = min(ts_ms, now_ms)
-        if proof_ms > self.proof_ms:
-            self.proof_ms = proof_ms
-        self.doubt_ms = None
+        watermark_ms = min(ts_ms, now_ms)
+        if watermark_ms > self.watermark_ms:
+            self.watermark_ms = watermark_ms
+        self.mismatch_ms = None
 
     def is_silent_too_long(self, now_ms: int) -> bool:
         """Return True if REST should check whether the stream is quiet or dead."""
-        return now_ms - max(self.proof_ms, self.calm_ms) > self.silence_limit_ms
+        return now_ms - max(self.watermark_ms, self.unchanged_ms) > self.silence_limit_ms
 
     def may_be_checked(self, now_ms: int) -> bool:
         """Return True if REST can check it: it is up, or was subscribed again a while ago."""
@@ -82,24 +82,24 @@ class Watch:
             return False
         return self.up or (self.acked_ms is not None and now_ms - self.acked_ms >= 2 * SETTLE_MS)
 
-    def is_unsure(self, now_ms: int) -> bool:
+    def should_be_checked(self, now_ms: int) -> bool:
         """Return True if its state or its last events should be checked by REST."""
         return (
             not self.up
             or self.needs_check
             or self.is_silent_too_long(now_ms)
-            or self.doubt_ms is not None
+            or self.mismatch_ms is not None
         )
 
-    def is_suspect(self, now_ms: int) -> bool:
+    def may_have_stalled(self, now_ms: int) -> bool:
         """Return True if it may have died silently before its connection did."""
-        return self.is_silent_too_long(now_ms) or self.doubt_ms is not None
+        return self.is_silent_too_long(now_ms) or self.mismatch_ms is not None
 
-    def watched_until_ms(self, last_ms: int) -> int:
+    def complete_until_ms(self, last_ms: int) -> int:
         """Return the time up to which all events had arrived at the connection's last frame."""
-        if self.is_suspect(last_ms - SETTLE_MS):
-            return self.proof_ms
-        return max(self.proof_ms, last_ms - SETTLE_MS - int(self.silence_limit_ms))
+        if self.may_have_stalled(last_ms - SETTLE_MS):
+            return self.watermark_ms
+        return max(self.watermark_ms, last_ms - SETTLE_MS - int(self.silence_limit_ms))
 
     def heal(self, span: Span) -> None:
         """Heal gaps if REST returned every trade from before them until the stream was up.

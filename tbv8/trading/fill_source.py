@@ -12,8 +12,8 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of
 
 
-class Answers:
-    """The answers of one run.
+class FillSource:
+    """The source of one run.
 
     Attributes:
         maker: True if the last returned fill is a maker's.

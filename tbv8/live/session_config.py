@@ -1,9 +1,8 @@
-"""The plan of a paper session, and the reports of the process that runs it."""
+"""The config of a paper session."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from tbv8.market import Series, Span
 from tbv8.store.sessions import Role, StoredSession
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One session.
 
     Attributes:
@@ -49,34 +48,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def series(self) -> dict[str, Series]:
         """The series of each symbol."""
         return {symbol: Series(self.venue, symbol) for symbol in self.strategy.symbols}
-
-
-class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line that a session's process writes to the one that watches it.
-
-    Attributes:
-        kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `kept`, `printed`, `differs` or `failed`; of the
-            watching process `killed`, of results `written` or `no results`.
-        text: A text for the user; may be empty.
-        done_ms: The close of the last finished minute.
-        lag_ms: The time from its close to its use; None for events after a minute, of a command.
-        took_ms: The duration of its use.
-        state: The account after it.
-        events: Its events, as kind and body.
-        is_warm_up: True for a minute before the counted span.
-        lines: The lines of a result, as a backtest prints them.
-    """
-
-    kind: str
-    text: str = ""
-    done_ms: int | None = None
-    lag_ms: int | None = None
-    took_ms: float | None = None
-    state: dict[str, Any] = {}
-    events: list[tuple[str, str]] = []
-    is_warm_up: bool = False
-    lines: list[str] = []
 
 
 def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> Strategy:

@@ -140,7 +140,7 @@ class OpenedFiles:
 
 
 @contextmanager
-def noting_opened(strategy: records.Strategy) -> Iterator[OpenedFiles]:
+def track_files(strategy: records.Strategy) -> Iterator[OpenedFiles]:
     """Record the files that user code opens within the block; then drop the imported modules."""
     _install_hook()
     opened = OpenedFiles(strategy)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tbv8.config.source import digest_file
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.opened import noting_opened
+from tbv8.trading.opened_files import track_files
 from tests.backtest.builders import make_strategy
 
 type Run = Callable[[str], dict[str, str]]
@@ -40,7 +40,7 @@ def run(project: Path) -> Run:
     def run(code: str) -> dict[str, str]:
         (project / "own.py").write_text(code)
         compiled = compile(code, str(project / "own.py"), "exec")
-        with noting_opened(replace(make_strategy(), root=project)) as opened:
+        with track_files(replace(make_strategy(), root=project)) as opened:
             exec(compiled, {"__name__": "own"})
         return opened.files()
 
@@ -128,7 +128,7 @@ def test_what_a_strategy_imports_by_name_is_not_noted_once_more(project: Path) -
     (project / "own.py").write_text("import code.base\n")
     strategy = replace(make_strategy(module="own.py"), root=project)
 
-    with noting_opened(strategy) as opened:
+    with track_files(strategy) as opened:
         path = str(project / "own.py")
         exec(compile(f"open('code/base.py').read(); open({path!r}).read()", path, "exec"), {})
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_in_a_key_is_refused_with_its_line(
 
 def test_what_others_open_meanwhile_is_not_the_strategys(run: Run, project: Path) -> None:
     """tbv8 itself opens files in a run: what its code opens is not behind a user's line."""
-    with noting_opened(replace(make_strategy(), root=project)) as opened:
+    with track_files(replace(make_strategy(), root=project)) as opened:
         digest_file(project / "prices.csv")
         importlib.import_module("tbv8.venues.sample")
 
@@ -226,7 +226,7 @@ def test_what_others_open_meanwhile_is_not_the_strategys(run: Run, project: Path
 
 
 def test_a_hook_that_is_done_notes_nothing(project: Path) -> None:
-    with noting_opened(replace(make_strategy(), root=project)) as opened:
+    with track_files(replace(make_strategy(), root=project)) as opened:
         pass
 
     (project / "prices.csv").read_text()
@@ -243,7 +243,7 @@ def test_a_file_of_the_repository_beside_the_project_is_noted_from_the_project_o
     (beside / "own.py").write_text(code := "open('../beside/levels.csv').read()")
     strategy = replace(make_strategy(module="../beside/own.py"), root=project)
 
-    with noting_opened(strategy) as opened:
+    with track_files(strategy) as opened:
         exec(compile(code, str(beside / "own.py"), "exec"), {})
 
     assert opened.files() == {"../beside/levels.csv": digest_file(beside / "levels.csv")}

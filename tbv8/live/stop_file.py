@@ -65,7 +65,7 @@ class StopFile:
             return self._request
         return None
 
-    def due(self, done_ms: int, *, held: Set[str], gapped: Set[str]) -> Request | None:
+    def due(self, done_ms: int, *, held: Set[str], without_price: Set[str]) -> Request | None:
         """Return the request to execute now; None if there is none, or it has to wait.
 
         Until positions can be closed, a stop that also closes them only cancels orders.
@@ -73,13 +73,13 @@ class StopFile:
         Args:
             done_ms: The close of the last used minute.
             held: The symbols with a position.
-            gapped: The symbols without a price since a gap.
+            without_price: The symbols without a price since a gap.
         """
         request = self._request
         if request is None or done_ms + MINUTE_MS <= request.seen_ms:
             return None
         is_before = self._step.floor(done_ms) < request.seen_ms  # the last price
-        if request.command.close and held and (is_before or held & gapped):
+        if request.command.close and held and (is_before or held & without_price):
             return None if self.last.do == "stop" else replace(request, command=Command(do="stop"))
         return request
 

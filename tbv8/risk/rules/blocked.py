@@ -7,9 +7,9 @@ from collections.abc import Callable
 from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
-def _barred_by(name: str) -> Callable[[OrderCheck], Numbers | None]:
+def _blocked_by(name: str) -> Callable[[OrderCheck], Numbers | None]:
     def find_breach(check: OrderCheck) -> Numbers | None:
-        return check.sizes() if check.barred == name else None
+        return check.sizes() if check.blocked_by == name else None
 
     return find_breach
 
@@ -17,17 +17,17 @@ def _barred_by(name: str) -> Callable[[OrderCheck], Numbers | None]:
 STOPPED = Rule(
     name="stopped",
     words="opening after `doit stop`",
-    find_breach=_barred_by("stopped"),
+    find_breach=_blocked_by("stopped"),
 )
 CLOCK = Rule(
     name="clock",
     key="paper.clock_limit",
     words="opening while our clock and the venue's are apart",
-    find_breach=_barred_by("clock"),
+    find_breach=_blocked_by("clock"),
 )
 STALE_BAR = Rule(
     name="stale_bar",
     key="paper.stale_after",
     words="opening on a bar that came too late",
-    find_breach=_barred_by("stale_bar"),
+    find_breach=_blocked_by("stale_bar"),
 )

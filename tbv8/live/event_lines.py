@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import plain

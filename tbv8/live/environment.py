@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 from tbv8.store.ticks import BusyError
 
 BUSY_S = 0.5
