@@ -204,7 +204,7 @@ def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
         {"paths": 4},
     ]
     keys = [
-        [one.key for one in Survey(changed, query).monte_carlo(2)]
+        [one.key for one in Survey(changed, query).monte_carlo_trials(2)]
         for change in changes
         for changed in [replace(survey.experiment, monte_carlo=replace(DRAWN, **change))]
     ]
