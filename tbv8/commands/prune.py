@@ -13,6 +13,7 @@ from tbv8.config.records import Project
 from tbv8.market import Series, iso, parse_duration_ms
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
+from tbv8.store.locks import recorder_lock
 from tbv8.store.prune import (
     OldRows,
     count_rows,
@@ -22,7 +23,6 @@ from tbv8.store.prune import (
     prune,
     stored_ticks,
 )
-from tbv8.store.ticks import recorder_lock
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 from tbv8.text import counted
 

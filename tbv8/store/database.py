@@ -10,7 +10,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,21 @@ REVISION = "0005"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
 
 BUSY_TIMEOUT_S = 60
+"""The time that a statement waits for another writer."""
 
+COMMIT_TIMEOUT_S = 1
+"""The same for writers of live data, which keep their rows and try again."""
+
+_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _UNKNOWN_NAME_ERRORS = ("no such column", "no such table", "no column named")
 _WATCH_S = 0.5
 
 type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """A function that runs one statement and returns all rows, by sqlite3 or by ADBC."""
+
+
+class BusyError(DataError):
+    """The database cannot be written at the moment; the same rows may be written later."""
 
 
 @contextmanager
@@ -64,6 +73,47 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
             yield query
         finally:
             connection.close()
+
+
+def check_revision(db_path: Path) -> None:
+    """Check that a file is a database of this revision.
+
+    Raises:
+        NotMigratedError: The file is absent, or of another revision.
+        DataError: It is damaged or locked.
+    """
+    with open_reader(db_path):
+        pass
+
+
+@contextmanager
+def open_live_writer(
+    db_path: Path, pragmas: Sequence[str], *, one_thread: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """Open the database for a writer of live data; the caller begins and ends transactions.
+
+    The process must not open the file by ADBC at the same time (see `tbv8.store.bars`).
+
+    Args:
+        db_path: The database.
+        pragmas: The settings of the connection.
+        one_thread: False to let the connection move between threads.
+
+    Raises:
+        NotMigratedError: The file is absent, or of another revision.
+        DataError: It is damaged or locked.
+    """
+    check_revision(db_path)
+    with translated_errors(db_path):
+        connection = sqlite3.connect(
+            db_path, timeout=COMMIT_TIMEOUT_S, isolation_level=None, check_same_thread=one_thread
+        )
+    with closing(connection):
+        with translated_errors(db_path):
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+        yield connection
 
 
 def reader_uri(db_path: Path) -> str:
@@ -167,6 +217,11 @@ def translated_errors(db_path: Path) -> Iterator[None]:
         if (problem := file_problem(db_path, str(e))) is None:
             raise
         raise DataError(problem) from e
+
+
+def is_temporary(e: sqlite3.DatabaseError | UnicodeDecodeError) -> bool:
+    """Return True if an error of a writer may end by itself: a lock, or a full disk."""
+    return isinstance(e, sqlite3.OperationalError) and any(word in str(e) for word in _TEMPORARY)
 
 
 def file_problem(db_path: Path, message: str) -> str | None:

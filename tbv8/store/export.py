@@ -25,7 +25,7 @@ from tbv8.errors import DataError
 from tbv8.files import replacing
 from tbv8.market import DAY_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
-from tbv8.store.database import Query, open_reader, reader_uri, translated_errors
+from tbv8.store.database import Query, check_revision, open_reader, reader_uri, translated_errors
 from tbv8.store.ledger import LedgerDay, read_days
 from tbv8.store.tick_tables import SCHEMAS, read_ticks
 from tbv8.text import file_name
@@ -213,8 +213,7 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
     Raises:
         DataError: The database is absent, damaged or of another revision, or the disk is full.
     """
-    with open_reader(db_path):
-        pass  # refuses a database of another revision
+    check_revision(db_path)
     with replacing(target) as new:
         with (
             translated_errors(target),

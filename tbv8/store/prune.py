@@ -16,7 +16,13 @@ from pathlib import Path
 import msgspec
 
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, translated_errors
+from tbv8.store.database import (
+    BUSY_TIMEOUT_S,
+    Query,
+    check_revision,
+    open_reader,
+    translated_errors,
+)
 from tbv8.store.ticks import WAL_LIMIT_BYTES
 
 TRADES_AND_QUOTES = ("trades", "bbo")
@@ -149,8 +155,7 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
 @contextmanager
 def _open_to_delete(db_path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database of this revision for small transactions of deleted rows."""
-    with open_reader(db_path):
-        pass  # refuses a database of another revision
+    check_revision(db_path)
     with (
         translated_errors(db_path),
         closing(

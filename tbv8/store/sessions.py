@@ -13,13 +13,10 @@ numbered from 0.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -28,12 +25,15 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Bbo, Series, Span, iso
-from tbv8.store.database import DatabaseFiles, Query, file_problem, open_reader, translated_errors
+from tbv8.store.database import (
+    BusyError,
+    DatabaseFiles,
+    Query,
+    file_problem,
+    is_temporary,
+    open_live_writer,
+)
 from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
-from tbv8.store.ticks import BusyError
-
-BUSY_TIMEOUT_S = 1
-"""The time that one attempt to commit waits for another writer; the session tries again."""
 
 OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt", "end")
 """The kinds of events that a replay must reproduce."""
@@ -56,7 +56,6 @@ RATE = "rate"
 type Role = Literal["primary", "shadow"]
 
 _FORTNIGHT_MS = 14 * DAY_MS
-_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
@@ -131,73 +130,6 @@ class ClosedMinutes(msgspec.Struct, frozen=True):
     next_ms: int | None
 
 
-@contextmanager
-def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a session during the block; it ends with the process in any case.
-
-    Args:
-        db_path: The database.
-        name: The strategy's id, or another name of the session.
-        wait_s: The time to wait for a process that is ending.
-
-    Raises:
-        DataError: Another process holds it, or the lock file cannot be written.
-    """
-    path = db_path.with_name(f"{db_path.name}.paper.{name}.lock")
-    try:
-        lock = path.open("a+")
-    except OSError as e:
-        raise DataError(f"{path}: cannot be written: {e.strerror}: make it writable") from e
-    until_s = time.monotonic() + wait_s
-    with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as e:
-                if time.monotonic() < until_s:
-                    time.sleep(0.05)
-                    continue
-                lock.seek(0)
-                owner = lock.read().strip() or "unknown"
-                raise DataError(
-                    f"{name}: its session is already running (process {owner}): end that process "
-                    f"by Ctrl-C or `kill {owner}` (`doit stop` ends its trading, not the process)"
-                ) from e
-            break
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def is_locked(path: Path) -> bool:
-    """Return True if a process holds the lock of the file at a path."""
-    try:
-        with path.open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def session_runs(db_path: Path, strategy_id: str) -> bool:
-    """Return True if a process runs the session of a strategy."""
-    return is_locked(db_path.with_name(f"{db_path.name}.paper.{strategy_id}.lock"))
-
-
-def recorder_runs(db_path: Path) -> bool:
-    """Return True if a recorder writes to the database."""
-    return is_locked(db_path.with_name(f"{db_path.name}.recorder.lock"))
-
-
-def recorder_owner(db_path: Path) -> str:
-    """Return the process that is, or was last, the recorder of the database; "" for none."""
-    lock = db_path.with_name(f"{db_path.name}.recorder.lock")
-    return lock.read_text("utf-8", errors="replace").strip() if lock.exists() else ""
-
-
 class Journal:
     """An open connection for one session; created by `open_journal`, for use in one thread."""
 
@@ -218,8 +150,7 @@ class Journal:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
             if (problem := file_problem(self._db_path, str(e))) is None:
                 raise
-            is_temporary = isinstance(e, sqlite3.OperationalError)
-            if is_temporary and any(word in str(e) for word in _TEMPORARY):
+            if is_temporary(e):
                 raise BusyError(problem.replace(" for a minute", "")) from e
             raise DataError(problem) from e
 
@@ -558,15 +489,8 @@ def open_journal(db_path: Path) -> Iterator[Journal]:
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
-    with open_reader(db_path):
-        pass
-    with translated_errors(db_path):
-        connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    with closing(connection):
-        with translated_errors(db_path):
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -4096")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+    pragmas = ("synchronous = FULL", "cache_size = -4096")
+    with open_live_writer(db_path, pragmas) as connection:
         yield Journal(db_path, connection)
 
 

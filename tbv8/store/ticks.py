@@ -9,11 +9,9 @@ A new trade that arrives after its minute is folded into the bar.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,17 @@ import msgspec
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
-from tbv8.store.database import DatabaseFiles, Query, file_problem, open_reader, translated_errors
+from tbv8.store.database import (
+    COMMIT_TIMEOUT_S,
+    BusyError,
+    DatabaseFiles,
+    Query,
+    file_problem,
+    is_temporary,
+    open_live_writer,
+    open_reader,
+    translated_errors,
+)
 from tbv8.store.ledger import (
     FUNDING,
     RECORDED,
@@ -33,9 +41,6 @@ from tbv8.store.ledger import (
 )
 from tbv8.store.natives import UPSERT, NativeMarket
 
-BUSY_TIMEOUT_S = 1
-"""The time that one attempt to commit waits for another writer; the recorder tries again."""
-
 WAL_LIMIT_BYTES = 64 * 2**20
 
 NOT_RUNNING = "recorder not running"
@@ -43,12 +48,7 @@ NOT_RUNNING = "recorder not running"
 
 type Row = tuple[Any, ...]
 
-_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _BAR = "ts_ms, open, high, low, close, volume"
-
-
-class BusyError(DataError):
-    """The database cannot be written at the moment; the same batch may be committed later."""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,35 +180,6 @@ def bbo_row(bbo: Bbo, received_ms: int) -> Row:
     )
 
 
-@contextmanager
-def recorder_lock(db_path: Path) -> Iterator[None]:
-    """Hold the lock of the database's only recorder during the block.
-
-    The lock ends with the process in any case.
-
-    Raises:
-        DataError: Another recorder holds it, or the lock file cannot be written.
-    """
-    path = db_path.with_name(f"{db_path.name}.recorder.lock")
-    try:
-        lock = path.open("a+")
-    except OSError as e:
-        raise DataError(f"{path}: cannot be written: {e.strerror}: make it writable") from e
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise DataError(
-                f"{db_path}: another recorder (process {owner}) is writing to it: stop that first"
-            ) from e
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
 def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
     """Return the end of a series' known funding, and the minute of its last mark price."""
     with open_reader(db_path) as query:
@@ -331,7 +302,7 @@ class TickStore:
                 raise
         except sqlite3.OperationalError as e:
             problem = file_problem(self._db_path, str(e))
-            if problem and any(word in str(e) for word in _TEMPORARY):
+            if problem and is_temporary(e):
                 raise BusyError(f"{self._db_path}: {e}") from e
             raise DataError(problem or f"{self._db_path}: {e}") from e
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
@@ -345,7 +316,7 @@ class TickStore:
         with suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        self._connection.execute(f"PRAGMA busy_timeout = {COMMIT_TIMEOUT_S * 1000}")
 
     def _write(self, batch: Batch, now_ms: int) -> CommitResult:
         execute, executemany = self._connection.execute, self._connection.executemany
@@ -627,16 +598,10 @@ def open_ticks(db_path: Path) -> Iterator[TickStore]:
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
-    with open_reader(db_path):
-        pass
-    with translated_errors(db_path):
-        connection = sqlite3.connect(
-            db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-    with closing(connection):
-        with translated_errors(db_path):
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA cache_size = -32768")
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+    pragmas = (
+        "synchronous = NORMAL",
+        "cache_size = -32768",
+        f"journal_size_limit = {WAL_LIMIT_BYTES}",
+    )
+    with open_live_writer(db_path, pragmas, one_thread=False) as connection:
         yield TickStore(db_path, connection)

@@ -22,7 +22,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, Query, open_reader, translated_errors
+from tbv8.store.database import (
+    BUSY_TIMEOUT_S,
+    DatabaseFiles,
+    Query,
+    check_revision,
+    translated_errors,
+)
 
 type TrialStatus = Literal["ok", "failed", "died"]
 
@@ -184,8 +190,7 @@ def open_trials(db_path: Path) -> Iterator[TrialStore]:
     Raises:
         DataError: It is absent, damaged, locked or of another revision.
     """
-    with open_reader(db_path):
-        pass
+    check_revision(db_path)
     with (
         translated_errors(db_path),
         closing(

@@ -12,16 +12,16 @@ import pytest
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
+from tbv8.store.database import BusyError
+from tbv8.store.locks import recorder_lock
 from tbv8.store.ticks import (
     Batch,
-    BusyError,
     CommitResult,
     Gap,
     RecordedMinute,
     bbo_row,
     open_ticks,
     read_recorded_state,
-    recorder_lock,
     trade_row,
 )
 from tests.builders import MONDAY, bars_in, ledger_in, naive_digest, rows, shell
