@@ -1,8 +1,8 @@
-"""Drop old trades and quotes, in small steps beside a running recorder; never bars.
+"""Deletes old trades, quotes and marks, or all rows of a series, in small transactions.
 
-The newest trade and the newest quote of each series stay: the recorder needs them at its next start
-to recognise replays and to date its gap. Trades are dropped by whole minutes, so that a bar has all
-of its trades or none (see `tbv8.store.ticks`).
+A recorder may run meanwhile. The newest row of each series stays: at its next start the recorder
+needs it to recognise replays and to date its gap. Trades are deleted by whole minutes, so that a
+bar has all of its trades or none (see `tbv8.store.ticks`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tbv8.store.database import (
     Query,
     check_revision,
     open_reader,
+    series_in,
     translated_errors,
 )
 from tbv8.store.ticks import WAL_LIMIT_BYTES
@@ -28,12 +29,12 @@ from tbv8.store.ticks import WAL_LIMIT_BYTES
 TRADES_AND_QUOTES = ("trades", "bbo")
 RECORDED_TABLES = (*TRADES_AND_QUOTES, "mark")
 _ORDER = {"history_coverage": "day_ms", "recording_gaps": "start_ms", "native_markets": "symbol"}
-_ROWS = 5000  # per transaction, which takes about 0.05 s
-_PAUSE_S = 0.05  # waiting writers retry within 0.1 s, so they need two tries at most
+_ROWS = 5000  # per transaction, which then takes about 0.05 s
+_PAUSE_S = 0.05  # SQLite's waiting writers retry within 0.1 s
 
 
 class OldRows(msgspec.Struct, frozen=True):
-    """Rows to drop: those of a table and series before the end of `span`, and their number."""
+    """The rows of a table and series before the end of `span`, to be dropped, and their number."""
 
     table: str
     series: Series
@@ -44,21 +45,14 @@ class OldRows(msgspec.Struct, frozen=True):
 def stored_ticks(
     query: Query, tables: Sequence[str] = TRADES_AND_QUOTES
 ) -> Iterator[tuple[str, Series]]:
-    """Yield each table and series with trades or quotes, or with rows of other such tables."""
+    """Yield each table and series with ticks."""
     for table in tables:
-        after = ("", "")
-        # from one series to the next along the index, without reading the rows between
-        while rows := query(
-            f"SELECT venue, symbol FROM {table} WHERE (venue, symbol) > (?, ?)"
-            " ORDER BY venue, symbol LIMIT 1",
-            after,
-        ):
-            after = (str(rows[0][0]), str(rows[0][1]))
-            yield table, Series(*after)
+        for series in series_in(query, table):
+            yield table, series
 
 
 def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> OldRows | None:
-    """Return the rows of a series before a time that may be dropped; None if there are none."""
+    """Return the rows of a series before a time, except the newest; None if there are none."""
     key = (series.venue, series.symbol)
     newest = query(
         f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
@@ -78,9 +72,9 @@ def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old
 
 
 def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int:
-    """Drop rows in small transactions, the oldest first; return their number.
+    """Drop rows in small transactions, oldest first; return their number.
 
-    Repeatable, and safe to kill at any time.
+    Repeatable; it may be killed at any time.
 
     Args:
         db_path: The database.
@@ -106,7 +100,7 @@ def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int
 
 
 def count_rows(query: Query, series: Series) -> dict[str, int]:
-    """Return the number of rows of a series in each table that has any."""
+    """Return the number of rows of a series by table; only tables with any."""
     counts = {}
     for table in _series_tables(query):
         ((rows,),) = query(
@@ -119,9 +113,9 @@ def count_rows(query: Query, series: Series) -> dict[str, int]:
 
 
 def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]) -> None:
-    """Drop all rows of a series in small transactions, the ledger first and its market last.
+    """Drop all rows of a series in small transactions: the ledger first, its native market last.
 
-    Repeatable, and safe to kill at any time: rows without a ledger count as unknown.
+    Repeatable; it may be killed at any time: rows without a ledger count as unknown.
 
     Args:
         db_path: The database; no recorder may write to it meanwhile.
@@ -154,7 +148,7 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
 
 @contextmanager
 def _open_to_delete(db_path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database of this revision for small transactions of deleted rows."""
+    """Open the database for deleting in small transactions."""
     check_revision(db_path)
     with (
         translated_errors(db_path),
@@ -168,7 +162,7 @@ def _open_to_delete(db_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _series_tables(query: Query) -> list[str]:
-    """Return the tables with rows of series, in the order in which a series is dropped."""
+    """Return the tables with a venue and a symbol, in the order for dropping a series."""
     columns = query(
         "SELECT m.name, group_concat(c.name) FROM sqlite_master m, pragma_table_info(m.name) c"
         " WHERE m.type = 'table' GROUP BY m.name ORDER BY m.name",
@@ -179,6 +173,6 @@ def _series_tables(query: Query) -> list[str]:
 
 
 def free_bytes(query: Query) -> int:
-    """Return the unused bytes of the file; SQLite fills them before the file grows."""
+    """Return the number of unused bytes in the file; SQLite uses them before the file grows."""
     ((pages,),), ((size,),) = query("PRAGMA freelist_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)

@@ -1,14 +1,13 @@
-"""The journal of paper sessions: each minute before its use, and its events in one transaction.
+"""The journal of paper sessions: minutes are written before their use, events after it.
 
-One connection of Python's own sqlite3 reads the recorder's minutes too. A process that writes here
-must not open the file by ADBC at the same time (see `tbv8.store.bars`). Every commit is on the disk
-when it returns (`synchronous = FULL`).
+The same connection reads the recorder's minutes. Every commit is on the disk when it returns
+(`synchronous = FULL`).
 
-`session_bars` has a row per minute and symbol, without prices if the venue has none.
+`session_bars` has a row per minute and symbol, without prices if the venue has no bar.
 `session_events` has the session's actions (`order`, `change`, `fill`, `payment`, `denial`, `halt`,
-for an order that ended unfilled `end`), the user's commands (`command`), the venue's funding
-(`rate`) and observations (`corrected`, `gap`, for each fill `priced`, and `reached`); each kind is
-numbered from 0.
+and `end` for an order that ended unfilled), the user's commands (`command`), the venue's funding
+(`rate`), and observations (`corrected`, `gap`, `reached`, and `priced` for each fill). The events
+of each kind are numbered from 0.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ from tbv8.store.database import (
 from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
 
 OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt", "end")
-"""The kinds of events that a replay must reproduce."""
+"""The kinds of events that a replay of the session must reproduce."""
 
 CORRECTED = "corrected"
-"""The kind of event for a minute that the recorder changed after its use."""
+"""The kind of event for a minute that the recorder changed after the session used it."""
 
 PRICED = "priced"
-"""The kind of event for a fill's price at the secondary venue, numbered as the fill."""
+"""The kind of event for a fill's price at the secondary venue; it has the fill's number."""
 
 REACHED = "reached"
-"""The kind of a working limit order that a quote of the secondary venue traded through."""
+"""The kind of event for a working limit order whose price a quote of the secondary venue passed."""
 
 COMMAND = "command"
-"""The kind of event for a user's command, in effect after the minute that closes then."""
+"""The kind of event for a user's command; it takes effect after the minute that closes then."""
 
 RATE = "rate"
-"""The kind of a payment of funding by the venue, at the time at which the session books it."""
+"""The kind of event for a venue's funding payment; its time is that of the session's booking."""
 
 type Role = Literal["primary", "shadow"]
 
@@ -63,18 +62,18 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `sessions`.
 
     Attributes:
-        session_id: Its number.
+        session_id: The number of the session.
         strategy_id: The strategy.
         role: `primary`, or `shadow` for the secondary venue.
-        venue: The venue of its bars and rules.
-        inputs: Digest and value of each part of its key.
+        venue: The venue of its bars and trading rules.
+        inputs: The digest and the value of each part of its key.
         decimals: The number of decimals of each symbol's prices.
         first_ms: The open of its first minute, including the warm-up.
-        counted_ms: The start of the counted span.
+        counted_ms: The start of the counted span, after the warm-up.
         done_ms: The close of the last minute with written events; `first_ms` before the first.
         state: The account after that minute.
-        began_ms: The start by our clock.
-        ended_ms: The end by our clock; None while the session can continue.
+        began_ms: The time of its start, by our clock.
+        ended_ms: The time of its end, by our clock; None while the session can continue.
     """
 
     session_id: int
@@ -92,9 +91,13 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
-    """One closed minute of all symbols of a session; None for a symbol without a bar.
+    """One closed minute of all symbols of a session.
 
-    `seen_ms` is our clock at the time of reading, `barred` the rule that denied new positions.
+    Args:
+        ts_ms: The open of the minute.
+        bars: The bar of each symbol; None for a symbol without a bar.
+        seen_ms: The time when the session read it, by our clock.
+        barred: The rule that denies new positions in this minute; None for none.
     """
 
     ts_ms: int
@@ -109,7 +112,15 @@ class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A row of `session_events`; `ts_ms` is the session's time, `at_ms` the time by our clock."""
+    """A row of `session_events`.
+
+    Args:
+        kind: The kind of event.
+        number: The number within its kind, from 0.
+        ts_ms: The session's time.
+        at_ms: The time of the writing, by our clock.
+        body: The facts of the event, as JSON.
+    """
 
     kind: str
     number: int
@@ -119,10 +130,12 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class ClosedMinutes(msgspec.Struct, frozen=True):
-    """Known minutes of one series from some time on.
+    """The known minutes of one series from some time on.
 
-    `bars` are keyed by their open and complete up to `until_ms`. `next_ms` is the start of the next
-    known span, after a gap; None if there is none.
+    Args:
+        bars: The bars by their opens.
+        until_ms: The time up to which `bars` are complete.
+        next_ms: The start of the next known span after a gap; None if there is none.
     """
 
     bars: dict[int, Bar]
@@ -131,7 +144,7 @@ class ClosedMinutes(msgspec.Struct, frozen=True):
 
 
 class Journal:
-    """An open connection for one session; created by `open_journal`, for use in one thread."""
+    """An open connection for one session and one thread; made by `open_journal`."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -144,7 +157,7 @@ class Journal:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Translate the driver's errors; a temporary one becomes a BusyError."""
+        """Turn sqlite3's errors about the file into DataErrors, temporary ones into BusyErrors."""
         try:
             yield
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
@@ -175,8 +188,6 @@ class Journal:
                     connection.execute("ROLLBACK")
                 raise
 
-    # Sessions.
-
     def begin(
         self,
         session: StoredSession,
@@ -189,9 +200,9 @@ class Journal:
 
         Args:
             session: The session; its `session_id` is ignored.
-            history: Closed minutes from `first_ms` on.
-            rates: The known funding of that time.
-            ends: The previous session, which this one ends.
+            history: The closed minutes from `first_ms` on.
+            rates: The events of the known funding in these minutes.
+            ends: The session that this one replaces; None for none.
         """
         with self._writing() as connection:
             if ends is not None:
@@ -206,12 +217,12 @@ class Journal:
                     session.strategy_id,
                     session.role,
                     session.venue,
-                    _text(session.inputs),
-                    _text(session.decimals),
+                    _json(session.inputs),
+                    _json(session.decimals),
                     session.first_ms,
                     session.counted_ms,
                     session.done_ms,
-                    _text(session.state),
+                    _json(session.state),
                     session.began_ms,
                 ),
             ).lastrowid
@@ -224,10 +235,8 @@ class Journal:
         """Replace the parts of a session's key."""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE sessions SET inputs = ? WHERE session_id = ?", (_text(inputs), session_id)
+                "UPDATE sessions SET inputs = ? WHERE session_id = ?", (_json(inputs), session_id)
             )
-
-    # Minutes and events.
 
     def write_minutes(
         self, session_id: int, minutes: Sequence[SessionMinute], notes: Sequence[Event] = ()
@@ -245,16 +254,16 @@ class Journal:
         done_ms: int,
         state: Mapping[str, Any],
     ) -> None:
-        """Write the events of minutes that close until `done_ms`, and the account after them."""
+        """Write the events of the minutes up to `done_ms`, and the account after them."""
         with self._writing() as connection:
             _insert_events(connection, session_id, events)
             connection.execute(
                 "UPDATE sessions SET done_ms = ?, state = ? WHERE session_id = ?",
-                (done_ms, _text(state), session_id),
+                (done_ms, _json(state), session_id),
             )
 
     def block_minutes(self, session_id: int, rule: str, *, from_ms: int) -> None:
-        """Forbid the minutes that open from a time on to open positions."""
+        """Bar the minutes from a time on from opening positions; `rule` is the reason."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms >= ?",
@@ -262,7 +271,7 @@ class Journal:
             )
 
     def count_events(self, session_id: int) -> dict[str, int]:
-        """Return the number of events by kind."""
+        """Return the number of events of each kind."""
         return dict(
             self.query(
                 "SELECT kind, max(number) + 1 FROM session_events WHERE session_id = ?"
@@ -273,7 +282,7 @@ class Journal:
 
 
 def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSession]:
-    """Return sessions, the newest first; of one strategy, or of all."""
+    """Return the sessions of one strategy, or of all, newest first."""
     condition, values = ("WHERE strategy_id = ?", [strategy_id]) if strategy_id else ("", [])
     rows = query(
         "SELECT session_id, strategy_id, role, venue, inputs, decimals, first_ms, counted_ms,"
@@ -310,7 +319,7 @@ def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | 
 def read_minutes(
     query: Query, session_id: int, *, from_ms: int = 0, until_ms: int = 2**62
 ) -> list[SessionMinute]:
-    """Return the minutes of a session that open in a span, in order."""
+    """Return the minutes of a session that open in `[from_ms, until_ms)`, by time."""
     rows = query(
         f"SELECT ts_ms, symbol, {', '.join(_PRICES)}, seen_ms, barred FROM session_bars"
         " WHERE session_id = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, symbol",
@@ -324,12 +333,12 @@ def read_minutes(
             bars: dict[str, Bar | None] = {symbol: bar}
             minutes[ts_ms] = SessionMinute(ts_ms=ts_ms, bars=bars, seen_ms=seen_ms, barred=barred)
         else:
-            minute.bars[symbol] = bar  # type: ignore[index]  # it is not given away yet
+            minute.bars[symbol] = bar  # type: ignore[index]  # still private to this function
     return list(minutes.values())
 
 
 def iter_minutes(query: Query, session: StoredSession) -> Iterator[SessionMinute]:
-    """Yield all minutes of a session in order, read a fortnight at a time."""
+    """Yield all minutes of a session by time; it reads a fortnight at once."""
     ((last_ms,),) = query(
         "SELECT max(ts_ms) FROM session_bars WHERE session_id = ?", (session.session_id,)
     )
@@ -348,14 +357,15 @@ def read_events(
     first: int = 0,
     last: int | None = None,
 ) -> list[Event]:
-    """Return events of a session by kind, each kind in order.
+    """Return the events of a session, kind by kind, each by number.
 
     Args:
         query: The query function of an open database.
         session_id: The session.
         kinds: The kinds of events.
-        first: The number of the first event.
-        last: The maximum number of events per kind, counted from the end; None for all.
+        first: The lowest number of an event.
+        last: The largest number of events per kind, of which the last ones are returned; None for
+            all.
     """
     events = []
     for kind in kinds:
@@ -371,7 +381,9 @@ def read_events(
 def read_closed_minutes(
     query: Query, series: Series, *, from_ms: int, until_ms: int
 ) -> ClosedMinutes:
-    """Return the known closed minutes of a series from a time on, fetched or recorded.
+    """Return the known minutes of a series in `[from_ms, until_ms)`, up to the first gap.
+
+    A minute comes from the history or the recorder, whichever reaches further.
 
     Raises:
         DataError: A bar is impossible.
@@ -412,7 +424,8 @@ def read_corrections(
 ) -> list[tuple[str, Bar, Bar]]:
     """Return the minutes whose recorded bar has changed since the session used it.
 
-    Each comes with its symbol, the used bar, and the present one.
+    Returns:
+        For each minute the symbol, the used bar, and the present bar.
     """
     corrections = []
     for symbol in symbols:
@@ -430,7 +443,7 @@ def read_corrections(
 
 
 def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
-    """Return the last quote before a span, if any, and the quotes within it, by time."""
+    """Return the last quote before a span, if there is one, and the quotes in it, by time."""
     columns = "venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size"
     condition, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
     before = query(
@@ -448,7 +461,10 @@ def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
 def first_quote_beyond(
     query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
 ) -> int | None:
-    """Return the time of the first quote in a span beyond a limit price; None if there is none."""
+    """Return the time of the first quote in a span that reaches a limit price; None if none does.
+
+    An offer at the limit or below reaches a buy order, a bid at it or above a sell order.
+    """
     through = "ask_price <= ?" if buy else "bid_price >= ?"
     ((ts_ms,),) = query(
         "SELECT min(ts_ms) FROM bbo WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?"
@@ -459,7 +475,7 @@ def first_quote_beyond(
 
 
 def missed_quotes(query: Query, series: Series, at_ms: int) -> bool:
-    """Return True if the recorder missed the quotes at some time."""
+    """Return True if a recording gap of quotes covers a time."""
     return bool(
         query(
             "SELECT 1 FROM recording_gaps WHERE venue = ? AND symbol = ? AND channel = 'bbo'"
@@ -470,9 +486,9 @@ def missed_quotes(query: Query, series: Series, at_ms: int) -> bool:
 
 
 def shortest_delay_ms(query: Query, series: Series, span: Span) -> int | None:
-    """Return the shortest delay of a trade from the venue's time to its arrival by our clock.
+    """Return the shortest time from a trade at the venue to its arrival here, by two clocks.
 
-    It is negative if our clock is behind the venue's, and None if no trade was recorded live.
+    It is negative if our clock is behind the venue's, and None if no trade of `span` is stored.
     """
     ((delay_ms,),) = query(
         "SELECT min(received_ms - ts_ms) FROM trades"
@@ -498,7 +514,7 @@ def _columns(table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in _PRICES)
 
 
-def _text(value: Any) -> str:
+def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
