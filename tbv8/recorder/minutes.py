@@ -18,7 +18,7 @@ from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.stream import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Gap, RecordedMinute, RecordedState, Row
+from tbv8.store.ticks import Gap, RecordedMinute, RecordedState, TradeRow
 
 _SECOND_REQUEST_MS = 20_000
 
@@ -115,23 +115,23 @@ class Minutes:
             minute_ms = start_ms // MINUTE_MS * MINUTE_MS
             self.gaps.open(max(minute_ms, self.frontier_ms), reason)
 
-    def add(self, open_ms: int, row: Row) -> None:
+    def add(self, open_ms: int, trade: TradeRow) -> None:
         """Add a new trade to the bar of the minute `open_ms`, which must not be emitted yet."""
         forming = self._forming.get(open_ms)
         if forming is None:
-            self._forming[open_ms] = _FormingBar(row[2], row[4], row[5])
+            self._forming[open_ms] = _FormingBar(trade.ts_ms, trade.price, trade.size)
         else:
-            forming.add(row[2], row[4], row[5])
+            forming.add(trade.ts_ms, trade.price, trade.size)
 
-    def add_trade_without_bar(self, row: Row) -> None:
+    def add_trade_without_bar(self, trade: TradeRow) -> None:
         """Add a new late trade whose minute had no bar in the database at its commit."""
-        open_ms = row[2] // MINUTE_MS * MINUTE_MS
-        if self.frontier_ms is None or row[2] > self.frontier_ms + DAY_MS:
+        open_ms = trade.ts_ms // MINUTE_MS * MINUTE_MS
+        if self.frontier_ms is None or trade.ts_ms > self.frontier_ms + DAY_MS:
             return
         if open_ms >= self.frontier_ms:
-            self.add(open_ms, row)
+            self.add(open_ms, trade)
         else:
-            self._outbox.batch.folds.append(row)
+            self._outbox.batch.folds.append(trade)
 
     def tick(self, now_ms: int, *, watermark_ms: int | None) -> None:
         """Emit every complete minute.

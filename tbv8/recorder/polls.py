@@ -16,7 +16,7 @@ from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.rest import RestClient
-from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
+from tbv8.store.ticks import NOT_RUNNING, Gap, MarkRow, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
 from tbv8.venues.rates import LATEST_MS, known_until, to_rates
@@ -120,7 +120,7 @@ class Polls:
             if interest is not None:
                 interest = unit_amount(interest, listing.multiplier)
             self._note_gap(symbol, minute_ms)
-            row = (self._venue, symbol, minute_ms, price, interest, received_ms)
+            row = MarkRow(self._venue, symbol, minute_ms, price, interest, received_ms)
             self._outbox.batch.marks.append(row)
             self.marks += 1
 

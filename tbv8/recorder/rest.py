@@ -22,6 +22,7 @@ from tbv8.venues.bounds import (
     redirect_target,
     too_large_error,
 )
+from tbv8.venues.rate_limit import RateLimit
 
 _REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
@@ -72,23 +73,13 @@ class RestClient:
     ) -> None:
         self._url, self._session, self._redirect_hosts = url, session, redirect_hosts
         self._reply_s = pace.rest_s
-        self._per_s, self._burst = live.weight_per_s, live.weight_burst
-        self._budget, self._counted_s = self._burst, time.monotonic()
+        self._limit = RateLimit(live.weight_per_s, live.weight_burst)
         self._turn = asyncio.Lock()
 
     async def await_turn(self, weight: float) -> None:
         """Wait until the rate limit allows a request of this weight, and spend the weight."""
         async with self._turn:
-            while True:
-                now_s = time.monotonic()
-                self._budget = min(
-                    self._burst, self._budget + (now_s - self._counted_s) * self._per_s
-                )
-                self._counted_s = now_s
-                if self._budget >= min(weight, self._burst):
-                    self._budget -= weight
-                    return
-                await asyncio.sleep((min(weight, self._burst) - self._budget) / self._per_s)
+            await asyncio.sleep(self._limit.reserve(weight, time.monotonic()))
 
     async def fetch[T](self, request: Request[T]) -> T:
         """Return the value of a request with all its pages; call `await_turn` for the first one.
@@ -113,14 +104,14 @@ class RestClient:
         if status != HTTPStatus.OK:
             problem = f"{url}: HTTP {status} {one_line(body[:200].decode(errors='replace'))}"
             if status == HTTPStatus.TOO_MANY_REQUESTS:
-                self._budget = -self._burst
+                self._limit.exhaust(time.monotonic())
                 raise RefusedError(problem, too_often=True)
             raise (RefusedError if status < 500 else VenueError)(problem)
         try:
             return request.parse(body)
         except RefusedError as e:
             if e.too_often:
-                self._budget = -self._burst
+                self._limit.exhaust(time.monotonic())
             raise
 
     async def _send(self, request: Request[Any], url: str) -> tuple[int, bytes]:

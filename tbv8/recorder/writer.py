@@ -180,8 +180,9 @@ class BatchWriter:
         self.trades += written.trades
         self.bbo += written.bbo
         self.minutes += len(batch.minutes)
-        for row in written.without_bar:
-            self._trackers[Series(row[0], row[1])].minutes.add_trade_without_bar(row)
+        for trade in written.without_bar:
+            series = Series(trade.venue, trade.symbol)
+            self._trackers[series].minutes.add_trade_without_bar(trade)
         for warning in written.warnings:
             self._log(f"WARNING: {warning}")
         if self._on_commit is not None:

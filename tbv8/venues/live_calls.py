@@ -18,6 +18,7 @@ from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, Listing, Live, Log, RefusedError, Request, Rules
 from tbv8.venues.bounds import check_clock
+from tbv8.venues.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     import requests
@@ -68,7 +69,7 @@ class Calls:
         self._retries = retries or RetryPolicy()
         self._session = _open_session(endpoints.redirect_hosts)
         self._listings: dict[str, Listing] = {}
-        self._free_at_s = 0.0
+        self._limit = RateLimit(live.weight_per_s, live.weight_burst)
 
     def close(self) -> None:
         """Close the connections."""
@@ -119,7 +120,8 @@ class Calls:
     def _fetch_page[T](self, request: Request[T]) -> T | Request[T]:
         url = f"{self._url}{request.path}"
         for try_number in range(1, self._retries.tries + 1):
-            self._await_turn(request.weight)
+            if wait_s := self._limit.reserve(request.weight, time.monotonic()):
+                self._retries.sleep(wait_s)
             try:
                 return request.parse(self._send(request, url))
             except RefusedError as e:
@@ -143,14 +145,6 @@ class Calls:
                 f"config/venues/{self.name}.yaml"
             )
         return listings[native]
-
-    def _await_turn(self, weight: float) -> None:
-        now_s = time.monotonic()
-        if self._free_at_s > now_s:
-            self._retries.sleep(self._free_at_s - now_s)
-        burst_s = self._live.weight_burst / self._live.weight_per_s
-        earliest_s = max(self._free_at_s, now_s - burst_s)
-        self._free_at_s = earliest_s + weight / self._live.weight_per_s
 
     def _send(self, request: Request[Any], url: str) -> bytes:
         import requests

@@ -32,7 +32,7 @@ import pyarrow.parquet
 
 from tbv8.errors import DataError
 from tbv8.market import MINUTE_MS, MOST_PRICE, MOST_VOLUME, Span, iso, parse_time
-from tbv8.text import one_line, quoted
+from tbv8.text import counted, one_line, quoted
 
 PRICES = ("open", "high", "low", "close", "volume")
 TIMES = ("ts", "ts_ms", "timestamp", "unix", "time", "open_time", "date", "datetime")
@@ -85,8 +85,7 @@ class FileBars:
 
     def note(self, name: str) -> str:
         """Return a summary of the file, or of the files that `name` stands for."""
-        count = len(self.ts_ms)
-        return f"{name}: {count:,} bar{'' if count == 1 else 's'}, {self.layout}"
+        return f"{name}: {counted(len(self.ts_ms), 'bar')}, {self.layout}"
 
     @property
     def table(self) -> pa.Table:
