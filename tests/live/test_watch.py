@@ -21,7 +21,7 @@ from tbv8.live.stopping import left_line
 from tbv8.live.watch import results_pause_s
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS
-from tbv8.store.sessions import session_lock
+from tbv8.store.locks import session_lock
 from tests.backtest.builders import SCRIPTED, make_strategy
 from tests.builders import ROOT, is_alive, rows
 from tests.live.fast import hosts, make_plans, set_clock, watch_fast
