@@ -22,7 +22,7 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of, subject_text
-from tbv8.experiments.result import caution, deflate, to_daily_returns, to_equity, tries_text
+from tbv8.experiments.result import caution, deflate, to_daily_returns, to_equity
 from tbv8.files import replacing
 from tbv8.manifest import read_manifest, read_summary_json
 from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
@@ -136,7 +136,7 @@ def trial_lines(listed: TrialList) -> list[str]:
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
         f"{listed.experiment_id}: {counted(listed.trials, 'trial')}{missing}{failed}; "
-        f"{tries_text(listed.tries)} of {listed.subject} by all experiments; "
+        f"{counted(listed.tries, 'try')} of {listed.subject} by all experiments; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"

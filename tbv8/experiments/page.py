@@ -21,7 +21,6 @@ from tbv8.experiments.result import (
     gains_text,
     no_choice_text,
     sharpe_text,
-    tries_text,
 )
 from tbv8.experiments.space_charts import Part, path_part, ranked_trials, space_part
 from tbv8.experiments.walk_charts import walk_part
@@ -98,7 +97,7 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
     if chosen is None:
         yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
         return
-    tries = f" after {tries_text(luck.tries)}" if luck else ""
+    tries = f" after {counted(luck.tries, 'try')}" if luck else ""
     deflated = luck.deflated if luck else None
     yield (
         "Sharpe ratio of the best trial",
@@ -147,12 +146,12 @@ def _luck(findings: Findings) -> Part:
         ],
         [
             "Deflated Sharpe ratio: probability that the true ratio is above what the best of "
-            f"{tries_text(luck.tries)} reaches by luck",
+            f"{counted(luck.tries, 'try')} reaches by luck",
             number(luck.deflated, ".1%"),
         ],
         [
             f"The same for {luck.effective:,.1f} unrelated tries, which have as much luck as these "
-            f"{tries_text(luck.tries)} that resemble each other",
+            f"{counted(luck.tries, 'try')} that resemble each other",
             number(luck.deflated_effective, ".1%"),
         ],
     ]

@@ -559,14 +559,9 @@ def luck_text(luck: Luck) -> str:
     overfitting = number(luck.probability, ".0%")
     why = " (too few days or trials)" if luck.probability is None else ""
     return (
-        f"deflated Sharpe ratio (DSR) {deflated} after {tries_text(luck.tries)}, probability of "
-        f"overfitting (PBO) {overfitting}{why}"
+        f"deflated Sharpe ratio (DSR) {deflated} after {counted(luck.tries, 'try')}, "
+        f"probability of overfitting (PBO) {overfitting}{why}"
     )
-
-
-def tries_text(count: int) -> str:
-    """Return `1 try`, `12 tries`."""
-    return "1 try" if count == 1 else f"{count:,} tries"
 
 
 def metric_text(name: str, value: float) -> str:

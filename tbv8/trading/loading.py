@@ -81,7 +81,7 @@ def load_strategy(
 def make_config(strategy: records.Strategy, venue: str) -> Any:
     """Return the strategy's own config object; errors as in `check_params`."""
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
-    params = _typed(config_class, strategy)
+    params = _convert_params(config_class, strategy)
     try:
         return config_class(**_injected_arguments(config_class, strategy, venue), **params)
     except (ValueError, TypeError) as e:
@@ -270,7 +270,7 @@ def _import_module(strategy: records.Strategy) -> ModuleType:
     return module
 
 
-def _typed(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
+def _convert_params(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
     """Convert params to the field types of a dataclass: 0.01 to Decimal, 3 to float."""
     if not is_dataclass(config_class):
         return strategy.params
