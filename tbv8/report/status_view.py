@@ -316,7 +316,7 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 
 def _stale_lines(status: ProjectStatus) -> Iterator[str]:
     for strategy in status.strategies:
-        if strategy.reasons:
+        if strategy.reasons and strategy.reasons != (status.database.problem,):
             name, shown = strategy.strategy_id, strategy.reasons[:_MAX_REASONS]
             reasons = [_shortened(reason) for reason in shown]
             if rest := len(strategy.reasons) - len(shown):
