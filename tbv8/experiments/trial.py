@@ -118,7 +118,7 @@ def run_trial(
     stats = {
         key: value for key, value in stats.items() if key not in (*_SHARED_STATS, *_EVENT_LISTS)
     }
-    prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
+    prices = {symbol: repr(float(closes[-1])) for symbol, closes in books.curve.prices.items()}
     stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
     return Outcome(status="ok", stats=_encode(stats), equity=points(books).tobytes(), files=files)
 

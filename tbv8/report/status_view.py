@@ -327,7 +327,7 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 
 def _stale_lines(status: ProjectStatus) -> Iterator[str]:
     for strategy in status.strategies:
-        if strategy.reasons:
+        if strategy.reasons and strategy.reasons != (status.database.problem,):
             task = f"backtest:{strategy.strategy_id}"
             yield f"{strategy.strategy_id}: {_reasons_text(strategy.reasons, task)}"
 
