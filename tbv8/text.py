@@ -11,8 +11,11 @@ _MAX_LINE = 1000
 
 
 def counted(count: int, noun: str) -> str:
-    """Return `1 fill`, `2,000 fills`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+    """Return `1 fill`, `2,000 fills`, `3 entries`."""
+    if count != 1:
+        has_new_ending = noun[-1] == "y" and noun[-2] not in "aeiou"
+        noun = f"{noun[:-1]}ies" if has_new_ending else f"{noun}s"
+    return f"{count:,} {noun}"
 
 
 def printable(text: str, *, allowed: str = "") -> str:

@@ -94,7 +94,7 @@ class OneLineErrors:
             raise self._one_line_error(e, in_args) from e
         except (InvalidDodoFile, InvalidTask) as e:
             if f"Could not find dodo file '{Path.cwd() / 'dodo.py'}'" in str(e):
-                raise InvalidDodoFile(_no_dodo_problem(Path.cwd())) from e
+                raise InvalidDodoFile(no_dodo_problem(Path.cwd())) from e
             raise type(e)(_as_one_line(e)) from e
         except (BrokenPipeError, SystemExit) as e:  # of rich it is a SystemExit
             if not any(isinstance(error, _CLOSED_PIPE) for error in (e, e.__context__)):
@@ -264,7 +264,7 @@ def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
             raise InvalidCommand(not_found=pattern)
 
 
-def _no_dodo_problem(folder: Path) -> str:
+def no_dodo_problem(folder: Path) -> str:
     """Return the error about a folder without dodo.py."""
     try:
         project = find_project(folder)

@@ -20,11 +20,11 @@ import doit.cmd_resetdep
 import doit.cmd_run
 import doit.cmd_strace
 from doit.cmdparse import CmdOption
-from doit.exceptions import InvalidCommand
+from doit.exceptions import InvalidCommand, InvalidDodoFile
 
 from tbv8.commands.base import ProjectCommand
 from tbv8.commands.completion import SHELLS, completion_script
-from tbv8.commands.errors import OneLineErrors, check_patterns
+from tbv8.commands.errors import OneLineErrors, check_patterns, no_dodo_problem
 from tbv8.commands.plan import plan
 from tbv8.tasks.loading import STATE_FILE
 from tbv8.tasks.options import OPTIONS
@@ -124,6 +124,13 @@ class Help(OneLineErrors, doit.cmd_help.Help):
     """Print the usage of a command or a task."""
 
     suggests_commands = True
+
+    def execute(self, params: Any, args: Sequence[str]) -> int:
+        """Print the help; outside of a project refuse, where pydoit lists its own commands."""
+        if not Path(params["dodoFile"]).exists():
+            raise InvalidDodoFile(no_dodo_problem(Path.cwd()))
+        code: int = super().execute(params, args)
+        return code
 
     def _execute(self, pos_args: Sequence[str]) -> bool:
         if not super()._execute(pos_args):

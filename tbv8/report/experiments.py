@@ -1,10 +1,8 @@
-"""Results of experiments from their folders, as rows on the report's page."""
+"""The results of experiments, read from their folders, as a table of the report's page."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from tbv8.config.experiments import FOLDER
+from tbv8.manifest import read_summary_json
 from tbv8.page.html import Child, element, table
 from tbv8.page.words import number
 from tbv8.report.graph import Node
@@ -20,7 +19,7 @@ _TASK = "experiment:"
 
 
 class ExperimentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One experiment: the values of summary.json, if any, and the reasons why it would run."""
+    """One experiment: its summary.json, empty without a result, and the reasons to run it."""
 
     experiment_id: str
     summary: Mapping[str, Any]
@@ -48,7 +47,7 @@ def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[Experime
     return [
         ExperimentRow(
             experiment_id=name,
-            summary=_summary(folder / name / "summary.json"),
+            summary=read_summary_json(folder / name) or {},
             is_configured=name in reasons,
             reasons=reasons.get(name, ()),
             has_page=(folder / name / "index.html").is_file(),
@@ -57,15 +56,8 @@ def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[Experime
     ]
 
 
-def _summary(path: Path) -> Mapping[str, Any]:
-    value: Any = None
-    with suppress(OSError, ValueError):
-        value = json.loads(path.read_bytes())
-    return value if isinstance(value, dict) else {}
-
-
 def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
-    """Return the table of experiments; each Sharpe ratio comes with its deflated probability."""
+    """Return the table of experiments; beside each Sharpe ratio is the deflated one."""
     heads = [
         *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),

@@ -48,7 +48,8 @@ def stored_ticks(
             " ORDER BY venue, symbol LIMIT 1",
             after,
         ):
-            after = (str(rows[0][0]), str(rows[0][1]))
+            [(venue, symbol)] = rows
+            after = (str(venue), str(symbol))
             yield table, Series(*after)
 
 

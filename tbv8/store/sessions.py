@@ -344,28 +344,16 @@ class Journal:
 def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSession]:
     """Return sessions, the newest first; of one strategy, or of all."""
     condition, values = ("WHERE strategy_id = ?", [strategy_id]) if strategy_id else ("", [])
+    columns = StoredSession.__struct_fields__
     rows = query(
-        "SELECT session_id, strategy_id, role, venue, inputs, decimals, first_ms, counted_ms,"
-        f" done_ms, state, began_ms, ended_ms FROM sessions {condition} ORDER BY session_id DESC",
-        values,
+        f"SELECT {', '.join(columns)} FROM sessions {condition} ORDER BY session_id DESC", values
     )
-    return [
-        StoredSession(
-            session_id=row[0],
-            strategy_id=row[1],
-            role=row[2],
-            venue=row[3],
-            inputs=json.loads(row[4]),
-            decimals=json.loads(row[5]),
-            first_ms=row[6],
-            counted_ms=row[7],
-            done_ms=row[8],
-            state=json.loads(row[9]),
-            began_ms=row[10],
-            ended_ms=row[11],
-        )
-        for row in rows
-    ]
+    return [_to_session(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def _to_session(values: dict[str, Any]) -> StoredSession:
+    texts = {name: json.loads(values[name]) for name in ("inputs", "decimals", "state")}
+    return StoredSession(**{**values, **texts})
 
 
 def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | None:
@@ -465,7 +453,8 @@ def read_closed_minutes(
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (series.venue, series.symbol, part.start_ms, part.end_ms),
         ):
-            bar = bars[row[0]] = Bar(*row)
+            bar = Bar(*row)
+            bars[bar.ts_ms] = bar
             if not bar.is_possible:
                 raise DataError(
                     f"{dataset} {series} {iso(bar.ts_ms)}: the bar's prices are impossible: run "

@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,10 +41,56 @@ WAL_LIMIT_BYTES = 64 * 2**20
 NOT_RUNNING = "recorder not running"
 """The reason of the gap between two runs of the recorder."""
 
-type Row = tuple[Any, ...]
-
 _TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _BAR = "ts_ms, open, high, low, close, volume"
+
+
+class TradeRow(NamedTuple):
+    """A row of `trades`; `received_ms` is by the recorder's clock."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    trade_id: str
+    price: float
+    size: float
+    side: str
+    received_ms: int
+
+
+class QuoteRow(NamedTuple):
+    """A row of `bbo`; prices and sizes are None for an empty side."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    bid_price: float | None
+    bid_size: float | None
+    ask_price: float | None
+    ask_size: float | None
+    received_ms: int
+
+
+class MarkRow(NamedTuple):
+    """A row of `mark`: mark price and open interest at a minute."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    mark_price: float
+    open_interest: float | None
+    received_ms: int
+
+
+class BarRow(NamedTuple):
+    """A row of `bars_1m` behind its venue and symbol."""
+
+    ts_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
 
 
 class BusyError(DataError):
@@ -94,17 +140,16 @@ class Batch(msgspec.Struct):
         bbo: Rows (venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size, received_ms).
         minutes: Sorted by time within a series, each adjacent to the stored part of its day.
         gaps: By series, channel and start.
-        marks: Rows (venue, symbol, ts_ms, mark_price, open_interest, received_ms).
         paid: Sorted by time within a series, each adjacent to the stored part of its day.
     """
 
-    trades: list[Row] = []
-    late: list[Row] = []
-    folds: list[Row] = []
-    bbo: list[Row] = []
+    trades: list[TradeRow] = []
+    late: list[TradeRow] = []
+    folds: list[TradeRow] = []
+    bbo: list[QuoteRow] = []
     minutes: list[RecordedMinute] = []
     gaps: dict[tuple[Series, str, int], Gap] = {}
-    marks: list[Row] = []
+    marks: list[MarkRow] = []
     paid: list[PaidSpan] = []
 
     def __len__(self) -> int:
@@ -125,7 +170,7 @@ class CommitResult(msgspec.Struct, frozen=True, kw_only=True):
 
     trades: int
     bbo: int
-    without_bar: tuple[Row, ...]
+    without_bar: tuple[TradeRow, ...]
     warnings: tuple[str, ...] = ()
 
 
@@ -152,9 +197,9 @@ class RecordedState(msgspec.Struct, frozen=True, kw_only=True):
     ended: str = NOT_RUNNING
 
 
-def trade_row(trade: Trade, received_ms: int) -> Row:
+def trade_row(trade: Trade, received_ms: int) -> TradeRow:
     """Return the row of a trade."""
-    return (
+    return TradeRow(
         trade.venue,
         trade.symbol,
         trade.ts_ms,
@@ -166,9 +211,9 @@ def trade_row(trade: Trade, received_ms: int) -> Row:
     )
 
 
-def bbo_row(bbo: Bbo, received_ms: int) -> Row:
+def bbo_row(bbo: Bbo, received_ms: int) -> QuoteRow:
     """Return the row of a quote."""
-    return (
+    return QuoteRow(
         bbo.venue,
         bbo.symbol,
         bbo.ts_ms,
@@ -422,7 +467,7 @@ class TickStore:
                     day_span.start_ms,
                     day_span.end_ms,
                     len(rows),
-                    missing_hours([(row[0], row[2]) for row in rows], day_span),
+                    missing_hours([(ts_ms, hours) for ts_ms, _rate, hours in rows], day_span),
                     "; ".join(dict.fromkeys(sources)),
                     None if prior and prior.digest is None else digest,
                     now_ms,
@@ -443,20 +488,20 @@ class TickStore:
         return warnings
 
     def _fold(
-        self, new_late: Sequence[Row], folds: Sequence[Row], now_ms: int
-    ) -> tuple[tuple[Row, ...], list[str]]:
+        self, new_late: Sequence[TradeRow], folds: Sequence[TradeRow], now_ms: int
+    ) -> tuple[tuple[TradeRow, ...], list[str]]:
         """Fold new trades into bars that are already written.
 
         The bar of a refilled minute has them already. So has the bar of a minute whose trades
         `tbv8.store.prune` has dropped: trades of it in `new_late` are replays.
         """
         known_new = set(folds)
-        minutes: dict[tuple[Series, int], list[Row]] = {}
-        for row in (*new_late, *folds):
-            open_ms = row[2] // MINUTE_MS * MINUTE_MS
-            minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
+        minutes: dict[tuple[Series, int], list[TradeRow]] = {}
+        for trade in (*new_late, *folds):
+            open_ms = trade.ts_ms // MINUTE_MS * MINUTE_MS
+            minutes.setdefault((Series(trade.venue, trade.symbol), open_ms), []).append(trade)
         days: dict[tuple[Series, int], _RecordedDay] = {}
-        without_bar: list[Row] = []
+        without_bar: list[TradeRow] = []
         for (series, open_ms), arrivals in sorted(minutes.items()):
             key = (series, open_ms // DAY_MS * DAY_MS)
             if key not in days:
@@ -465,7 +510,7 @@ class TickStore:
                 without_bar += arrivals
             elif not self._was_refilled(series, open_ms):
                 first_ms, last_ms = self._earlier_trades(series, open_ms, arrivals)
-                has_trades = days[key].bars[open_ms][5] > 0
+                has_trades = days[key].bars[open_ms].volume > 0
                 if first_ms <= last_ms or not has_trades or known_new.intersection(arrivals):
                     days[key].fold(open_ms, arrivals, first_ms, last_ms)
         return tuple(without_bar), [w for day in days.values() for w in day.write(now_ms)]
@@ -480,10 +525,10 @@ class TickStore:
         )
 
     def _earlier_trades(
-        self, series: Series, open_ms: int, arrivals: Sequence[Row]
+        self, series: Series, open_ms: int, arrivals: Sequence[TradeRow]
     ) -> tuple[int, int]:
         """Return the times of a minute's first and last trade, without `arrivals`."""
-        arrival_keys = {(row[2], row[3]) for row in arrivals}
+        arrival_keys = {(trade.ts_ms, trade.trade_id) for trade in arrivals}
         times = [
             ts_ms
             for ts_ms, trade_id in self._connection.execute(
@@ -512,8 +557,8 @@ class _RecordedDay:
             f"SELECT {_BAR} FROM bars_1m"
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (*self._key, day_ms, day_ms + DAY_MS),
-        ).fetchall()
-        self.bars: dict[int, Row] = {row[0]: row for row in rows}
+        )
+        self.bars = {bar.ts_ms: bar for bar in map(BarRow._make, rows)}
         ledger = connection.execute(
             "SELECT start_ms, end_ms, source, digest FROM history_coverage"
             " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
@@ -522,11 +567,11 @@ class _RecordedDay:
         self._ledger_span: tuple[int, int] | None = None
         self._sources: list[str] = []
         self._unusable: list[int] = []
-        self._matches_ledger, self._changed = not rows, False
+        self._matches_ledger, self._changed = not self.bars, False
         if ledger:
             start_ms, end_ms, source, digest = ledger
             self._ledger_span, self._sources = (start_ms, end_ms), source.split("; ")
-            self._matches_ledger = digest == digest_rows(rows)
+            self._matches_ledger = digest == digest_rows(self.bars.values())
 
     def append(self, bar: Bar, source: str) -> None:
         """Add the bar of the next minute; a minute already in the ledger is ignored.
@@ -548,10 +593,10 @@ class _RecordedDay:
             self._sources.append(source)
         if not bar.is_possible:
             return
-        row = (bar.ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        row = BarRow(bar.ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
         before = self.bars.get(bar.ts_ms - MINUTE_MS)
         if bar.volume == 0 and before:  # a late trade may have moved its close since
-            row = (bar.ts_ms, *[before[4]] * 4, 0.0)
+            row = _flat(bar.ts_ms, before.close)
         self._connection.execute(
             f"INSERT OR REPLACE INTO bars_1m (venue, symbol, {_BAR})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -559,32 +604,33 @@ class _RecordedDay:
         )
         self.bars[bar.ts_ms] = row
 
-    def fold(self, open_ms: int, trades: Sequence[Row], first_ms: int, last_ms: int) -> None:
+    def fold(self, open_ms: int, trades: Sequence[TradeRow], first_ms: int, last_ms: int) -> None:
         """Add trades to a bar; `first_ms` and `last_ms` are the times of its earlier trades."""
         _ts, first, high, low, last, volume = self.bars[open_ms]
-        arrivals = sorted(trades, key=lambda row: row[2])
-        prices = [row[4] for row in arrivals]
+        arrivals = sorted(trades, key=lambda trade: trade.ts_ms)
+        prices = [trade.price for trade in arrivals]
         if first_ms > last_ms:  # no earlier trades: the bar has the last close as its price
             first, high, low = prices[0], prices[0], prices[0]
-        if arrivals[0][2] < first_ms:
+        if arrivals[0].ts_ms < first_ms:
             first = prices[0]
-        if arrivals[-1][2] >= last_ms:
+        if arrivals[-1].ts_ms >= last_ms:
             last = prices[-1]
-        volume = round(sum((row[5] for row in arrivals), volume), 10)
-        self._replace((open_ms, first, max(high, *prices), min(low, *prices), last, volume))
+        volume = round(sum((trade.size for trade in arrivals), volume), 10)
+        self._replace(BarRow(open_ms, first, max(high, *prices), min(low, *prices), last, volume))
         open_ms += MINUTE_MS
-        while open_ms in self.bars and self.bars[open_ms][5] == 0:
-            self._replace((open_ms, last, last, last, last, 0.0))
+        while open_ms in self.bars and self.bars[open_ms].volume == 0:
+            self._replace(_flat(open_ms, last))
             open_ms += MINUTE_MS
 
-    def _replace(self, row: Row) -> None:
-        if row != self.bars[row[0]]:
+    def _replace(self, bar: BarRow) -> None:
+        if bar != self.bars[bar.ts_ms]:
+            ts_ms, *values = bar
             self._connection.execute(
                 "UPDATE bars_1m SET open = ?, high = ?, low = ?, close = ?, volume = ?"
                 " WHERE venue = ? AND symbol = ? AND ts_ms = ?",
-                (*row[1:], *self._key, row[0]),
+                (*values, *self._key, ts_ms),
             )
-            self.bars[row[0]] = row
+            self.bars[ts_ms] = bar
             self._changed = True
 
     def write(self, now_ms: int) -> list[str]:
@@ -618,6 +664,11 @@ class _RecordedDay:
         if not self._matches_ledger:
             warnings.append(f"{name}: rows of today were changed outside of tbv8")
         return warnings
+
+
+def _flat(ts_ms: int, price: float) -> BarRow:
+    """Return the bar of a minute without a trade."""
+    return BarRow(ts_ms, price, price, price, price, 0.0)
 
 
 @contextmanager

@@ -197,10 +197,9 @@ def open_trials(db_path: Path) -> Iterator[TrialStore]:
 
 def read_trials(query: Query, keys: Iterable[bytes]) -> dict[bytes, Trial]:
     """Return the stored trials, by key."""
-    return {
-        row[0]: Trial(**dict(zip(Trial.__struct_fields__, row, strict=True)))
-        for row in _select(query, f"SELECT {_TRIAL} FROM trials", keys)
-    }
+    rows = _select(query, f"SELECT {_TRIAL} FROM trials", keys)
+    trials = (Trial(**dict(zip(Trial.__struct_fields__, row, strict=True))) for row in rows)
+    return {trial.key: trial for trial in trials}
 
 
 def read_digests(query: Query, keys: Iterable[bytes]) -> dict[bytes, tuple[bytes, str]]:

@@ -180,7 +180,8 @@ def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
         " ORDER BY venue, symbol LIMIT 1",
         after,
     ):
-        after = (str(rows[0][0]), str(rows[0][1]))
+        [(venue, symbol)] = rows
+        after = (str(venue), str(symbol))
         yield Series(*after)
 
 

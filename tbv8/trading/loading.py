@@ -19,7 +19,7 @@ import msgspec
 from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
-from tbv8.config.document import expected, nearest, read_document
+from tbv8.config.document import nearest, read_document, type_problem
 from tbv8.config.source import (
     STRATEGIES,
     classes,
@@ -280,5 +280,5 @@ def _convert_params(config_class: type, strategy: records.Strategy) -> dict[str,
         try:
             typed[name] = msgspec.convert(value, hints.get(name, Any))
         except msgspec.ValidationError as e:
-            _refuse(strategy, ("params", name), expected(str(e), value), e)
+            _refuse(strategy, ("params", name), type_problem(str(e), value), e)
     return typed

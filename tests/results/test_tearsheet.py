@@ -315,6 +315,17 @@ def test_the_histograms_hold_each_day_and_trade_once(made: tuple[Path, str]) -> 
     assert sum(days["loss"]) + sum(days["gain"]) + flat == 100
 
 
+def test_the_axes_of_trades_are_named_and_buttons_name_no_minutes(made: tuple[Path, str]) -> None:
+    axes = {
+        id_: [data_of(made[1], id_)["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
+        for id_ in ("mae-chart", "mfe-chart")
+    }
+
+    assert axes == {"mae-chart": ["MAE", "gain"], "mfe-chart": ["MFE", "gain"]}
+    assert ">month</button>" in made[1]  # 1m is a minute in tbv8
+    assert ">1 m</button>" not in made[1]
+
+
 def test_every_chart_is_one_that_plotly_accepts(made: tuple[Path, str]) -> None:
     _, page = made
 

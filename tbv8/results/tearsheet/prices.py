@@ -41,7 +41,7 @@ def prices_part(result: Result, trips: RoundTrips) -> Part:
     bars = {s: candles_of(result.strategy, result.bars, s) for s in result.summary.symbols}
     times, packed = _packed(result, trips, bars)
     content: list[Child] = [caption(_instructions(result, times))]
-    days = {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365}
+    days = {"day": 1, "week": 7, "month": 30, "3 months": 91, "year": 365}
     for symbol, prices in packed.items():
         id_ = chart_id(result, symbol)
         if len(packed) > 1:
