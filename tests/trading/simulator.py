@@ -475,9 +475,9 @@ def maintenance(account: Account, symbol: str, price: Decimal | Fraction) -> Fra
 
 def liquidation_price(account: Account, symbol: str) -> Fraction | None:
     """Return where the symbol's position is liquidated, the others at their last prices."""
-    position = Fraction(account.positions[symbol])
-    if position == 0:
+    if not account.positions[symbol]:
         return None
+    position = Fraction(account.positions[symbol])
     rest = Fraction(account.cash)
     for other, quantity in account.positions.items():
         if other != symbol and quantity:
