@@ -82,7 +82,7 @@ def test_an_event_dated_implausibly_far_ahead_is_rejected(
     assert tracker.price is None
 
 
-def test_a_trade_dated_a_little_ahead_is_stored_and_moves_no_watermark_ahead(
+def test_a_trade_dated_a_little_ahead_is_stored_and_hides_no_stall(
     tracker: SeriesTracker,
 ) -> None:
     tracker.record_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)

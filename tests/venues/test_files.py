@@ -412,7 +412,7 @@ def test_times_without_a_zone_are_in_the_configured_zone(
         ("2024-10-27 03:00:00Z", "ts: '2024-10-27 03:00:00Z' is no time without a zone"),
     ],
 )
-def test_an_ambiguous_local_time_is_refused_with_its_line(
+def test_an_ambiguous_or_nonexistent_local_time_is_refused_with_its_line(
     put: Callable[..., Path], wall: str, said: str
 ) -> None:
     path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")

@@ -213,7 +213,7 @@ def test_a_captured_session_is_parsed_including_its_replay(feed: HyperliquidFeed
 
 
 @needs_captures
-def test_every_captured_frame_is_documented(feed: HyperliquidFeed) -> None:
+def test_every_captured_frame_is_parsed(feed: HyperliquidFeed) -> None:
     for line in (MESSAGES / "hyperliquid_misc.jsonl").read_text().splitlines():
         raw = json.loads(line)["raw"]
         if '"channel"' in raw:
