@@ -1,7 +1,7 @@
 """The recorder: writes live trades, quotes, 1m bars and a list of all gaps into the database.
 
     tracker     one series: events in, rows out; deduplicates and finds gaps. Pure, no clock
-    stream, quotes, minutes, gaps       the parts of a tracker
+    stream, dedupe, quotes, minutes, gaps       the parts of a tracker
     outbox      the rows from all trackers that wait for the writer
     writer      commits the outbox to the database, one transaction at a time
     link        one venue's socket: connect, subscribe, keep alive, receive

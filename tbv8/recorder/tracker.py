@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Bbo, Series, Span, Trade, iso
+from tbv8.recorder.dedupe import TradeKeys
 from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.minutes import Minutes
 from tbv8.recorder.outbox import Outbox
@@ -30,8 +31,6 @@ from tbv8.venues.base import Channel
 
 AHEAD_MS = 5 * MINUTE_MS
 """An event dated further ahead of the venue's clock than this is rejected."""
-
-_KEY_MINUTES = 3  # the keys of older trades are dropped; the database finds their duplicates
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,16 +75,13 @@ class SeriesTracker:
         self._trades = self.streams.get("trades")
         self._quotes = self.streams.get("bbo")
         self._changes = QuoteChanges(before.bbo, outbox)
-        self._keys: dict[int, set[object]] = {}
-        self._forgotten_ms = 0  # only the database can find duplicates of earlier trades
+        self._keys = TradeKeys()
         self._resume(before)
 
     def _resume(self, before: RecordedState) -> None:
         """Begin the gap since the last run, at its recorded start or after the last row."""
-        last: dict[Channel, int | None] = {
-            "trades": before.trade_ms,
-            "bbo": before.bbo.ts_ms if before.bbo else None,
-        }
+        bbo_ms = before.bbo.ts_ms if before.bbo else None
+        last: dict[Channel, int | None] = {"trades": before.trade_ms, "bbo": bbo_ms}
         for stray in before.strays:
             self.minutes.gaps.add(replace(stray, end_ms=stray.start_ms))
         for channel, stream in self.streams.items():
@@ -115,8 +111,7 @@ class SeriesTracker:
         stream = self._trades
         if stream is None:
             return
-        if trade.ts_ms > now_ms + AHEAD_MS:
-            raise _ahead_error(self.series, "trade", trade.ts_ms, now_ms)
+        _check_time(self.series, "trade", trade.ts_ms, now_ms)
         if self._outbox.full:
             self._drop(stream, min(trade.ts_ms, now_ms))
             return
@@ -136,23 +131,12 @@ class SeriesTracker:
         row = trade_row(trade, received_ms)
         open_ms = ts_ms - ts_ms % MINUTE_MS
         frontier = self.minutes.frontier_ms
-        if frontier is None or open_ms < frontier or open_ms < self._forgotten_ms:
+        if frontier is None or open_ms < frontier or open_ms < self._keys.from_ms:
             self._outbox.batch.late.append(row)
             return
-        keys = self._keys.get(open_ms)
-        if keys is None:
-            keys = self._keys[open_ms] = set()
-        trade_id = trade.trade_id
-        # Numeric ids give one int of 36 bytes: a busy minute may have millions.
-        key = (
-            int(trade_id) * MINUTE_MS + ts_ms - open_ms
-            if trade_id.isdecimal()
-            else (ts_ms, trade_id)
-        )
-        if key in keys:
+        if not self._keys.add(trade, open_ms):
             stream.duplicates += 1
             return
-        keys.add(key)
         self._outbox.batch.trades.append(row)
         self.minutes.add(open_ms, row)
 
@@ -165,8 +149,7 @@ class SeriesTracker:
         stream = self._quotes
         if stream is None:
             return
-        if bbo.ts_ms > now_ms + AHEAD_MS:
-            raise _ahead_error(self.series, "quote", bbo.ts_ms, now_ms)
+        _check_time(self.series, "quote", bbo.ts_ms, now_ms)
         if self._outbox.full:
             self._drop(stream, min(bbo.ts_ms, now_ms))
             return
@@ -221,12 +204,8 @@ class SeriesTracker:
     def mark_unreadable(self, now_ms: int, last_ms: int, *, only: Channel | None = None) -> None:
         """Note an unreadable frame, or an unreadable event of the channel `only`.
 
-        An unreadable frame may have had events of any channel. The streams stay up after the gap.
-
-        Args:
-            now_ms: The time of the frame.
-            last_ms: The time of the last readable frame.
-            only: The channel of the event; None for a frame.
+        An unreadable frame may have had events of any channel. `last_ms` is the time of the last
+        readable frame. The streams stay up after the gap.
         """
         live = [name for name, stream in self.streams.items() if stream.up and only in (None, name)]
         self._end_streams(live, "unreadable event" if only else "unreadable frame", last_ms)
@@ -250,11 +229,7 @@ class SeriesTracker:
         if stream is None or self.minutes.frontier_ms is None:
             return
         self.minutes.tick(now_ms, watermark_ms=stream.watermark_ms if stream.up else None)
-        oldest_ms = now_ms // MINUTE_MS * MINUTE_MS - _KEY_MINUTES * MINUTE_MS
-        self._forgotten_ms = max(self._forgotten_ms, oldest_ms)
-        first_ms = max(self._forgotten_ms, self.minutes.frontier_ms)
-        for open_ms in [ms for ms in self._keys if ms < first_ms]:
-            del self._keys[open_ms]
+        self._keys.drop_old(now_ms, self.minutes.frontier_ms)
 
     def needs(self, now_ms: int) -> list[Need]:
         """Return the REST requests that are due now."""
@@ -298,8 +273,8 @@ class SeriesTracker:
         stream = self._trades
         if stream is None:
             return False
-        if trades and trades[-1].ts_ms > now_ms + AHEAD_MS:
-            raise _ahead_error(self.series, "trade", trades[-1].ts_ms, now_ms)
+        if trades:
+            _check_time(self.series, "trade", trades[-1].ts_ms, now_ms)
         stream.next_check_ms = now_ms + GRACE_MS
         sure_ms = sent_ms - SETTLE_MS
         known_ms = max(stream.newest_ms, stream.up_ms + MARGIN_MS)
@@ -331,15 +306,10 @@ class SeriesTracker:
         return is_stalled
 
     def compare_book(self, bbo: Bbo, *, sent_ms: int, now_ms: int) -> bool:
-        """Compare the newest quote with the venue's; return True if the stream has stalled.
+        """Compare the newest quote with one by REST; return True if the stream has stalled.
 
         At a first difference, the socket may just be late. The stream has stalled if a second quote
         by REST, some seconds later and without an event in between, differs too.
-
-        Args:
-            bbo: The best quote by REST.
-            sent_ms: The time of the request, on the venue's clock.
-            now_ms: The time of the reply, likewise.
 
         Raises:
             VenueError: It is dated implausibly far ahead.
@@ -347,8 +317,7 @@ class SeriesTracker:
         stream = self._quotes
         if stream is None:
             return False
-        if bbo.ts_ms > now_ms + AHEAD_MS:
-            raise _ahead_error(self.series, "quote", bbo.ts_ms, now_ms)
+        _check_time(self.series, "quote", bbo.ts_ms, now_ms)
         stream.next_check_ms = now_ms + SETTLE_MS
         is_unchanged = self._changes.is_newest(bbo)
         if not stream.up:
@@ -372,8 +341,9 @@ class SeriesTracker:
         return True
 
 
-def _ahead_error(series: Series, noun: str, ts_ms: int, now_ms: int) -> VenueError:
-    return VenueError(
-        f"{series.symbol}: a {noun} is dated {iso(ts_ms)}, but the venue's clock shows "
-        f"{iso(now_ms)}"
-    )
+def _check_time(series: Series, noun: str, ts_ms: int, now_ms: int) -> None:
+    if ts_ms > now_ms + AHEAD_MS:
+        raise VenueError(
+            f"{series.symbol}: a {noun} is dated {iso(ts_ms)}, but the venue's clock shows "
+            f"{iso(now_ms)}"
+        )

@@ -52,7 +52,7 @@ UNBEARABLE = {
 }
 
 
-def test_hostile_frames_cost_a_line_and_the_record_goes_on(
+def test_hostile_frames_are_logged_and_recording_continues(
     db_path: Path, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with recording(db_path, [venue("mexc", mexc, BTC)]) as running:
@@ -83,7 +83,7 @@ def counts(status: RecorderStatus) -> tuple[int, int]:
     return status.venues[0].unreadable, status.venues[0].reconnects
 
 
-def test_a_socket_is_not_led_to_another_address(
+def test_a_socket_follows_no_redirect(
     db_path: Path, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with forwarding(mexc.rest_url) as url:
@@ -95,7 +95,7 @@ def test_a_socket_is_not_led_to_another_address(
     assert mexc.count("open") == 0
 
 
-def test_a_venue_that_pings_and_reads_nothing_is_left(
+def test_a_venue_that_pings_but_reads_nothing_is_disconnected(
     db_path: Path, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pings = frames((Opcode.PING, bytes(125), True)) * 100_000
@@ -157,7 +157,9 @@ def test_metrics_answer_one_request_and_close(
     assert capfd.readouterr() == ("", "")
 
 
-def test_metrics_hold_few_connections_and_none_for_long(capfd: pytest.CaptureFixture[str]) -> None:
+def test_metrics_limit_the_number_and_duration_of_connections(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def ask(port: int) -> bytes:
         with ExitStack() as stack:
             held = [

@@ -144,7 +144,7 @@ def _unknowable_minutes(world: World, truth: list[tuple[float, ...]]) -> set[flo
         max_size=8,
     ),
 )
-def test_the_database_is_the_truth_less_the_listed_gaps(
+def test_the_database_equals_the_truth_except_in_listed_gaps(
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
     seed: int,

@@ -77,7 +77,7 @@ def times(db_path: Path, table: str, series: Series) -> list[int]:
     return [ts_ms for (ts_ms,) in found]
 
 
-def test_what_is_older_goes_and_the_rest_stays(db_path: Path) -> None:
+def test_older_rows_are_dropped_and_the_rest_stays(db_path: Path) -> None:
     moments = [NOON + n * 30_000 for n in range(10)]
     for series in (BTC, ETH):
         commit(
@@ -98,7 +98,7 @@ def test_what_is_older_goes_and_the_rest_stays(db_path: Path) -> None:
         assert times(db_path, table, BTC) == times(db_path, table, ETH) == moments[4:]
 
 
-def test_trades_go_by_whole_minutes(db_path: Path) -> None:
+def test_trades_are_dropped_by_whole_minutes(db_path: Path) -> None:
     commit(db_path, trades=[trade(BTC, NOON + n * 10_000) for n in range(20)])
 
     drop(db_path, NOON + MINUTE_MS + 35_000)
@@ -106,7 +106,7 @@ def test_trades_go_by_whole_minutes(db_path: Path) -> None:
     assert times(db_path, "trades", BTC) == [NOON + n * 10_000 for n in range(6, 20)]
 
 
-def test_the_newest_of_each_stays_whatever_its_age(db_path: Path) -> None:
+def test_the_newest_row_of_each_stays_whatever_its_age(db_path: Path) -> None:
     moments = [NOON, NOON + MINUTE_MS, NOON + MINUTE_MS + 5]
     commit(
         db_path,
@@ -155,7 +155,7 @@ def test_a_replay_of_pruned_trades_is_not_counted_again(db_path: Path) -> None:
     assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
 
 
-def test_free_pages_are_told_and_used_again(db_path: Path) -> None:
+def test_free_pages_are_counted_and_used_again(db_path: Path) -> None:
     many = [trade(BTC, NOON + n) for n in range(40_000)]
     commit(db_path, trades=[*many, trade(BTC, NOON + DAY_MS)])
     size = db_path.stat().st_size

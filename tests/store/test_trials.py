@@ -106,7 +106,7 @@ def test_the_best_come_first_and_those_without_a_value_last(db_path: Path) -> No
         assert count_listed(query, "none") == (0, 0, 0)
 
 
-def test_orphans_are_the_trials_that_no_experiment_names(db_path: Path) -> None:
+def test_orphans_are_the_trials_in_no_list_of_an_experiment(db_path: Path) -> None:
     with open_trials(db_path) as store:
         for number in range(4):
             store.write(trial(number, status="died" if number == 3 else "ok"), DETAILS)
@@ -125,7 +125,7 @@ def test_orphans_are_the_trials_that_no_experiment_names(db_path: Path) -> None:
         assert [k for k, _ in read_details(query, [key(n) for n in range(4)])] == [key(0), key(1)]
 
 
-def test_tries_are_the_variants_of_a_subject_that_had_a_result(db_path: Path) -> None:
+def test_variants_of_a_subject_count_if_they_have_a_result(db_path: Path) -> None:
     with open_trials(db_path) as store:
         store.write(trial(1), DETAILS)
         store.write(trial(2, variant=key(1001), end_ms=1), DETAILS)  # the same on another span
@@ -171,7 +171,7 @@ def test_a_database_of_an_earlier_revision_gets_the_tables_and_keeps_its_rows(
     assert ledger_in(db_path, BTC) == before
 
 
-def test_lists_of_ten_thousand_trials_are_read_in_a_moment(db_path: Path) -> None:
+def test_lists_of_ten_thousand_trials_are_read_quickly(db_path: Path) -> None:
     """The file stays under 30 MB; time is measured by `doit bench experiment`."""
     with closing(sqlite3.connect(db_path)) as connection, connection:
         marks = ", ".join("?" * 16)

@@ -47,7 +47,7 @@ def test_each_row_is_of_milliseconds_or_microseconds_by_itself() -> None:
     [(DAY.start_ms - 1, False), (DAY.start_ms, True), (DAY.end_ms - 1, True), (DAY.end_ms, False)],
     ids=["before the start", "at the start", "before the end", "at the end"],
 )
-def test_a_row_outside_of_what_the_file_is_for_is_refused(open_ms: int, taken: bool) -> None:
+def test_a_row_outside_of_the_files_span_is_refused(open_ms: int, taken: bool) -> None:
     if taken:
         assert len(settled([(open_ms, 1.0)])) == 1
     else:
@@ -68,7 +68,7 @@ def test_a_row_outside_of_what_the_file_is_for_is_refused(open_ms: int, taken: b
         pytest.param((1.0, 1.0, 1.0, 1.0, float("nan")), id="no volume"),
     ],
 )
-def test_a_row_that_cannot_be_a_bar_costs_its_minute_alone(values: tuple[float, ...]) -> None:
+def test_an_impossible_row_makes_only_its_minute_unusable(values: tuple[float, ...]) -> None:
     opens = np.array([at(0), at(1)], dtype=np.int64)
     columns: Any = [np.array([1.0, value]) for value in values]
 
@@ -77,7 +77,7 @@ def test_a_row_that_cannot_be_a_bar_costs_its_minute_alone(values: tuple[float, 
     assert (prices(found), found.unusable) == ([(0, 1.0)], (at(1),))
 
 
-def test_a_minute_in_which_nobody_traded_is_a_bar() -> None:
+def test_a_minute_without_a_trade_is_a_bar() -> None:
     assert prices(settled([(at(0), 1.0)])) == [(0, 1.0)]
 
 
@@ -99,14 +99,14 @@ def test_of_several_bars_in_a_minute_one_stays(rows: list[tuple[int, float]], st
     assert found.duplicates == 1
 
 
-def test_what_was_mended_is_counted() -> None:
+def test_corrections_are_counted() -> None:
     found = settled([(at(2), 3.0), (at(0, 7), 1.0), (at(0, 9), 5.0)])
 
     assert prices(found) == [(0, 1.0), (2, 3.0)]
     assert (found.off_minute, found.duplicates, found.unsorted) == (2, 1, True)
 
 
-def test_rows_by_time_are_not_called_unsorted() -> None:
+def test_sorted_rows_do_not_count_as_unsorted() -> None:
     assert not settled([(at(0), 1.0), (at(0), 2.0), (at(1), 1.0)]).unsorted
 
 
@@ -128,19 +128,19 @@ def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
         pytest.param((), (at(0, 1), at(0, 2)), [], id="none begins within the span"),
     ],
 )
-def test_minutes_without_a_bar_are_told_as_runs(
+def test_minutes_without_a_bar_are_returned_as_runs(
     held: tuple[int, ...], span: tuple[int, int], missing: list[tuple[int, int]]
 ) -> None:
     assert missing_runs(minutes_at(*held), Span(*span)) == [Span(at(a), at(b)) for a, b in missing]
 
 
-def test_of_two_parts_the_earlier_ones_bar_stays() -> None:
+def test_of_two_parts_the_bar_of_the_earlier_one_stays() -> None:
     first, second = settled([(at(1), 1.0)]), settled([(at(0), 5.0), (at(1), 6.0)])
 
     assert prices(join([first, second])) == [(0, 5.0), (1, 1.0)]
 
 
-def test_joining_parts_adds_up_what_was_mended_in_each() -> None:
+def test_joining_parts_adds_up_their_corrections() -> None:
     twice = settled([(at(0, 1), 1.0), (at(0, 2), 1.0)])
     sorted_ = settled([(at(5), 1.0)])
     unsorted = settled([(at(7), 1.0), (at(6), 1.0)])

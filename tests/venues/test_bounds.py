@@ -28,12 +28,12 @@ def test_a_gzip_up_to_the_limit_is_read(size: int) -> None:
         (gzip.compress(b"x", mtime=0)[:-8] + bytes(8), "it is no gzip"),
     ],
 )
-def test_no_other_gzip_is(zipped: bytes, why: str) -> None:
+def test_any_other_gzip_is_refused(zipped: bytes, why: str) -> None:
     with pytest.raises(BoundsError, match=why):
         inflate(zipped, 1000)
 
 
-def test_a_bomb_costs_its_limit_alone() -> None:
+def test_a_gzip_bomb_uses_no_more_memory_than_its_limit() -> None:
     zipped = bomb()
     tracemalloc.start()
 
@@ -44,7 +44,7 @@ def test_a_bomb_costs_its_limit_alone() -> None:
     tracemalloc.stop()
 
 
-def test_a_body_is_decoded_as_it_says() -> None:
+def test_a_body_is_decoded_by_its_content_encoding() -> None:
     zipped = gzip.compress(b"[]", mtime=0)
 
     assert decode_body(b"[]", "", 9) == decode_body(b"[]", "identity", 9) == b"[]"
@@ -65,13 +65,13 @@ def test_a_body_is_decoded_as_it_says() -> None:
         ("https://other.example.com:8443/x", "https://other.example.com:8443/x"),
     ],
 )
-def test_a_reply_may_lead_on_at_its_host_and_to_those_that_are_named(
+def test_a_redirect_to_the_same_host_or_a_configured_one_is_allowed(
     location: str, target: str
 ) -> None:
     assert redirect_target(HERE, location, ("other.example.com",)) == target
 
 
-def test_a_reply_may_lead_from_no_encryption_to_some() -> None:
+def test_a_redirect_from_http_to_https_is_allowed() -> None:
     assert redirect_target("http://a.example/x", "https://a.example/x", ()) == "https://a.example/x"
 
 
@@ -93,6 +93,6 @@ def test_a_reply_may_lead_from_no_encryption_to_some() -> None:
         ("mailto:\x1b[2J", r"leads to 'mailto:\\x1b\[2J', which is no address"),
     ],
 )
-def test_it_may_lead_nowhere_else(location: str, why: str) -> None:
+def test_any_other_redirect_is_refused(location: str, why: str) -> None:
     with pytest.raises(BoundsError, match=why):
         redirect_target(HERE, location, ("other.example.com",))

@@ -101,7 +101,7 @@ def test_an_exchange_by_name_alone_gives_its_bars(
     assert ledger_in(db_path, SERIES, columns="source") == [("rest",)]
 
 
-def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
+def test_stored_bars_are_not_requested_and_holes_are_requested_twice(
     server: ExchangeServer, db_path: Path, waits: list[float]
 ) -> None:
     venue = venue_of(server, "bitstamp", waits)
@@ -133,7 +133,7 @@ def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
     )
 
 
-def test_a_morning_of_several_pages_joins_the_evening_that_is_held(
+def test_a_morning_of_several_pages_joins_the_stored_evening(
     server: ExchangeServer, db_path: Path, waits: list[float]
 ) -> None:
     venue = venue_of(server, "coinbaseexchange", waits)
@@ -154,7 +154,7 @@ def test_a_morning_of_several_pages_joins_the_evening_that_is_held(
         pytest.param([Fault("short")] * 4, id="pages cut short"),
     ],
 )
-def test_faults_pass(
+def test_temporary_faults_are_retried(
     server: ExchangeServer, db_path: Path, faults: list[Fault], waits: list[float]
 ) -> None:
     venue = venue_of(server, "bitstamp", waits)
@@ -179,7 +179,7 @@ def test_requests_keep_to_the_rate_limit_of_ccxt(
     assert max(waits) >= len(server.log) - 2
 
 
-def test_an_exchange_that_keeps_the_newest_bars_is_refused_before_anything_is_written(
+def test_an_exchange_that_keeps_only_new_bars_is_refused_before_any_write(
     server: ExchangeServer, db_path: Path, waits: list[float]
 ) -> None:
     server.market.older_days = 400
@@ -197,7 +197,7 @@ def test_an_exchange_that_keeps_the_newest_bars_is_refused_before_anything_is_wr
     assert reach(SERIES, venue=venue) == f"kraken {words}"
 
 
-def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]) -> None:
+def test_the_reach_of_an_exchange_is_described(server: ExchangeServer, waits: list[float]) -> None:
     venue = venue_of(server, "bitstamp", waits)
 
     assert reach(SERIES, venue=venue) == (
@@ -247,7 +247,7 @@ def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]
         ),
     ],
 )
-def test_what_cannot_be_fetched_is_refused_in_one_line(
+def test_a_market_that_cannot_be_fetched_is_a_one_line_error(
     server: ExchangeServer,
     db_path: Path,
     exchange: str,

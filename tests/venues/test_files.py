@@ -175,9 +175,7 @@ JESSE_BARS = [
     ],
     ids=["an array saved by numpy", "its table"],
 )
-def test_what_users_save_of_jesse_is_read_as_it_is(
-    put: Callable[..., Path], text: str, layout: str
-) -> None:
+def test_files_saved_from_jesse_are_read(put: Callable[..., Path], text: str, layout: str) -> None:
     path = put(text.encode())
 
     assert rows_read(path) == JESSE_BARS
@@ -209,7 +207,7 @@ def test_what_users_save_of_jesse_is_read_as_it_is(
         ),
     ],
 )
-def test_a_unit_of_time_is_told_apart_and_said(
+def test_the_unit_of_time_is_detected_and_shown(
     put: Callable[..., Path], times: Callable[[Any], Any], unit: str
 ) -> None:
     bars = minute_bars(HOUR)
@@ -367,7 +365,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_line(
+def test_a_wrong_row_is_refused_with_its_line(
     put: Callable[..., Path], text: str | bytes, problem: str
 ) -> None:
     assert refusal(put(text)) == Line(problem)
@@ -398,7 +396,7 @@ def test_a_row_of_a_table_is_refused_by_its_number(put: Callable[..., Path]) -> 
         ("Europe/Berlin", "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"),
     ],
 )
-def test_times_without_a_zone_are_of_the_configured_one(
+def test_times_without_a_zone_are_in_the_configured_zone(
     put: Callable[..., Path], zone: str, wall: str, utc: str
 ) -> None:
     path = put(f"{HEAD}\n{wall},2,4,1,3,5\n")
@@ -414,7 +412,7 @@ def test_times_without_a_zone_are_of_the_configured_one(
         ("2024-10-27 03:00:00Z", "ts: '2024-10-27 03:00:00Z' is no time without a zone"),
     ],
 )
-def test_a_local_time_that_is_no_one_moment_is_refused_with_its_line(
+def test_an_ambiguous_or_nonexistent_local_time_is_refused_with_its_line(
     put: Callable[..., Path], wall: str, said: str
 ) -> None:
     path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")
@@ -432,7 +430,7 @@ def test_a_table_without_a_zone_is_read_in_the_configured_one(put: Callable[...,
     assert read.ts_ms[0] == MONDAY + 5 * 60 * MINUTE_MS
 
 
-def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_changed_zone_counts_as_a_changed_file(put: Callable[..., Path], tmp_path: Path) -> None:
     put(f"{HEAD}\n2024-01-01 00:00:00,2,4,1,3,5\n")
     symbols: dict[str, str | None] = {"BTC/USDT": None}
     origin = FilesOrigin(path="bars/{symbol}.csv", root=tmp_path, symbols=symbols, zone="UTC")
@@ -447,7 +445,7 @@ def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) 
     assert span.start_ms - later.start_ms == 60 * MINUTE_MS
 
 
-def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_broken_file_keeps_its_span(put: Callable[..., Path], tmp_path: Path) -> None:
     path = put(csv_of(minute_bars(days(0, 2))))
     os.utime(path, (1, 1))  # old enough to be remembered
     before = index_of(tmp_path, "bars/{symbol}.csv", BTC_USDT=None).span(day(9))
@@ -526,7 +524,7 @@ def is_fresh(db_path: Path, root: Path, span: Span) -> bool:
     return not backfill_state(db_path, MINE, [span], files=source.files("BTC/USDT")).reasons
 
 
-def test_files_fill_the_ledger_and_a_changed_one_is_filled_anew(
+def test_files_fill_the_ledger_and_a_changed_file_is_filled_again(
     put: Callable[..., Path], tmp_path: Path, db_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = minute_bars(Span(day(0) + 4 * 3_600_000, day(2)))
@@ -628,7 +626,7 @@ def test_tables_equal_the_files_after_any_changes_spans_and_kills(
     ]
 
 
-def test_a_file_that_became_wrong_leaves_what_is_held(
+def test_a_file_that_became_wrong_leaves_the_stored_bars(
     put: Callable[..., Path], tmp_path: Path, db_path: Path
 ) -> None:
     bars = minute_bars(days(0, 1))
@@ -642,7 +640,7 @@ def test_a_file_that_became_wrong_leaves_what_is_held(
     assert bars_in(db_path, MINE) == rows_of(bars)
 
 
-def test_files_that_are_read_alike_share_a_line(
+def test_files_of_one_layout_share_a_line(
     put: Callable[..., Path],
     tmp_path: Path,
     db_path: Path,
@@ -660,9 +658,7 @@ def test_files_that_are_read_alike_share_a_line(
     ]
 
 
-def test_files_may_overlap_where_they_are_the_same(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_files_may_overlap_with_equal_bars(put: Callable[..., Path], tmp_path: Path) -> None:
     source = mine(tmp_path).history
     assert source is not None
     put(csv_of(minute_bars(days(0, 2))), "BTCUSDT-1")
@@ -708,7 +704,7 @@ def refuse(_problem: str) -> bool:
     pytest.fail("nothing of another file is replaced")
 
 
-def test_an_import_replaces_other_bars_only_when_it_may(
+def test_an_import_replaces_other_bars_only_if_told_to(
     put: Callable[..., Path], db_path: Path
 ) -> None:
     held, longer = (put(csv_of(minute_bars(days(0, end))), f"until-{end}") for end in (2, 3))

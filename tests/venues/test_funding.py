@@ -82,7 +82,9 @@ def paid(within: Span, rates: Sequence[RateRow] = RATES) -> Told:
 # Binance
 
 
-def test_months_are_files_and_the_rest_is_rest(binance: BinanceServer, db_path: Path) -> None:
+def test_funding_of_past_months_comes_from_files_and_the_rest_by_rest(
+    binance: BinanceServer, db_path: Path
+) -> None:
     wanted = span("2023-11-01", "2024-03-10T12:00:00")
 
     fill(db_path, binance.url, [wanted])
@@ -107,7 +109,7 @@ def test_months_are_files_and_the_rest_is_rest(binance: BinanceServer, db_path: 
     ]
 
 
-def test_a_second_run_asks_nothing(binance: BinanceServer, db_path: Path) -> None:
+def test_a_second_run_requests_nothing(binance: BinanceServer, db_path: Path) -> None:
     wanted = span("2023-11-01", "2024-03-10T00:01:00")
     fill(db_path, binance.url, [wanted])
     binance.reset_log()
@@ -117,7 +119,7 @@ def test_a_second_run_asks_nothing(binance: BinanceServer, db_path: Path) -> Non
     assert binance.log == []
 
 
-def test_what_a_file_lacks_comes_from_rest(
+def test_payments_missing_in_a_file_come_from_rest(
     binance: BinanceServer, db_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = span("2024-01-01", "2024-02-01")
@@ -134,9 +136,7 @@ def test_what_a_file_lacks_comes_from_rest(
     assert ledger_in(db_path, PERP, FUNDING, columns="sum(missing)") == [(0,)]
 
 
-def test_hours_that_nobody_paid_are_told_and_not_guessed(
-    binance: BinanceServer, db_path: Path
-) -> None:
+def test_unpaid_hours_are_reported_and_not_guessed(binance: BinanceServer, db_path: Path) -> None:
     wanted = span("2024-01-01", "2024-01-13")
     lacking = Span(parse_time("2024-01-10T08:00:00Z"), parse_time("2024-01-10T09:00:00Z"))
     for side in ("archive", "rest"):
@@ -161,7 +161,7 @@ def test_hours_that_nobody_paid_are_told_and_not_guessed(
     ],
     ids=["other columns", "no zip", "another file", "nothing"],
 )
-def test_a_file_that_is_none_is_told_and_taken_from_rest(
+def test_an_unusable_file_is_noted_and_its_month_comes_from_rest(
     binance: BinanceServer,
     db_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -178,7 +178,7 @@ def test_a_file_that_is_none_is_told_and_taken_from_rest(
     assert ledger_in(db_path, PERP, FUNDING, columns="DISTINCT source") == [("rest",)]
 
 
-def test_the_newest_payment_that_is_not_there_yet_is_asked_for_again(
+def test_a_newest_payment_that_is_not_published_yet_is_requested_again(
     binance: BinanceServer, db_path: Path
 ) -> None:
     noon = parse_time("2024-03-10T08:00:00Z")
@@ -220,7 +220,7 @@ FAULTS = st.builds(
     )
 )
 @settings(max_examples=12)
-def test_whatever_is_wanted_fails_or_is_killed_the_table_is_what_was_paid(
+def test_for_any_spans_faults_and_kills_the_table_equals_the_payments(
     server: BinanceServer,
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -276,7 +276,7 @@ def live_server(name: str, **spec: Any) -> LiveServer:
 
 
 @pytest.mark.parametrize("name", LIVE_VENUES)
-def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str) -> None:
+def test_all_pages_of_payments_of_a_live_venue_are_fetched(db_path: Path, name: str) -> None:
     series, hours = Series(name, "BTC/USDT"), LIVE_VENUES[name].funding_hours
     with live_server(name, funding_days=75) as server:
         [market] = server.markets.values()
@@ -294,7 +294,7 @@ def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", LIVE_VENUES)
-def test_a_payment_that_a_live_venue_does_not_tell_is_missing(db_path: Path, name: str) -> None:
+def test_a_payment_that_a_live_venue_does_not_publish_is_missing(db_path: Path, name: str) -> None:
     series = Series(name, "BTC/USDT")
     untold = parse_time("2024-03-05T16:00:00Z")
     with live_server(name) as server:
@@ -347,12 +347,12 @@ def test_an_interval_is_the_time_since_the_payment_before(
     ],
     ids=["off the hour", "too much", "no number", "twice", "no interval"],
 )
-def test_a_payment_that_cannot_be_is_refused(payments: list[Payment], words: str) -> None:
+def test_an_impossible_payment_is_refused(payments: list[Payment], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         to_rates(payments, usual_hours=8)
 
 
-def test_what_is_known_ends_where_the_next_payment_may_come() -> None:
+def test_the_known_span_ends_where_the_next_payment_may_come() -> None:
     rates = to_rates([at(24 * 100 + 8), at(24 * 100 + 16)], usual_hours=8)
     day_ms = 100 * DAY_MS
 

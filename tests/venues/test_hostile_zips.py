@@ -80,7 +80,7 @@ DIRECTORY_AT = GOOD.rindex(b"PK\x01\x02")
         pytest.param(patched(GOOD, DIRECTORY_AT + 42, "<L", 2**31), id="a false offset"),
     ],
 )
-def test_a_file_is_read_whatever_its_directory_says(zipped: bytes) -> None:
+def test_a_zip_is_read_whatever_its_directory_has(zipped: bytes) -> None:
     assert rows_of(zipped) == len(ROWS)
 
 
