@@ -38,8 +38,7 @@ from tbv8.backtest.run import run_backtest
 from tbv8.config.document import unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Kind, Project, Strategy
-from tbv8.config.source import classes
-from tbv8.config.source import params as params_of
+from tbv8.config.source import classes, config_params
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.listing import trials_table
 from tbv8.manifest import PAGE, read_manifest
@@ -359,7 +358,7 @@ def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) 
 
 def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
     module_classes = classes(strategy.module_path)
-    accepted = params_of(module_classes[f"{strategy.class_name}Config"], module_classes)
+    accepted = config_params(module_classes[f"{strategy.class_name}Config"], module_classes)
     for name in changes:
         if accepted.closed and name not in accepted.required:
             noun = f"param of {strategy.class_name}"

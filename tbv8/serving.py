@@ -1,7 +1,7 @@
-"""`/metrics` for Prometheus and `/healthz`, which is 503 as long as anything is stale.
+"""A small HTTP server for `/metrics` (Prometheus) and `/healthz` (200, or 503 while data is stale).
 
-A small server with fixed limits: the number of connections, the time of each, and one request in
-each. Connections beyond these are closed without a reply and without a line in a log.
+It limits the number of connections and the duration of each, and answers one request per
+connection. A connection beyond these limits is closed without a reply or a log line.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
 _MOST_CONNECTIONS = 16
 _HEAD_BYTES = 2**13
-CONNECTION_S = 5.0  # a connection, from its first byte to its last
+CONNECTION_S = 5.0
+"""The longest duration of a connection."""
 
 type _Page = tuple[HTTPStatus, str, bytes]
 
@@ -34,14 +35,14 @@ async def serve_pages(
     host: str = "127.0.0.1",
     connection_s: float = CONNECTION_S,
 ) -> AsyncIterator[int]:
-    """Serve `/metrics` and `/healthz`; yield the port.
+    """Serve `/metrics` and `/healthz` during the block; yield the port.
 
     Args:
         port: The port; 0 for any free one.
         collector: The metrics.
-        read_problems: Returns the names of stale parts, for `/healthz`.
+        read_problems: Returns the names of stale parts, for `/healthz`; empty if all is well.
         host: The address to listen at.
-        connection_s: The time limit for a connection.
+        connection_s: The longest duration of a connection.
 
     Raises:
         ConfigError: The port is taken.
@@ -89,7 +90,7 @@ class _Pages:
         self._registry.register(collector)
 
     def reply(self, head: bytes) -> bytes:
-        """Return the whole reply to a request's head."""
+        """Return the complete reply to the head of a request."""
         method, _, remainder = head.decode("latin-1").partition(" ")
         path = remainder.partition(" ")[0].partition("?")[0]
         status, kind, body = self._page(method, path)

@@ -1,4 +1,4 @@
-"""Venues from `config/venues/`, each checked by itself."""
+"""The venues of `config/venues/`, each checked by itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.config.document import Document, nearest, plain, to_record, unknown
+from tbv8.config.document import Document, Key, nearest, plain, to_record, unknown
 from tbv8.config.files import HOST, Instrument, VenueFile
 from tbv8.config.folder import check_name, load_files
 from tbv8.config.records import Venue
@@ -169,7 +169,7 @@ def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[st
 def _check_symbols_of_history(
     document: Document, symbols: Mapping[str, str | None], venue: KnownVenue
 ) -> None:
-    """Refuse a symbol that the history of its venue can never have."""
+    """Refuse a symbol that its venue can never have."""
     for index, (symbol, native) in enumerate(symbols.items()):
         if venue.symbols and (native or symbol) not in venue.symbols:
             is_list = isinstance(document.value["symbols"], list)
@@ -182,7 +182,7 @@ def _check_symbols_of_history(
 def _multipliers(
     document: Document, raw: VenueFile, symbols: Mapping[str, str | None]
 ) -> dict[str, Decimal]:
-    """Return the multipliers other than 1: bars are stored by them, so that none may be wrong."""
+    """Return the multipliers other than 1; refuse one that contradicts its native symbol."""
     for symbol, rules in raw.instruments.items():
         check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
     multipliers = {symbol: rules.multiplier for symbol, rules in raw.instruments.items()}
@@ -201,8 +201,8 @@ def _multipliers(
     return {symbol: number for symbol, number in multipliers.items() if number != 1}
 
 
-def check_symbol(document: Document, key: tuple[str | int, ...], symbol: str) -> None:
-    """Refuse what is no symbol."""
+def check_symbol(document: Document, key: Key, symbol: str) -> None:
+    """Refuse a text that is not a symbol."""
     if not re.fullmatch(r"[^\W_]+/[^\W_]+", symbol):  # letters and digits of any script
         document.refuse(key, f"{symbol!r} is not a symbol: write BASE/QUOTE, such as BTC/USDT")
 
@@ -226,8 +226,8 @@ def _check_instrument(
         check_rate(document, (*key, name), getattr(rules, name))
 
 
-def check_rate(document: Document, key: tuple[str, ...], rate: Decimal) -> None:
-    """Refuse a rate that is no fraction of the notional."""
+def check_rate(document: Document, key: Key, rate: Decimal) -> None:
+    """Refuse a rate that cannot be a fraction of the notional."""
     if not (rate.is_finite() and rate.copy_abs() < Decimal("0.1")):
         document.refuse(key, f"expected a fraction of the notional such as 0.00045, got {rate}")
     check_decimals(document, key, rate)

@@ -22,9 +22,9 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of, subject_text
-from tbv8.experiments.result import caution, daily_of, deflate, to_equity
+from tbv8.experiments.result import caution, deflate, to_daily_returns, to_equity
 from tbv8.files import replacing
-from tbv8.manifest import read_manifest
+from tbv8.manifest import read_manifest, read_summary_json
 from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
 from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
@@ -47,7 +47,7 @@ _ASCENDING = ("number", "max_drawdown")
 
 
 class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a list; `line` is the reason if there is no result."""
+    """One row of a list; `error` is the reason if there is no result."""
 
     number: int
     params: Mapping[str, Any]
@@ -59,7 +59,7 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
     profit_factor: float | None
     trades: int
     digest: str
-    line: str | None = msgspec.field(name="error")
+    error: str | None
 
 
 class TrialList(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +100,7 @@ def list_trials(
     shown = []
     for row in best:
         trial, details_of_trial = trials[row.key], details[row.key]
-        returns = daily_of(to_equity(details_of_trial.equity))
+        returns = to_daily_returns(to_equity(details_of_trial.equity))
         shown.append(
             TrialRow(
                 number=row.number,
@@ -113,7 +113,7 @@ def list_trials(
                 profit_factor=trial.profit_factor,
                 trades=trial.trades,
                 digest=trial.digest.hex(),
-                line=json.loads(details_of_trial.stats).get("error"),
+                error=json.loads(details_of_trial.stats).get("error"),
             )
         )
     summary = read_summary_json(results_folder(results_path, name)) or {}
@@ -128,15 +128,6 @@ def list_trials(
         out_of_sample_return=(summary.get("walk_forward") or {}).get("return"),
         shown=shown,
     )
-
-
-def read_summary_json(folder: Path) -> Mapping[str, Any] | None:
-    """Return the summary.json of a folder; None if it cannot be read."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) else None
 
 
 def trial_lines(listed: TrialList) -> list[str]:
@@ -162,7 +153,7 @@ def trial_lines(listed: TrialList) -> list[str]:
             number(row.total_return, "+.2%"),
             number(row.max_drawdown, ".2%"),
             number(row.profit_factor, ".2f"),
-            f"{row.trades:,}" if row.status == "ok" else f"{row.status}: {row.line}",
+            f"{row.trades:,}" if row.status == "ok" else f"{row.status}: {row.error}",
         ]
         for row in listed.shown
     ]
@@ -326,7 +317,7 @@ def _returns_of_trial(
         if listed.number == number:
             for _, details in read_details(query, [listed.key]):
                 is_same = json.loads(details.stats) == stats
-                return daily_of(to_equity(details.equity)) if is_same else None
+                return to_daily_returns(to_equity(details.equity)) if is_same else None
     return None
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tbv8.config.document import plain
-from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
+from tbv8.experiments.montecarlo_charts import monte_carlo_part
 from tbv8.experiments.overfitting import Overfitting, deflated_sharpe
 from tbv8.experiments.result import (
     METRIC_NAMES,
@@ -22,7 +22,7 @@ from tbv8.experiments.result import (
     no_choice_text,
     sharpe_text,
 )
-from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
+from tbv8.experiments.space_charts import Part, path_part, ranked_trials, space_part
 from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
@@ -31,7 +31,7 @@ from tbv8.page.words import capital, number
 from tbv8.text import counted
 
 _TOP = 20
-_MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks
+_MAX_TICKS = 12  # with more ranks, Plotly chooses the ticks
 _SIMULATED = "SIMULATED: all numbers come from a synthetic market."
 
 
@@ -56,8 +56,8 @@ def _parts(findings: Findings) -> Iterator[Part]:
         yield space_part(findings)
     if findings.walk:
         yield walk_part(findings, findings.walk)
-    if findings.drawn:
-        yield drawn_part(findings, findings.drawn)
+    if findings.monte_carlo:
+        yield monte_carlo_part(findings, findings.monte_carlo)
     if findings.chosen:
         yield path_part(findings)
         yield _best(findings)
@@ -84,9 +84,7 @@ def _header(findings: Findings) -> Html:
             f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} search over "
             f"{', '.join(axis.name for axis in experiment.search.axes)}"
             + (
-                f" where {' and '.join(experiment.search.written)}"
-                if experiment.search.written
-                else ""
+                f" where {' and '.join(experiment.search.where)}" if experiment.search.where else ""
             ),
             class_="facts",
         ),
@@ -231,7 +229,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
                 zeroline=False,
                 range=[0.5, trials + 0.5],
                 title={"text": f"rank in the other half, from 1 (worst) to {trials:,} (best)"},
-                **({"dtick": 1} if trials <= _MOST_TICKS else {}),
+                **({"dtick": 1} if trials <= _MAX_TICKS else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
@@ -246,7 +244,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
 def _best(findings: Findings) -> Part:
     luck, experiment = findings.luck, findings.experiment
     names = [axis.name for axis in experiment.search.axes]
-    scored = ordered(findings)
+    scored = ranked_trials(findings)
     rows: list[Sequence[Child]] = []
     for row in scored[:_TOP]:
         trial = row.trial
@@ -296,7 +294,7 @@ def _promotion(experiment_id: str, at: int) -> str:
 def _failed(findings: Findings) -> Part:
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in findings.failed:
-        grouped.setdefault(row.line or "", []).append(row.params)
+        grouped.setdefault(row.error or "", []).append(row.params)
     rows: list[Sequence[Child]] = [
         [f"{len(params):,}", element("div", text, class_="wrap")]
         for text, params in sorted(grouped.items(), key=lambda pair: -len(pair[1]))[:_TOP]

@@ -9,7 +9,7 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import points
 from tbv8.experiments.survey import PlannedTrial, Survey
-from tbv8.experiments.walkforward import folds
+from tbv8.experiments.walkforward import window_spans
 from tbv8.experiments.warming import check_warm_up
 from tbv8.freshness.reasons import changes
 from tbv8.freshness.result import damage, to_parts
@@ -37,7 +37,7 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
         missing, planned = survey.missing(query, survey.fixed_trials), survey.fixed_trials
         has_choices = not missing
         if has_choices:
-            following = survey.following(query)
+            following = survey.dependent_trials(query)
             missing, planned = survey.missing(query, following), [*planned, *following]
         inputs = survey.inputs(query, planned, results_path=results_path)
         listed = read_keys(query, experiment.experiment_id)
@@ -50,8 +50,8 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
         counts = _further_counts(experiment, tested, len(missing) - tested)
         reasons.append(f"to run: {' and '.join(counts)}")
     elif missing:
-        shares = _shares(missing, len(survey.folds))
-        then = _then(experiment, len(survey.folds))
+        shares = _shares(missing, len(survey.windows))
+        then = _then(experiment, len(survey.windows))
         count = f"{len(missing):,} of {counted(len(planned), 'trial')}"
         reasons.append(f"to run: {count}{shares}{then}")
     for name, part in inputs.items():
@@ -77,7 +77,7 @@ def new_trials_text(experiment: Experiment) -> str:
     """Return the text about the trials of a new experiment, from its file alone."""
     search, walk = experiment.search, experiment.walk_forward
     count = search.trials or sum(1 for _ in points(search))
-    windows = len(folds(experiment.strategy.run_span, walk)) if walk else 0
+    windows = len(window_spans(experiment.strategy.run_span, walk)) if walk else 0
     total, shares = counted(count * (1 + windows), "trial"), _shares_text(count, windows)
     return f"to run: {total}{shares}{_then(experiment, windows)}"
 

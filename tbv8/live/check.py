@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from tbv8.errors import DataError
 from tbv8.live.driver import JournaledSession
 from tbv8.live.inputs import changed_inputs
-from tbv8.live.replay import SessionConfigs, missing_text, read_sessions, replay, state_at
+from tbv8.live.replay import SessionConfigs, journal_at, no_bars_text, read_sessions, replay
 from tbv8.live.results import write_replayed
 from tbv8.manifest import SESSION_PART, read_manifest
 from tbv8.market import iso
@@ -49,7 +49,7 @@ def check_replay(configs: SessionConfigs) -> str:
 
 def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -> str:
     name, folder = configs["primary"].strategy.strategy_id, configs["primary"].folder
-    if missing := missing_text(configs, journaled["primary"]):
+    if missing := no_bars_text(configs, journaled["primary"]):
         return f"{name}: nothing to replay: {missing}"
     replayed = {
         role: replay(configs[role], session_journal) for role, session_journal in journaled.items()
@@ -66,7 +66,7 @@ def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
         return text
     before = {
-        role: state_at(
+        role: journal_at(
             session_journal,
             *(part.value[role][key] for key in ("done_ms", "commands", "priced", "reached")),
         )

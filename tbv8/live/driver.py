@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.live.minutes import Builder
-from tbv8.live.session_config import within
+from tbv8.live.session_config import with_session_span
 from tbv8.market import MOST_MS, iso
 from tbv8.risk.events import EXACT, Payment, plain
 from tbv8.store.database import Query
@@ -59,7 +59,9 @@ class FundingRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Driver:
-    """One session; use it as a context manager. A process can have one at a time.
+    """A session, run by minutes and commands.
+
+    Use it as a context manager. A process can have one at a time.
 
     Args:
         strategy: The strategy, with all inherited settings.
@@ -74,7 +76,7 @@ class Driver:
     def __init__(
         self, strategy: Strategy, session: StoredSession, *, with_chart_lines: bool = False
     ) -> None:
-        strategy = within(strategy, session, MOST_MS)
+        strategy = with_session_span(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
         self.count = 0
         self._commands = self._cancelled = self._cancelled_stops = 0
@@ -137,7 +139,7 @@ class Driver:
         }
 
     def execute(self, command: Command) -> None:
-        """Execute a command; a stop bars entries until a minute allows them again."""
+        """Execute a command; a stop blocks entries until a minute allows them again."""
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
@@ -184,7 +186,7 @@ class Driver:
             for number, record in enumerate(lists[kind][counts.get(kind, 0) :], counts.get(kind, 0))
         ]
 
-    def held(self) -> set[str]:
+    def open_symbols(self) -> set[str]:
         """Return the symbols with a position."""
         return {symbol for symbol, size in self._session.book.positions.items() if size}
 
@@ -192,7 +194,7 @@ class Driver:
         """Return the last price of each symbol that has one."""
         return {symbol: float(price) for symbol, price in self._session.book.prices.items()}
 
-    def resting(self) -> list[RestingLimit]:
+    def resting_limits(self) -> list[RestingLimit]:
         """Return the working limit orders."""
         return self._session.resting_limits()
 

@@ -1,4 +1,4 @@
-"""The surroundings of a session's process: its clock, its reports, its end."""
+"""The environment of a session's process: its clock, its reports and its end."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def _accepted(values: Mapping[str, Any]) -> str:
 
 def _denied(values: Mapping[str, Any]) -> str:
     rule = RULES.get(values["rule"])
-    explained = f"{values['rule']}, {rule.words}" if rule else values["rule"]
+    explained = f"{values['rule']}, {rule.description}" if rule else values["rule"]
     words, _, size = values["order"].replace("_", " ").rpartition(" ")
     side = "buy" if Decimal(values["numbers"].get("order", 0)) > 0 else "sell"
     names = {"worst": "worst position", "open_orders": f"open {side} orders"}

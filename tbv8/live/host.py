@@ -31,7 +31,7 @@ from tbv8.live.driver import (
 )
 from tbv8.live.environment import BUSY_S, HostEnvironment, our_clock
 from tbv8.live.inputs import check_inputs
-from tbv8.live.new_session import began_text, begin_session, continued_text, keep_results
+from tbv8.live.new_session import began_text, begin_session, continued_text, set_results_aside
 from tbv8.live.observations import correction_events, rate_events
 from tbv8.live.output import ProcessReport, claim_stdout
 from tbv8.live.secondary import SecondaryPricer
@@ -125,8 +125,8 @@ class _SessionHost:
         else:
             check_inputs(stored, config)
             self._session, self._is_continued = stored, True
-        if config.role == "primary" and (kept := keep_results(config, self._session)):
-            self._environment.send("kept", text=f"results of the session before are in {kept}")
+        if config.role == "primary" and (kept := set_results_aside(config, self._session)):
+            self._environment.send("kept", text=f"results of the previous session are in {kept}")
         self._driver = stack.enter_context(Driver(config.strategy, self._session))
         self._restore()
         self._warn_of_ticks()
@@ -161,7 +161,7 @@ class _SessionHost:
         self._note_rates(journaled.rates)
         if self._config.priced_at is not None:
             self._secondary = SecondaryPricer(self._config, self._journal, self._session)
-            self._secondary.watch(self._driver.resting(), self._driver.done_ms)
+            self._secondary.watch(self._driver.resting_limits(), self._driver.done_ms)
         unwritten = [e for e in outputs if e.number >= self._event_counts.get(e.kind, 0)]
         self._environment.persist(lambda: self._finish(unwritten))
         took_s, count = time.monotonic() - began_s, self._driver.count
@@ -219,7 +219,7 @@ class _SessionHost:
         driver, stop_file, was_stopped = self._driver, self._stop_file, self._stop_file.is_stopped
         self._report_request(stop_file.read(self._environment.now_ms()), was_stopped=was_stopped)
         request = stop_file.due(
-            driver.done_ms, held=driver.held(), without_price=self._without_price
+            driver.done_ms, open_symbols=driver.open_symbols(), without_price=self._without_price
         )
         if request is None:
             return False
@@ -236,7 +236,7 @@ class _SessionHost:
         return True
 
     def _report_request(self, request: Request | None, *, was_stopped: bool) -> None:
-        """Report a new request, or that it is gone, before it is executed."""
+        """Report a new or a withdrawn request, before it is executed."""
         is_stopped = self._stop_file.is_stopped
         if is_stopped and (not was_stopped or (request and request.command.do == "stop")):
             text = request.text(self._config.strategy.strategy_id) if request else ""
@@ -333,7 +333,7 @@ class _SessionHost:
         for event in outputs:
             self._event_counts[event.kind] = event.number + 1
         if self._secondary is not None:
-            self._secondary.watch(driver.resting(), self._seen_ms)
+            self._secondary.watch(driver.resting_limits(), self._seen_ms)
         self._write_files()
         for event in corrections:
             self._environment.send("corrected", text=event.body, events=[(event.kind, event.body)])

@@ -1,4 +1,4 @@
-"""The key of a session against the present config and code: a session keeps to its own."""
+"""Compare a session's inputs, its key, with the present config and code."""
 
 from __future__ import annotations
 

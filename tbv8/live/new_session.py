@@ -1,4 +1,4 @@
-"""A session's beginning: its warm-up from stored bars, the decimals of its prices, its key."""
+"""Begin a session with its warm-up from stored bars, and describe its start to the user."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSes
 from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
 
-_TAIL_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
-_TAIL_S = 180.0  # the time limit for fetching the minutes since its last run
+_MAX_AGE_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
+_FETCH_TIMEOUT_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
 def begin_session(
@@ -65,7 +65,7 @@ def begin_session(
 
 
 def began_text(config: SessionConfig, session: StoredSession) -> str:
-    """Return where a new session trades, since when, and when its strategy first acts."""
+    """Return a new session's venue, its start, and the close of its first counted bar, as text."""
     timeframe = config.strategy.timeframe
     first = iso(timeframe.ceil(session.counted_ms + 1))
     return (
@@ -75,7 +75,7 @@ def began_text(config: SessionConfig, session: StoredSession) -> str:
 
 
 def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
-    """Return which session continues, and how many minutes were replayed in which time."""
+    """Return a continued session's venue, its start and the duration of its replay, as text."""
     replayed = f"{counted(count, 'minute')} in {took_s:.1f} s, without a difference"
     return (
         f"paper session {session.session_id} at {session.venue}, counted from "
@@ -83,8 +83,8 @@ def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
     )
 
 
-def keep_results(config: SessionConfig, session: StoredSession) -> Path | None:
-    """Rename the folder of results if they are of another session.
+def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | None:
+    """Rename the folder of results if it belongs to another session.
 
     Returns:
         Its new place, named by the start of its session; None if nothing was renamed.
@@ -101,7 +101,7 @@ def keep_results(config: SessionConfig, session: StoredSession) -> Path | None:
         return config.folder.rename(place)
     except OSError as e:
         raise DataError(
-            f"{config.folder}: results of the session before cannot be renamed to {place.name}: "
+            f"{config.folder}: results of the previous session cannot be renamed to {place.name}: "
             f"{e.strerror}: move that folder elsewhere"
         ) from e
 
@@ -116,12 +116,12 @@ def _await_history(
     """Return the closed minutes of the warm-up; wait for the most recent ones."""
     if first_ms >= now_ms:
         return []
-    until_s = time.monotonic() + _TAIL_S
+    until_s = time.monotonic() + _FETCH_TIMEOUT_S
     while True:
         closed_minutes = environment.persist(
             lambda: read_symbols(journal.query, config, first_ms, now_ms)
         )
-        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _TAIL_MS}
+        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _MAX_AGE_MS}
         if not incomplete:
             until_ms = min(closed.until_ms for closed in closed_minutes.values())
             return to_minutes(closed_minutes, first_ms, until_ms, seen_ms=environment.now_ms())

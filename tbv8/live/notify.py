@@ -123,7 +123,7 @@ def main() -> None:
     for url in os.environ.get(sys.argv[1], "").split():
         if not services.add(url):
             scheme = url.partition(":")[0]
-            print(f"   notify: {scheme}: is no URL that apprise knows", file=sys.stderr)
+            print(f"   notify: apprise knows no service {scheme!r}", file=sys.stderr)
     for line in sys.stdin:
         title, text = json.loads(line)
         if not services.notify(title=title, body=text):

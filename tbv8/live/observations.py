@@ -1,6 +1,6 @@
-"""Notes of a session in addition to its events: corrections, and rates of funding.
+"""A session's observations of the venue: corrected bars and rates, and new rates of funding.
 
-A replay uses only the rates of funding, which are fed like minutes.
+A replay uses only the new rates, which are fed like minutes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def correction_events(
     *,
     at_ms: int,
 ) -> list[Event]:
-    """Return a note for each minute and rate that the recorder has changed since its use."""
+    """Return an event for each minute and rate that the recorder has changed since its use."""
     since_ms = max(session.first_ms, done_ms - _CORRECTED_MS)
     changed: list[tuple[int, str, Any, Any]] = [
         (used.ts_ms + MINUTE_MS, symbol, used, now)
@@ -58,12 +58,12 @@ def correction_events(
     if not changed:
         return []
     bodies = {event.body for event in read_events(query, session.session_id, (CORRECTED,))}
-    notes: list[Event] = []
+    events: list[Event] = []
     for ts_ms, symbol, used, now in changed:
         body = msgspec.json.encode({"symbol": symbol, "used": used, "now": now}).decode()
         if body not in bodies:
-            notes.append(Event(CORRECTED, len(bodies) + len(notes), ts_ms, at_ms, body))
-    return notes
+            events.append(Event(CORRECTED, len(bodies) + len(events), ts_ms, at_ms, body))
+    return events
 
 
 def rate_events(

@@ -22,7 +22,7 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         state: The account after it.
         events: Its events, as kind and body.
         is_warm_up: True for a minute before the counted span.
-        lines: The lines of a result, as a backtest prints them.
+        summary_lines: The lines of a result, as a backtest prints them.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     state: dict[str, Any] = {}
     events: list[tuple[str, str]] = []
     is_warm_up: bool = False
-    lines: list[str] = []
+    summary_lines: list[str] = []
 
 
 def claim_stdout() -> BinaryIO:

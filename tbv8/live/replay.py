@@ -11,7 +11,7 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError, DiffersError
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.minutes import join_minutes
-from tbv8.live.session_config import SessionConfig, within
+from tbv8.live.session_config import SessionConfig, with_session_span
 from tbv8.market import MINUTE_MS, iso
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session, session_runs
@@ -25,8 +25,8 @@ type SessionConfigs = Mapping[str, SessionConfig]
 """The config of the primary, and of the shadow if there is one, by role."""
 
 
-class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that was run again from its journal."""
+class ReplayedSession(msgspec.Struct, frozen=True, kw_only=True):
+    """The replay of a session: its run and its bars."""
 
     strategy: Strategy
     journaled: JournaledSession
@@ -34,7 +34,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     bars: Bars
 
 
-def replay(config: SessionConfig, journaled: JournaledSession) -> Replayed:
+def replay(config: SessionConfig, journaled: JournaledSession) -> ReplayedSession:
     """Run a session again from its journal, without what the strategy prints.
 
     Raises:
@@ -51,15 +51,15 @@ def replay(config: SessionConfig, journaled: JournaledSession) -> Replayed:
                 f"{config.strategy.strategy_id}: the replay of the session at {session.venue} "
                 f"differs from its journal: {difference}"
             )
-        return Replayed(
-            strategy=within(config.strategy, session, session.done_ms),
+        return ReplayedSession(
+            strategy=with_session_span(config.strategy, session, session.done_ms),
             journaled=journaled,
             run=driver.run(),
             bars=join_minutes(config.strategy, pieces),
         )
 
 
-def state_at(
+def journal_at(
     journaled: JournaledSession, done_ms: int, commands: int, priced: int, reached: int
 ) -> JournaledSession:
     """Return the journal as it was when the minutes up to a time were finished.
@@ -85,7 +85,7 @@ def state_at(
     )
 
 
-def missing_text(configs: SessionConfigs, journaled: JournaledSession) -> str:
+def no_bars_text(configs: SessionConfigs, journaled: JournaledSession) -> str:
     """Return why a session has no bars yet; empty if it has any."""
     if _has_bars(journaled):
         return ""
@@ -119,7 +119,7 @@ def read_sessions(configs: SessionConfigs) -> dict[str, JournaledSession]:
     for role, session_journal in list(sessions.items()):
         done_ms = min(session_journal.session.done_ms, end_ms)
         commands = sum(1 for command in session_journal.commands if command.ts_ms <= done_ms)
-        sessions[role] = state_at(
+        sessions[role] = journal_at(
             session_journal,
             done_ms,
             commands,

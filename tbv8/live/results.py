@@ -23,7 +23,7 @@ from tbv8.errors import DiffersError, Tbv8Error
 from tbv8.live.driver import JournaledSession
 from tbv8.live.output import ProcessReport, claim_stdout
 from tbv8.live.pricing import PricedOrder
-from tbv8.live.replay import Replayed, SessionConfigs, missing_text, read_sessions, replay
+from tbv8.live.replay import ReplayedSession, SessionConfigs, no_bars_text, read_sessions, replay
 from tbv8.live.session_config import SessionConfig
 from tbv8.manifest import SESSION_PART, Input, make_input
 from tbv8.market import iso, iso_day
@@ -43,7 +43,7 @@ def write_results(configs: SessionConfigs) -> Summary | str:
         StrategyError: The strategy raised.
     """
     journaled = read_sessions(configs)
-    if missing := missing_text(configs, journaled["primary"]):
+    if missing := no_bars_text(configs, journaled["primary"]):
         return missing
     replayed = {
         role: replay(configs[role], session_journal) for role, session_journal in journaled.items()
@@ -53,7 +53,7 @@ def write_results(configs: SessionConfigs) -> Summary | str:
 
 
 def write_replayed(
-    folder: Path, configs: SessionConfigs, replayed: Mapping[str, Replayed]
+    folder: Path, configs: SessionConfigs, replayed: Mapping[str, ReplayedSession]
 ) -> Summary | str:
     """Write the results of replayed sessions; return their summary, or why there are none yet."""
     primary, shadow = replayed["primary"], replayed.get("shadow")
@@ -65,10 +65,10 @@ def write_replayed(
     marks = to_marks(strategy, primary.bars)
     accounts = {"primary": to_books(primary.run, marks)}
     if shadow is not None:
-        accounts["shadow"] = to_books(shadow.run, _marked_at(marks, shadow))
-    priced_at, fills = configs["primary"].priced_at, _priced(primary.journaled.priced)
-    reached = _priced(primary.journaled.reached)
-    priced = _sum(priced_at, fills, len(reached)) if priced_at else None
+        accounts["shadow"] = to_books(shadow.run, _shadow_marks(marks, shadow))
+    priced_at, fills = configs["primary"].priced_at, _decode_priced(primary.journaled.priced)
+    reached = _decode_priced(primary.journaled.reached)
+    priced = _sum_by_day(priced_at, fills, len(reached)) if priced_at else None
     summary = summarise(
         strategy,
         primary.bars,
@@ -88,11 +88,11 @@ def write_replayed(
     return summary
 
 
-def _priced(events: Iterable[Event]) -> list[PricedOrder]:
+def _decode_priced(events: Iterable[Event]) -> list[PricedOrder]:
     return [msgspec.json.decode(event.body, type=PricedOrder) for event in events]
 
 
-def _sum(venue: str, fills: Sequence[PricedOrder], reached: int) -> PricedFills:
+def _sum_by_day(venue: str, fills: Sequence[PricedOrder], reached: int) -> PricedFills:
     days = [
         PricedDay(day=day, **_total(list(of_day)))
         for day, of_day in groupby(fills, key=lambda fill: iso_day(fill.ts_ms))
@@ -115,20 +115,20 @@ def _write_priced(path: Path, fills: Sequence[PricedOrder]) -> None:
             writer.writerow(f"{v:f}" if isinstance(v, Decimal) else v for v in values)
 
 
-def _marked_at(marks: Marks, shadow: Replayed) -> Marks:
+def _shadow_marks(marks: Marks, shadow: ReplayedSession) -> Marks:
     """Return the primary's marks with the prices of the shadow's bars."""
     prices = last_closes(shadow.strategy, shadow.bars, marks.prices, marks.closes_ms)
     return replace(marks, prices=prices)
 
 
-def _inputs(config: SessionConfig, replayed: Replayed) -> dict[str, Input]:
+def _inputs(config: SessionConfig, replayed: ReplayedSession) -> dict[str, Input]:
     session = replayed.journaled.session
     span = {"start": iso(session.counted_ms), "end": iso(session.done_ms)}
     parts = {name: Input(**part) for name, part in session.inputs.items()}
     return {**parts, "span": make_input(span)}
 
 
-def _session_part(replayed: Mapping[str, Replayed]) -> Input:
+def _session_part(replayed: Mapping[str, ReplayedSession]) -> Input:
     return make_input(
         {
             role: {
@@ -163,7 +163,7 @@ def main() -> None:
         if isinstance(written, str):
             report = ProcessReport(kind="no results", text=written)
         else:
-            report = ProcessReport(kind="written", lines=str(written).splitlines())
+            report = ProcessReport(kind="written", summary_lines=str(written).splitlines())
     except DiffersError as e:
         report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:

@@ -33,7 +33,7 @@ _QUOTES_MS = 5000  # the recorder has written each quote this long after its rec
 
 
 class SecondaryPricer:
-    """The secondary's quotes beside one session.
+    """Prices the orders of one session at the quotes of its secondary venue.
 
     Args:
         config: The config of the session; its `priced_at` is the secondary.
@@ -87,7 +87,7 @@ class SecondaryPricer:
 
         The newest fills wait until the recorder has written their quotes.
         """
-        config, query, notes = self._config, self._journal.query, list[Event]()
+        config, query, events = self._config, self._journal.query, list[Event]()
         for event in read_events(query, self._session.session_id, ("fill",), first=self._priced):
             if event.at_ms + _QUOTES_MS > at_ms:
                 break
@@ -98,13 +98,13 @@ class SecondaryPricer:
             tick = config.strategy.instruments[self._venue][fill.symbol].tick_size
             is_gap = missed_quotes(query, series, event.at_ms)
             body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
-            notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
-        return notes
+            events.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
+        return events
 
     def _find_reached(self, done_ms: int, at_ms: int) -> list[Event]:
         """Return an event for each working order whose limit a new quote has reached."""
         self._next_ms = at_ms + _QUOTES_MS
-        until_ms, notes = at_ms - _QUOTES_MS, list[Event]()
+        until_ms, events = at_ms - _QUOTES_MS, list[Event]()
         for name, limit in self._resting.items():
             span = Span(self._read_ms[name], max(until_ms, self._read_ms[name]))
             series = Series(self._venue, limit.symbol)
@@ -128,5 +128,5 @@ class SecondaryPricer:
                 why=f"its limit was reached while it rested at {self._config.venue}",
             )
             body = msgspec.json.encode(priced).decode()
-            notes.append(Event(REACHED, len(self._reached) + len(notes), done_ms, at_ms, body))
-        return notes
+            events.append(Event(REACHED, len(self._reached) + len(events), done_ms, at_ms, body))
+        return events

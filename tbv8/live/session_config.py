@@ -14,7 +14,7 @@ from tbv8.store.sessions import Role, StoredSession
 
 
 class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """One session.
+    """The config of one session, for its process.
 
     Attributes:
         strategy: The strategy, with the venue's own series as its source.
@@ -62,6 +62,6 @@ def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> St
     return replace(strategy, source=source, simulated=False, span=Span(0, 0), funding=funding)
 
 
-def within(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:
+def with_session_span(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:
     """Return a strategy with the span of a session up to a time."""
     return replace(strategy, span=Span(session.counted_ms, max(end_ms, session.counted_ms)))

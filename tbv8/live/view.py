@@ -69,7 +69,7 @@ class SessionView(msgspec.Struct, kw_only=True):
 
 
 class SessionDisplay:
-    """A printer of events; `draw` redraws the table, if there is one."""
+    """Prints the events of a strategy's sessions; on a terminal, below them a table."""
 
     def __init__(self, name: str, sessions: Mapping[str, SessionView]) -> None:
         self._name, self._sessions = name, sessions
@@ -94,7 +94,8 @@ class SessionDisplay:
                 for line in (*lines, minute_line(report)):
                     self.log(f"{prefix}{line}")
         elif report.kind not in ("alive", "failed", "differs") and (
-            report.text or report.kind != "replayed"  # nothing was, in a session that begins
+            report.text
+            or report.kind != "replayed"  # a new session without a warm-up replays nothing
         ):
             text = report.text or _EFFECTS.get(report.kind, "").format(name=self._name)
             self.log(f"{prefix}{report.kind}{': ' if text else ''}{text}")

@@ -170,9 +170,9 @@ class _Watcher:
         }
         primary = configs["primary"]
         self.sessions = {role: SessionView() for role in configs}
-        self._view = SessionDisplay(primary.strategy.strategy_id, self.sessions)
+        self._display = SessionDisplay(primary.strategy.strategy_id, self.sessions)
         self._recorder = RecorderProcess(
-            primary.db_path, options.root, options.recorded, self._view.log
+            primary.db_path, options.root, options.recorded, self._display.log
         )
         self._writer: ResultsProcess | None = None
         self._write_s = self._writer_s = 0.0  # when the results are written, or were last
@@ -208,7 +208,7 @@ class _Watcher:
                 self._writer_s = time.monotonic()
                 self._writer = ResultsProcess(self._current())
             self._poll_writer()
-            self._view.draw()
+            self._display.draw()
             time.sleep(_POLL_S)
 
     @contextmanager
@@ -220,8 +220,8 @@ class _Watcher:
                 from tbv8.live.metrics import serve_metrics
 
                 port = stack.enter_context(serve_metrics(port, name, self.sessions))
-                self._view.log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
-            stack.enter_context(self._view.shown())
+                self._display.log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
+            stack.enter_context(self._display.shown())
             yield
 
     def end(self) -> None:
@@ -240,7 +240,7 @@ class _Watcher:
         name = primary.config.strategy.strategy_id
         if not primary.was_running:
             option = " --new" if primary.config.is_new else ""
-            self._view.log(
+            self._display.log(
                 f"ended before its session was ready, nothing was traded: `doit paper:{name}"
                 f"{option}` starts it again"
             )
@@ -251,7 +251,7 @@ class _Watcher:
             report = replace(report, text=text)
         self._report_results(report)
         if report.kind == "written":
-            for line in report.lines:
+            for line in report.summary_lines:
                 print(f"   {line}")
             print(f"   {self._configs['primary'].folder / PAGE}")
         last = self.sessions["primary"].minute
@@ -277,13 +277,13 @@ class _Watcher:
         self._publish("primary", report, is_shown=result != self._results)
         self._results = result
         if report.kind in ("differs", "failed"):
-            self._view.log(f"RESULTS: {report.text}")
+            self._display.log(f"RESULTS: {report.text}")
 
     def _show_start(self) -> None:
         """Print when the results are written, and where."""
         pause_ms = round(self._options.results_s * 1000)
         first = iso(time.time_ns() // 1_000_000_000 * 1000 + pause_ms)
-        self._view.log(
+        self._display.log(
             f"results are written to {self._configs['primary'].folder}: first at {first}, then "
             f"about every {length(pause_ms)}, and at the end (Ctrl-C)"
         )
@@ -294,7 +294,7 @@ class _Watcher:
             if process.failed_s is not None and time.monotonic() > process.failed_s + _SHADOW_S:
                 process.failed_s = None
                 problem = process.failed.removeprefix(f"{process.config.strategy.strategy_id}: ")
-                self._view.log(f"{role}: {problem}: the primary goes on without it")
+                self._display.log(f"{role}: {problem}: the primary goes on without it")
 
     def _read_reports(self, role: str, process: _SessionProcess) -> None:
         host = process.host
@@ -329,7 +329,7 @@ class _Watcher:
             process.stop_seen_s = time.monotonic()
         elif time.monotonic() - process.stop_seen_s > _HUNG_S:
             process.end_hung()
-            self._view.log(f"{role}: it hangs in the strategy, and was killed to stop it")
+            self._display.log(f"{role}: the strategy hangs: its process was killed to stop it")
 
     def _publish(self, role: str, report: ProcessReport, *, is_shown: bool = True) -> None:
         """Show a report, and pass it on to the notifier and to `on_report`."""
@@ -337,7 +337,7 @@ class _Watcher:
             self._configs["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
         text = (report.kind, report.text)
         if is_shown and (report.kind != "waiting" or text != self._waiting):
-            self._view.show(role, report)
+            self._display.show(role, report)
         self._waiting = text if report.kind in ("waiting", "alive") else ("", "")
         self.sessions[role].update(report)
         if self._options.notifier is not None:

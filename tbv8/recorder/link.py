@@ -1,4 +1,4 @@
-"""One venue's connection: reconnect, subscribe, keep alive, and pass every event to its tracker."""
+"""One venue's socket: connects, subscribes, keeps alive, and passes every event to its tracker."""
 
 from __future__ import annotations
 
@@ -23,79 +23,95 @@ from tbv8.venues.base import Ack, Channel, ErrorFrame, Feed, Listing, Live, Log
 from tbv8.venues.bounds import FRAME_BYTES
 from tbv8.venues.units import unit_feed
 
-_SECOND_STALL_S = 120.0  # after a second stall this soon, reconnect instead of subscribing again
+_SECOND_STALL_S = 120.0  # a second stall within this time needs a reconnect, not a resubscribe
 _RECONNECT_PAUSE_S = (
-    1800.0  # the shortest time between such reconnects, which interrupt other streams
+    1800.0  # the shortest time between such reconnects: they interrupt the other streams
 )
 _CHECK_S = 0.2
 _WRITER_WAIT_S, _MOST_WRITER_WAITS = 0.01, 200
 _FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each
-_MOST_UNSENT = 2**20  # bytes that the venue has not read; we send some KB
+_MOST_UNSENT = 2**20  # bytes in our send buffer; we send some KB
 
 type RefreshListings = Callable[[bool], Awaitable[Mapping[str, Listing]]]
-"""Returns the venue's listings: the last known ones, or with True the present ones."""
+"""Returns the venue's listings: with True always fetched, else possibly some minutes old."""
 
 
 class Clock:
-    """A venue's clock, set by REST; it does not jump when our clock is adjusted.
+    """An estimate of a venue's clock, set by REST; adjusting our clock does not move it.
 
     Args:
-        local_ms: Our clock, milliseconds UTC; used until the venue's time is known.
+        local_ms: Our clock in milliseconds UTC; the estimate until the first measurement.
         steady_ms: A monotonic clock in milliseconds, from an arbitrary origin.
+
+    Attributes:
+        behind_ms: The monotonic clock minus the venue's.
+        is_set: True if the last measurement was accepted.
     """
 
     def __init__(self, local_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
         self.local_ms, self.steady_ms = local_ms, steady_ms
         self.behind_ms = steady_ms() - local_ms()
         self.is_set = False
-        self._measurements: list[int] = []  # `behind_ms` as accepted, and by the last measurement
+        self._measurements: list[int] = []  # the accepted `behind_ms`, and the last measured one
 
     def now_ms(self) -> int:
-        """Return the venue's time."""
+        """Return the venue's time, in milliseconds UTC."""
         return self.steady_ms() - self.behind_ms
 
     @property
     def offset_ms(self) -> int:
-        """The offset of our clock ahead of the venue's."""
+        """Our clock minus the venue's, in milliseconds."""
         return self.local_ms() - self.now_ms()
 
     def set(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
-        """Set the clock by the venue's time, measured between sending and receiving (steady).
+        """Set the clock by a measurement; return False if it is rejected.
 
-        Return False if the time is rejected: a day or more off our clock, or a jump that no second
-        measurement confirms.
+        A time that is a day or more off our clock is rejected, and so is a jump until a second
+        measurement confirms it.
+
+        Args:
+            venue_ms: The venue's time.
+            sent_ms: The time of the request, by the monotonic clock.
+            received_ms: The time of the reply, likewise.
         """
         behind_ms = (sent_ms + received_ms) // 2 - venue_ms
-        near = any(abs(behind_ms - other_ms) <= AHEAD_MS for other_ms in self._measurements)
-        of_our_day = abs(self.local_ms() - self.steady_ms() + behind_ms) < DAY_MS
-        self.is_set = of_our_day and (near or not self._measurements)
+        is_confirmed = any(abs(behind_ms - other) <= AHEAD_MS for other in self._measurements)
+        is_plausible = abs(self.local_ms() - self.steady_ms() + behind_ms) < DAY_MS
+        self.is_set = is_plausible and (is_confirmed or not self._measurements)
         if self.is_set:
             self.behind_ms = behind_ms
-        if of_our_day:
+        if is_plausible:
             self._measurements = [self.behind_ms, behind_ms]
         return self.is_set
 
 
 class _Connect(connect):
-    """A connection without redirects, which websockets would follow anywhere."""
+    """A websockets connection that follows no redirect; the library would follow any."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Return the exception as it is, so that no redirect is followed."""
+        """Return the exception unchanged, so that no redirect is followed."""
         return exc
 
 
 class Link:
-    """The connection to a venue, with a tracker for each symbol.
+    """The socket of a venue, which feeds a tracker for each symbol.
 
     Args:
-        live: The venue's protocol.
-        url: The address.
+        live: The venue's wire protocol.
+        url: The address of the socket.
         trackers: The trackers by symbol.
+        outbox: The outbox of the trackers; while it is crowded, the socket is read more slowly.
         clock: The venue's clock.
-        outbox: The outbox of the trackers.
         pace: Timeouts and intervals.
         log: Prints a line for the user.
         refresh_listings: Returns the venue's listings.
+
+    Attributes:
+        state: `up`, or another state as text for the user.
+        dials: The number of attempts to connect.
+        frames: The number of received frames.
+        unreadable: The number of unreadable frames and rejected events.
+        listings: The recorded symbols of the present connection.
     """
 
     def __init__(
@@ -129,9 +145,9 @@ class Link:
         self._reconnected_s: dict[tuple[str, Channel], float] = {}
 
     async def run(self) -> None:
-        """Record the symbols that the venue lists, until cancelled.
+        """Record the listed symbols until cancelled.
 
-        A single unlisted symbol might make the venue refuse all of them.
+        Unlisted ones are left out, since a single one might make the venue refuse all.
         """
         failures = 0
         while True:
@@ -156,7 +172,7 @@ class Link:
             self._log(reason)
 
     async def _await_turn(self, failures: int) -> None:
-        """Wait according to the number of failures and the venue's limit of connections."""
+        """Wait for the back-off pause after failures, and for the venue's limit of connections."""
         if failures:
             pace = self._pace
             pause_s = backoff_s(failures, base_s=pace.dial_base_s, cap_s=pace.dial_cap_s)
@@ -168,7 +184,7 @@ class Link:
 
     async def _dial(self) -> str:
         """Connect and receive until the connection ends; return the reason."""
-        self._reason = NOT_RUNNING  # any other end sets its reason
+        self._reason = NOT_RUNNING  # for a cancellation; every other end sets its own reason
         try:
             socket = await _Connect(
                 self._url,
@@ -256,7 +272,7 @@ class Link:
                 await self._await_writer()
 
     async def _await_writer(self) -> None:
-        """Stop reading the socket for a while, so that the writer can catch up."""
+        """Pause reading the socket, so that the writer can catch up (backpressure)."""
         for _ in range(_MOST_WRITER_WAITS):
             if not self._outbox.crowded:
                 break
@@ -279,7 +295,7 @@ class Link:
             self._trackers[event.symbol].mark_unreadable(now_ms, self._last_ms, only=channel)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
-        """Mark a stream as up; acks without a symbol confirm a whole channel once all arrived."""
+        """Mark a stream as up; acks without a symbol confirm a channel once all have arrived."""
         if ack.symbol is not None:
             self._confirm(ack.symbol, ack.channel, now_ms)
             return
@@ -313,7 +329,7 @@ class Link:
         await asyncio.sleep(self._live.subscribe_pause_s)
 
     async def resubscribe(self, symbol: str, channel: Channel) -> None:
-        """Bring a stalled stream back; if it stalls again soon, by another connection, once."""
+        """Subscribe to a stalled stream again; at a second stall soon after, reconnect instead."""
         socket = self._socket
         if socket is None:
             return
@@ -335,18 +351,18 @@ class Link:
                 await socket.send(self._live.ping)
 
     async def _check_liveness(self) -> None:
-        """End a connection that died silently; repeat subscriptions that were not confirmed."""
+        """Abort a connection that died silently; repeat unconfirmed subscriptions."""
         silence_limit_s = self._ping_s + self._pace.answer_s
         while True:
             await asyncio.sleep(_CHECK_S)
             now_s = time.monotonic()
             if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
-                self._abort("the venue reads nothing of what it is sent")  # pongs to endless pings
+                self._abort("the venue reads none of our frames")  # such as pongs to endless pings
                 return
             if now_s - self._received_s > silence_limit_s:
                 self._abort(f"silent for {silence_limit_s:.0f} s, even to pings")
                 return
-            # An event of the stream itself confirms it as well.
+            # An event of the stream confirms it too.
             for key in [k for k in self._pending if self._trackers[k[0]].streams[k[1]].up]:
                 self._confirm(*key, self._clock.now_ms())
             overdue = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
@@ -367,7 +383,7 @@ class Link:
                     await self._subscribe(socket, symbol, channel)
 
     def redial(self, reason: str) -> None:
-        """End the connection, if there is one; the next one has the present symbols."""
+        """End the connection, if there is one; the next one subscribes to the present listings."""
         self._abort(reason)
 
     def _abort(self, reason: str) -> None:

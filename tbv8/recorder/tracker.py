@@ -1,13 +1,13 @@
-"""One series: every trade once, whole minutes only, every gap recorded. Pure, no I/O, no clock.
+"""One series: every trade once, complete minutes only, every gap listed. Pure, no I/O, no clock.
 
-A *stream* is a series' trades or quotes. It is up from the venue's confirmation on. Its *proof* is
-the time up to which all events are known to have arrived, by a frame of the stream itself or by a
-REST reply without news. A minute counts as watched only if the stream was up all the time and the
-proof is after its end. So a stream that stalls silently, or that we read too slowly, never produces
-flat minutes. See `tbv8.recorder.minutes`.
+A *stream* is a series' trades or quotes. It is up from the venue's confirmation on. Its *watermark*
+is the time up to which all events have arrived; an event of the stream moves it, or a REST reply
+without news. A minute is built from trades only if their stream was up throughout and the watermark
+is after its end. So a stream that stalls silently, or that we read too slowly, never produces flat
+minutes. See `tbv8.recorder.minutes`.
 
-All times are the venue's clock. MARGIN_MS allows for its errors: the offset of our clock, and the
-delay of events on the network.
+All times are on the venue's clock. MARGIN_MS allows for the error of our estimate of it, and for
+the delay of events on the network.
 """
 
 from __future__ import annotations
@@ -29,27 +29,32 @@ from tbv8.store.ticks import NOT_RUNNING, RecordedState, trade_row
 from tbv8.venues.base import Channel
 
 AHEAD_MS = 5 * MINUTE_MS
-"""An event dated further ahead of the venue's clock than this is refused."""
+"""An event dated further ahead of the venue's clock than this is rejected."""
 
-_KEY_MINUTES = 3  # time in memory of trades' keys against duplicates; then the database decides
+_KEY_MINUTES = 3  # the keys of older trades are dropped; the database finds their duplicates
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """A request by REST that a tracker needs; `span` for minutes."""
+    """A REST request that a tracker needs: recent trades, the best quote, or the bars of `span`."""
 
     kind: Literal["recent", "bbo", "minutes"]
     span: Span | None = None
 
 
 class SeriesTracker:
-    """One series of a venue, from its events to the outbox.
+    """Turns the events of one series into rows in the outbox.
 
     Args:
         series: The series.
         channels: The recorded channels; without trades there are no minutes.
-        outbox: The rows' destination.
-        before: The database's state of the series when the recorder started.
-        kept_minutes: The number of the newest 1m bars that the venue keeps; None for all.
+        outbox: The destination of the rows.
+        before: The state of the series in the database at the recorder's start.
+        kept_minutes: The number of newest 1m bars that the venue keeps; None for all.
+
+    Attributes:
+        price: The last price; None before the first.
+        streams: The state of each channel.
+        minutes: The builder of 1m bars.
     """
 
     def __init__(
@@ -72,11 +77,11 @@ class SeriesTracker:
         self._quotes = self.streams.get("bbo")
         self._changes = QuoteChanges(before.bbo, outbox)
         self._keys: dict[int, set[object]] = {}
-        self._forgotten_ms = 0  # duplicates of earlier trades are found by the database alone
+        self._forgotten_ms = 0  # only the database can find duplicates of earlier trades
         self._resume(before)
 
     def _resume(self, before: RecordedState) -> None:
-        """Open the gap since the last run, from its recorded start or from the last data."""
+        """Begin the gap since the last run, at its recorded start or after the last row."""
         last: dict[Channel, int | None] = {
             "trades": before.trade_ms,
             "bbo": before.bbo.ts_ms if before.bbo else None,
@@ -87,7 +92,7 @@ class SeriesTracker:
             open_gaps = [gap for gap in before.open_gaps if gap.channel == channel]
             data_ms = [ms for ms in (last[channel],) if ms is not None]
             if stream is self._trades and before.minute_ms is not None and before.close is not None:
-                data_ms.append(before.minute_ms)  # all trades of written minutes had arrived
+                data_ms.append(before.minute_ms)  # written minutes have all of their trades
             stream.newest_ms = last[channel] or 0
             if open_gaps:
                 stream.gaps.adopt(open_gaps[-1])
@@ -96,10 +101,13 @@ class SeriesTracker:
         if self._trades is not None:
             self.minutes.resume(before.ended)
 
-    # From the socket.
-
     def record_trade(self, trade: Trade, *, received_ms: int, now_ms: int) -> None:
-        """Record a trade that came over the socket.
+        """Record a trade from the socket.
+
+        Args:
+            trade: The trade.
+            received_ms: The time of its arrival, by our clock.
+            now_ms: The same time, on the venue's clock.
 
         Raises:
             VenueError: It is dated implausibly far ahead.
@@ -116,7 +124,7 @@ class SeriesTracker:
             self._bring_up("trades", stream, trade.ts_ms, now_ms)
         if stream.up:
             stream.note_event(now_ms, trade.ts_ms)
-        if trade.ts_ms > stream.up_ms:  # an older trade is a replay and has no meaningful lag
+        if trade.ts_ms > stream.up_ms:  # the lag of a replayed trade means nothing
             stream.lag_ms = now_ms - trade.ts_ms
         self._add_trade(stream, trade, received_ms, now_ms)
 
@@ -135,7 +143,7 @@ class SeriesTracker:
         if keys is None:
             keys = self._keys[open_ms] = set()
         trade_id = trade.trade_id
-        # One int if ids are numbers: 36 bytes each, for millions per minute.
+        # Numeric ids give one int of 36 bytes: a busy minute may have millions.
         key = (
             int(trade_id) * MINUTE_MS + ts_ms - open_ms
             if trade_id.isdecimal()
@@ -149,7 +157,7 @@ class SeriesTracker:
         self.minutes.add(open_ms, row)
 
     def record_bbo(self, bbo: Bbo, *, received_ms: int, now_ms: int) -> None:
-        """Record a quote that came over the socket, if one of its four values changed.
+        """Record a quote from the socket, if its prices or sizes changed; see `record_trade`.
 
         Raises:
             VenueError: It is dated implausibly far ahead.
@@ -179,24 +187,22 @@ class SeriesTracker:
             start_ms = min(ts_ms, stream.watermark_ms) - MARGIN_MS
             self._interrupt(stream, start_ms, "buffer full: the database could not be written")
 
-    # The streams.
-
     def mark_up(self, channel: Channel, at_ms: int) -> None:
-        """Note that a stream is confirmed; repeatable."""
+        """Note the venue's confirmation of a stream. Repeatable."""
         stream = self.streams.get(channel)
         if stream is not None and stream.confirm(at_ms) and stream is self._trades:
             stream.needs_check = True
             self.minutes.restore(at_ms + MARGIN_MS)
 
     def _bring_up(self, channel: Channel, stream: Stream, ts_ms: int, now_ms: int) -> None:
-        """Take an event as proof that the stream is up; after a stall, only if it is no replay."""
+        """Bring a stream up by an event; after a stall, only by an event that is no replay."""
         if stream.stalled and (stream.acked_ms is None or ts_ms <= stream.acked_ms):
             return
         stream.stalled, stream.acked_ms = False, None
         self.mark_up(channel, now_ms)
 
     def disconnect(self, reason: str, last_ms: int) -> None:
-        """Note that the connection is gone; `last_ms` is the time of its last frame."""
+        """Note the end of the connection; `last_ms` is the time of its last frame."""
         self._end_streams(self.streams, reason, last_ms)
 
     def _end_streams(self, channels: Iterable[Channel], reason: str, last_ms: int) -> None:
@@ -206,16 +212,21 @@ class SeriesTracker:
                 self._interrupt(stream, stream.complete_until_ms(last_ms) - MARGIN_MS, reason)
 
     def mark_stalled(self, channel: Channel) -> None:
-        """Note that a stream stopped silently while the venue had news."""
+        """Note that a stream stopped silently: the venue has events that did not arrive."""
         stream = self.streams[channel]
         if stream.up:
             self._interrupt(stream, stream.watermark_ms - MARGIN_MS, "stream stalled")
             stream.stalled, stream.acked_ms = True, None
 
     def mark_unreadable(self, now_ms: int, last_ms: int, *, only: Channel | None = None) -> None:
-        """Note a frame, or an event of one channel, that could not be read.
+        """Note an unreadable frame, or an unreadable event of the channel `only`.
 
-        An unreadable frame may have had events of any channel.
+        An unreadable frame may have had events of any channel. The streams stay up after the gap.
+
+        Args:
+            now_ms: The time of the frame.
+            last_ms: The time of the last readable frame.
+            only: The channel of the event; None for a frame.
         """
         live = [name for name, stream in self.streams.items() if stream.up and only in (None, name)]
         self._end_streams(live, "unreadable event" if only else "unreadable frame", last_ms)
@@ -223,7 +234,7 @@ class SeriesTracker:
             self.mark_up(channel, now_ms)
 
     def stop(self, now_ms: int) -> None:
-        """Record that the recorder stops now."""
+        """Emit complete minutes and begin the gaps of the recorder's absence."""
         self.tick(now_ms)
         self.disconnect(NOT_RUNNING, now_ms)
 
@@ -234,7 +245,7 @@ class SeriesTracker:
             self.minutes.interrupt(start_ms, reason)
 
     def tick(self, now_ms: int) -> None:
-        """Emit every complete minute, and forget the trades of old ones."""
+        """Emit every complete minute, and drop the keys of old trades."""
         stream = self._trades
         if stream is None or self.minutes.frontier_ms is None:
             return
@@ -245,10 +256,8 @@ class SeriesTracker:
         for open_ms in [ms for ms in self._keys if ms < first_ms]:
             del self._keys[open_ms]
 
-    # By REST.
-
     def needs(self, now_ms: int) -> list[Need]:
-        """Return the requests to send by REST now, the most urgent first."""
+        """Return the REST requests that are due now."""
         needs = []
         if (span := self.minutes.span_to_refill(now_ms)) is not None:
             needs.append(Need(kind="minutes", span=span))
@@ -273,9 +282,15 @@ class SeriesTracker:
     def record_recent_trades(
         self, trades: Sequence[Trade], *, sent_ms: int, received_ms: int, now_ms: int
     ) -> bool:
-        """Take the venue's newest trades, by time; return True if they prove the stream dead.
+        """Record the newest trades by REST; return True if they show that the stream has stalled.
 
         They heal a gap if they reach back to before it.
+
+        Args:
+            trades: The trades, by time and without a hole.
+            sent_ms: The time of the request, on the venue's clock.
+            received_ms: The time of the reply, by our clock.
+            now_ms: The time of the reply, on the venue's clock.
 
         Raises:
             VenueError: The newest is dated implausibly far ahead.
@@ -288,7 +303,7 @@ class SeriesTracker:
         stream.next_check_ms = now_ms + GRACE_MS
         sure_ms = sent_ms - SETTLE_MS
         known_ms = max(stream.newest_ms, stream.up_ms + MARGIN_MS)
-        # If even the oldest of them is new, trades before it are missing.
+        # If even the oldest of them is new, earlier trades may be missing.
         reaches_back = not trades or trades[0].ts_ms <= known_ms
         is_missed = any(known_ms < trade.ts_ms <= sure_ms for trade in trades)
         has_news = is_missed or not reaches_back
@@ -316,10 +331,15 @@ class SeriesTracker:
         return is_stalled
 
     def compare_book(self, bbo: Bbo, *, sent_ms: int, now_ms: int) -> bool:
-        """Compare the newest quote with the venue's book; return True if the stream is dead.
+        """Compare the newest quote with the venue's; return True if the stream has stalled.
 
-        The socket may just be late at the first difference. The stream is dead if a second book,
-        some seconds later and with no event in between, differs too.
+        At a first difference, the socket may just be late. The stream has stalled if a second quote
+        by REST, some seconds later and without an event in between, differs too.
+
+        Args:
+            bbo: The best quote by REST.
+            sent_ms: The time of the request, on the venue's clock.
+            now_ms: The time of the reply, likewise.
 
         Raises:
             VenueError: It is dated implausibly far ahead.
@@ -340,7 +360,7 @@ class SeriesTracker:
                 self.mark_up("bbo", now_ms)
             return not is_unchanged
         if is_unchanged:
-            # No proof, since the quote may have changed twice, but no reason to ask again soon.
+            # It may have changed twice, so the watermark stays; but the next check can wait.
             stream.unchanged_ms, stream.mismatch_ms = sent_ms, None
             return False
         if stream.mismatch_ms is None:

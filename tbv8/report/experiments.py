@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from tbv8.config.experiments import FOLDER
+from tbv8.manifest import read_summary_json
 from tbv8.page.html import Child, element, table
 from tbv8.page.words import number
 
@@ -48,7 +47,7 @@ def read_experiments(
     with_results = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
     experiments = []
     for name in sorted({*known, *with_results}):
-        summary = _summary(folder / name / "summary.json")
+        summary = read_summary_json(folder / name) or {}
         with_config = "no result" if not summary else "stale" if name in reasons else "fresh"
         experiments.append(
             ExperimentStatus(
@@ -60,13 +59,6 @@ def read_experiments(
             )
         )
     return experiments
-
-
-def _summary(path: Path) -> Mapping[str, Any]:
-    value: Any = None
-    with suppress(OSError, ValueError):
-        value = json.loads(path.read_bytes())
-    return value if isinstance(value, dict) else {}
 
 
 def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
@@ -86,7 +78,7 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
-    """Return the table of experiments; each Sharpe ratio comes with its deflated probability."""
+    """Return the table of experiments; beside each Sharpe ratio is the deflated one."""
     heads = [
         *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),

@@ -76,6 +76,11 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     has_tearsheet: bool = False
     closes: bool = False
 
+    @property
+    def title(self) -> str:
+        """The strategy's id, with a note for the shadow."""
+        return self.strategy_id if self.role == "primary" else f"{self.strategy_id} (shadow)"
+
 
 def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
     """Yield the sessions of configured strategies that can continue, by strategy and role."""
@@ -164,7 +169,7 @@ def _closes(project: Project, strategy_id: str) -> bool:
 
 
 def _future(status: SessionStatus) -> str:
-    """Return the future of the positions of a session that is stopped or does not run."""
+    """Return what will happen to the positions of a session that is stopped or does not run."""
     stop = f"`doit stop {status.strategy_id} --close`"
     paper = f"`doit paper:{status.strategy_id}`"
     if status.has_process:
@@ -175,8 +180,8 @@ def _future(status: SessionStatus) -> str:
 
 
 def session_lines(status: SessionStatus) -> Iterator[str]:
-    """Yield further lines about a session: its problem, halts, and observations."""
-    name = status.strategy_id if status.role == "primary" else f"{status.strategy_id} (shadow)"
+    """Yield further lines about a session: its problem, positions, halts and corrections."""
+    name = status.title
     if status.problem is not None:
         yield f"{name}: {status.problem}"
     held = " and ".join(f"{size} {symbol}" for symbol, size in status.positions.items() if size)

@@ -1,12 +1,11 @@
-"""The stored data, the recorder's gaps and the results' figures: read in a moment, as records.
+"""The stored data, the recorder's gaps and the figures of results, as records; quick to read.
 
-Numbers of bars come from the ledger, so that no rows are counted. For trades and quotes only the
+The numbers of bars come from the ledger, so no rows are counted. Of trades and quotes only the
 first and the last time are read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -20,6 +19,7 @@ from tbv8.config.records import Project, Strategy
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
 from tbv8.freshness.verdict import read_verdict
+from tbv8.manifest import read_summary_json
 from tbv8.market import Series, Span, iso, parse_time
 from tbv8.report.experiments import ExperimentStatus, read_experiments
 from tbv8.report.sessions import SessionStatus, read_session_states
@@ -35,7 +35,7 @@ _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a 
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """The file: its size and its WAL's in bytes, its revision and the one that this tbv8 needs.
+    """The database file: its size and its WAL's in bytes, its revision, and the one of this tbv8.
 
     `problem` is the reason why it cannot be read, with the cure; None if it can.
     """
@@ -51,7 +51,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
 class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One series of bars.
 
-    Args:
+    Attributes:
         venue: The venue.
         symbol: The symbol.
         dataset: The table.
@@ -92,7 +92,7 @@ class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
 class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The recorder's gaps in one channel of a series.
 
-    Args:
+    Attributes:
         venue: The venue.
         symbol: The symbol.
         channel: `trades`, `bbo` or `bars_1m`.
@@ -184,7 +184,7 @@ def read_status(
 ) -> ProjectStatus:
     """Return the status of the database and the results; an unreadable database is a `problem`.
 
-    A locked database is waited for no longer than two seconds.
+    It waits at most two seconds for a locked database.
 
     Args:
         project: The configuration.
@@ -280,14 +280,14 @@ def _read_contents(query: Query, wanted: WantedSpans, project: Project) -> _Cont
     return _Contents(
         series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
         ticks=tuple(_read_ticks(query)),
-        tick_rows={name: _most_rows(query, name) for name in TRADES_AND_QUOTES},
+        tick_rows={name: _max_rows(query, name) for name in TRADES_AND_QUOTES},
         recorder_gaps=tuple(_read_gaps(query)),
         sessions=tuple(read_session_states(query, project)),
     )
 
 
 def _order(series: SeriesStatus) -> tuple[str, str, bool, int, str]:
-    """By venue and symbol; 1m bars first, then by how many there are."""
+    """Return a sort key: by venue and symbol, 1m bars first, then by the number of bars."""
     is_built = series.dataset not in (HISTORY, "bars_1m", FUNDING)
     return series.venue, series.symbol, is_built, -series.bars, series.dataset
 
@@ -382,8 +382,8 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
             )
 
 
-def _most_rows(query: Query, table: str) -> int:
-    """Return the number of rows of a table, as if none had been deleted in between."""
+def _max_rows(query: Query, table: str) -> int:
+    """Return an upper bound of a table's rows: exact if none was deleted between first and last."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
     )
@@ -422,7 +422,7 @@ def _read_strategies(
     project: Project, stale: Mapping[str, Sequence[str]]
 ) -> Iterator[StrategyStatus]:
     for strategy in project.strategies.values():
-        summary = _read_summary(project.results_path / strategy.strategy_id)
+        summary = read_summary_json(project.results_path / strategy.strategy_id) or {}
         primary = summary.get("primary")
         if not isinstance(primary, dict):
             primary = {}
@@ -454,15 +454,6 @@ def _market(strategy: Strategy, summary: Mapping[str, Any]) -> dict[str, Any]:
         "market_data_venue": strategy.source.venue,
         "simulated": strategy.simulated,
     }
-
-
-def _read_summary(folder: Path) -> dict[str, Any]:
-    """Return a result's summary.json; empty if it is missing or damaged."""
-    with suppress(OSError, ValueError):
-        value = json.loads((folder / "summary.json").read_bytes())
-        if isinstance(value, dict):
-            return value
-    return {}
 
 
 def _number(value: Any) -> float | None:

@@ -70,7 +70,7 @@ class Book(msgspec.Struct, kw_only=True):
         """
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
-            request = self._request(order, terms, trigger, [*working, *together_with])
+            request = self._to_check(order, terms, trigger, [*working, *together_with])
             scopes = request.scopes
             for name, rule in RULES.items():
                 if rule.scope in scopes and (numbers := rule.find_breach(request)) is not None:
@@ -80,17 +80,17 @@ class Book(msgspec.Struct, kw_only=True):
     def closing_part(self, order: Order, breach: Breach) -> Decimal:
         """Return the part of a denied order that may still be sent: it closes a position."""
         with localcontext(EXACT):
-            position = self.expected(order.symbol)
+            position = self.expected_position(order.symbol)
             if RULES[breach.rule].scope != "opening" or position * order.change >= 0:
                 return _ZERO
             return min(abs(position), abs(order.change))
 
-    def expected(self, symbol: str, together_with: Iterable[Order] = ()) -> Decimal:
+    def expected_position(self, symbol: str, together_with: Iterable[Order] = ()) -> Decimal:
         """Return the position after the fills of all market orders in flight."""
         with localcontext(EXACT):
-            return self._expected(symbol, [*self.working.values(), *together_with])
+            return self._expected_position(symbol, [*self.working.values(), *together_with])
 
-    def _expected(self, symbol: str, working: Iterable[Order]) -> Decimal:
+    def _expected_position(self, symbol: str, working: Iterable[Order]) -> Decimal:
         position = self.positions[symbol]
         for order in working:
             if order.symbol != symbol or not order.is_market:
@@ -102,7 +102,7 @@ class Book(msgspec.Struct, kw_only=True):
             position += change
         return position
 
-    def _request(
+    def _to_check(
         self,
         order: Order,
         terms: Terms | None,
@@ -113,16 +113,19 @@ class Book(msgspec.Struct, kw_only=True):
 
         The worst position is the larger of two: the present position plus all working orders on
         the order's side, and the position after market orders in flight plus the resting orders.
+        Children that wait for a parent do not count.
         """
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
         resting = reducing = _ZERO
         for open_order in working:
+            if open_order.parent is not None:
+                continue
             change = open_order.change
             is_same_side = open_order.symbol == order.symbol and change * order.change > 0
             if not open_order.reduce_only:
                 side = buys if change > 0 else sells
                 side[open_order.symbol] += change
-            if is_same_side and not open_order.is_market and open_order.parent is None:
+            if is_same_side and not open_order.is_market:
                 if open_order.reduce_only:
                     reducing += change
                 else:
@@ -133,7 +136,7 @@ class Book(msgspec.Struct, kw_only=True):
             for symbol, size in self.positions.items()
         }
         position, open_orders = self.positions[order.symbol], same_side[order.symbol]
-        expected = self._expected(order.symbol, working)
+        expected = self._expected_position(order.symbol, working)
         later = expected + resting + order.change
         worst[order.symbol] = max(position + open_orders + order.change, later, key=abs)
         return OrderCheck(

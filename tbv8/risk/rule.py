@@ -14,7 +14,7 @@ from tbv8.risk.limits import Limits, MarketLimits
 type Numbers = dict[str, Decimal]
 
 
-def shown(number: Decimal) -> str:
+def number_text(number: Decimal) -> str:
     """Return a number with eight digits at most, without an exponent."""
     return f"{Decimal(f'{number:.8g}').normalize():,f}"
 
@@ -87,7 +87,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Its name in summary.json and in the terminal.
-        words: A description of a breach, for the result's page.
+        description: A description of a breach, for the result's page.
         find_breach: Returns the numbers that show a breach; None if there is none.
         scope: The orders that it applies to.
         key: The key of its number in the YAML; None if no key sets it.
@@ -96,7 +96,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    words: str
+    description: str
     find_breach: Callable[[OrderCheck], Numbers | None]
     scope: Scope = "opening"
     key: str | None = None
@@ -110,14 +110,14 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def explanation(self) -> str:
         """Description and cure, for the result's page."""
-        return f"{self.words} ({self.cure})" if self.cure else self.words
+        return f"{self.description} ({self.cure})" if self.cure else self.description
 
 
-def terms_rule(name: str, *, words: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
+def terms_rule(name: str, *, description: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
     """Return a rule that depends on the instructions of a sent order alone."""
     return Rule(
         name=name,
-        words=words,
+        description=description,
         find_breach=lambda check: {} if check.terms and breaks(check.terms) else None,
         scope="sending",
         cure=cure,

@@ -1,4 +1,4 @@
-"""Drop old trades and quotes, in small steps beside a running recorder; never bars.
+"""Drop old trades and quotes, a series or a paper session, in small transactions.
 
 The newest trade and the newest quote of each series stay: the recorder needs them at its next start
 to recognise replays and to date its gap. Trades are dropped by whole minutes, so that a bar has all
@@ -22,6 +22,7 @@ from tbv8.store.ticks import WAL_LIMIT_BYTES
 TRADES_AND_QUOTES = ("trades", "bbo")
 RECORDED_TABLES = (*TRADES_AND_QUOTES, "mark")
 _ORDER = {"history_coverage": "day_ms", "recording_gaps": "start_ms", "native_markets": "symbol"}
+_SESSION_KEYS = {"session_events": "kind, number", "session_bars": "ts_ms, symbol"}
 _ROWS = 5000  # per transaction, which takes about 0.05 s
 _PAUSE_S = 0.05  # waiting writers retry within 0.1 s, so they need two tries at most
 
@@ -145,6 +146,52 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
                         f'DELETE FROM "{table}" {condition} AND {column} <= ?', (*key, last)
                     ).rowcount
                 )
+
+
+def count_session_rows(query: Query, session_id: int) -> int:
+    """Return the number of rows of a paper session: its minutes, its events and itself."""
+    counts = (
+        int(query(f"SELECT count(*) FROM {table} WHERE session_id = ?", (session_id,))[0][0])
+        for table in _SESSION_KEYS
+    )
+    return 1 + sum(counts)
+
+
+def drop_session(
+    db_path: Path, session_id: int, *, now_ms: int, advance: Callable[[int], None]
+) -> None:
+    """Drop a paper session in small transactions, its row of `sessions` last.
+
+    Repeatable, and safe to kill at any time: the session is ended first, so that none continues
+    with a part of its journal.
+
+    Args:
+        db_path: The database; no process may run the session meanwhile.
+        session_id: The session.
+        now_ms: The time of its end, if it could still continue.
+        advance: Called after each transaction with the number of rows dropped.
+
+    Raises:
+        DataError: The database is damaged, or locked for a minute by another program.
+    """
+    with _open_to_delete(db_path) as connection:
+        connection.execute(
+            "UPDATE sessions SET ended_ms = coalesce(ended_ms, ?) WHERE session_id = ?",
+            (now_ms, session_id),
+        )
+        for table, key in _SESSION_KEYS.items():
+            rows = _ROWS
+            while rows == _ROWS:
+                rows = connection.execute(
+                    f"DELETE FROM {table} WHERE session_id = ? AND ({key}) IN"
+                    f" (SELECT {key} FROM {table} WHERE session_id = ? LIMIT {_ROWS})",
+                    (session_id, session_id),
+                ).rowcount
+                advance(rows)
+                time.sleep(_PAUSE_S)
+        advance(
+            connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,)).rowcount
+        )
 
 
 @contextmanager

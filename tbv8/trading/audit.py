@@ -32,8 +32,8 @@ def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
         if id_of(order) not in orders.numbers:
             raise orders.bypass_error(id_of(order))
         if order.status == OrderStatus.SUBMITTED:
-            raise AssertionError(f"{orders.numbers[id_of(order)]} was never answered: {order}")
-    unsent = len(orders.unsent_children) + len(orders.dropped)
+            raise AssertionError(f"{orders.numbers[id_of(order)]} has no outcome: {order}")
+    unsent = len(orders.unsent_children) + len(orders.cancelled_unsent)
     if len(engine_orders) != len(orders.numbers) - unsent:
         raise _error(orders, "the cache was emptied in the run: leave it as it is")
     engine_orders.sort(key=lambda order: int(orders.numbers[id_of(order)][2:]))
@@ -88,7 +88,7 @@ def _check_account(engine: BacktestEngine, orders: Orders) -> None:
         raise AssertionError(f"the engine's account holds {equity} USD, ours {orders.book.equity}")
 
 
-def collect(
+def make_run(
     strategy: records.Strategy,
     venue: str,
     orders: Orders,
@@ -106,7 +106,7 @@ def collect(
     ]
     statuses = Counter(order.status.name.lower() for order in counted)
     statuses["denied"] += len(book.denials)
-    statuses["canceled"] += len(orders.dropped)
+    statuses["canceled"] += len(orders.cancelled_unsent)
     statuses["waiting for a parent"] += len(orders.unsent_children)
     return Run(
         venue=venue,

@@ -76,7 +76,7 @@ class Callbacks:
 
     def release(self) -> None:
         """Drop the strategy, its attributes and its error; no callback may run afterwards."""
-        vars(self._loaded).clear()  # it may hold itself
+        vars(self._loaded).clear()  # it may refer to itself
         self._wrapped.clear()
         self.failure = None
         del self._loaded
@@ -156,7 +156,7 @@ def guard_clocks(callbacks: Callbacks) -> Iterator[None]:
             "set_time_alert_ns() or set_timer_ns()"
         )
 
-    def caught(callback: Any) -> Any:
+    def wrap(callback: Any) -> Any:
         def run(event: Any) -> None:
             try:
                 callbacks.call(callback, event)
@@ -165,15 +165,15 @@ def guard_clocks(callbacks: Callbacks) -> Iterator[None]:
 
         return run if callable(callback) else callback
 
-    def catching(method: Callable[..., None]) -> Callable[..., None]:
+    def wrap_timer(method: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
             callbacks.has_timers = True
-            method(*map(caught, args), **{name: caught(value) for name, value in options.items()})
+            method(*map(wrap, args), **{name: wrap(value) for name, value in options.items()})
 
         return call
 
     before = {name: getattr(Clock, name) for name in ("set_time", *_TIMERS)}
-    guarded = {name: catching(method) for name, method in before.items()} | {"set_time": set_time}
+    guarded = {name: wrap_timer(method) for name, method in before.items()} | {"set_time": set_time}
     try:
         for name, method in guarded.items():
             setattr(Clock, name, method)

@@ -51,7 +51,7 @@ def defer_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        if raised:  # by then they are released, and SIGALRM may be the process's last word
+        if raised:  # give_up has released the handlers already
             raise raised[0]
         release()
         if arrived:

@@ -21,7 +21,10 @@ _BEGAN_STOP, _ENDING_STOP, _BEGAN_LIMIT, _ENDING_LIMIT = range(4)
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One bar of prices, when it closes, and the close before it: None at a session's first."""
+    """The prices of one bar, as integers of the symbol's units, and the time of its close.
+
+    `before` is the close of the step before; None at a session's first.
+    """
 
     close_ns: int
     open: int
@@ -32,7 +35,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class StepAccount(msgspec.Struct, frozen=True):
-    """The position in the step's symbol and the money beside it.
+    """The position in the step's symbol, and the account's money; in integers, as in units.py.
 
     `cash` counts the other symbols' positions at their prices, `reserved` is their maintenance
     margin.
@@ -88,7 +91,7 @@ class WorkingOrder:
         return self.buy == self.rests_at_limit
 
     def copy(self) -> WorkingOrder:
-        """Return another order with the same values."""
+        """Return a copy of the order."""
         return WorkingOrder(*(getattr(self, name) for name in _FIELDS))
 
     def could_fill(self, position: int) -> int:
@@ -135,7 +138,7 @@ def plan(
 
 
 def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
-    """Return True if the path visits the low first: the worse one, or the one for ties."""
+    """Return True if the path with the low first counts: it is worse, or decides a tie."""
     if low_first.equity != high_first.equity:
         return low_first.equity < high_first.equity
     if low_first.position_at_open:
@@ -148,26 +151,22 @@ def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
 
 
 def _within_reach(orders: Iterable[WorkingOrder], step: Step) -> list[WorkingOrder]:
-    """Return the orders that the step's prices reach, and those that wait for one of them.
+    """Return the orders that can change a step.
 
-    All, where a reduce-only order is reached: its fill may end orders that are not.
+    These are the orders that the step's prices reach; all orders if a reduce-only order or a parent
+    is among them, since its fill, or that of a child, may end orders that are not reached.
     """
     orders = list(orders)
     before = step.open if step.before is None else step.before
     low, high = min(step.low, before), max(step.high, before)
-    reached: dict[str, WorkingOrder] = {}
-    waiting: list[WorkingOrder] = []
+    parents = {order.parent for order in orders}
+    reached = []
     for order in orders:
-        if order.parent is not None:
-            waiting.append(order)
-        elif low <= order.meeting_price <= high:
-            if order.reduce_only:
+        if order.parent is None and low <= order.meeting_price <= high:
+            if order.reduce_only or order.id in parents:
                 return orders
-            reached[order.id] = order
-    while found := [order for order in waiting if order.parent in reached]:
-        reached |= {order.id: order for order in found}
-        waiting = [order for order in waiting if order.id not in reached]
-    return list(reached.values())
+            reached.append(order)
+    return reached
 
 
 class _Walk:
@@ -440,7 +439,7 @@ class _Walk:
 
     def _fill_ending_stop(self, order: WorkingOrder) -> None:
         price = self._ending_price(order)
-        assert price is not None  # it has its turn
+        assert price is not None  # `_turn` has found one
         worse = min if order.below else max
         reached = worse(order.trigger, self.step.open)
         if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):

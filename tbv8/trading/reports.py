@@ -27,8 +27,8 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
 
 _NS = 1_000_000
-_USELESS = "the position that it would reduce is gone"
-_TAKES = "it is post-only and the price has reached its limit"
+_NOTHING_TO_REDUCE = "the position that it would reduce is gone"
+_WOULD_TAKE = "it is post-only and the price has reached its limit"
 
 
 class Reports:
@@ -85,8 +85,8 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        for useless in market.without_effect():
-            self.orders.end(market, useless, _USELESS)
+        for other in market.without_effect():
+            self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
 
     def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
@@ -114,7 +114,7 @@ class Reports:
     def _shrink(self, market: SimulatedMarket, name: str, left: int) -> None:
         """Make a sibling of a filled order smaller, or end it."""
         if not left:
-            self.orders.end(market, name, "an order linked with it was filled")
+            self.orders.cancel(market, name, "an order linked with it was filled")
         elif name not in self.orders.unsent_children:
             order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
             size, booked = market.units.to_size(left), self.book.working[name]
@@ -140,13 +140,13 @@ class Reports:
             )
             order = self.orders.loaded.cache.order(ClientOrderId(name))
             self.orders.list_denial(order, breach)
-            self.orders.end(market, name, f"by {breach.rule}")
+            self.orders.cancel(market, name, f"by {breach.rule}")
 
     def _on_accepted(self, event: Any) -> None:
         self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], id_of(event)
         if name in market.without_effect():
-            self.orders.end(market, name, _USELESS)
+            self.orders.cancel(market, name, _NOTHING_TO_REDUCE)
 
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
@@ -160,7 +160,7 @@ class Reports:
         is_larger = abs(changed.change) > abs(booked.change)
         if author is None and (is_larger or changed.prices != booked.prices):
             raise self.orders.bypass_error(name)
-        self.orders.take_over(order, changed)
+        self.orders.book_change(order, changed)
         if author == "strategy" and isinstance(event, OrderUpdated):
             market.meet_close(name)
         self._end_excess(market)
@@ -170,9 +170,9 @@ class Reports:
         if market is None:
             return
         children = market.children_of(name)
-        self.orders.forget(market, name, *self._end_of(event))
+        self.orders.remove(market, name, *self._end_of(event))
         for child in children:
-            self.orders.drop(child, "its parent ended")
+            self.orders.cancel_unsent(child, "its parent ended")
 
     def _end_of(self, event: Any) -> tuple[str, Literal["cancelled", "expired", "rejected"]]:
         """Return the reason and the kind of an order's end, from the engine's report."""
@@ -180,7 +180,7 @@ class Reports:
             return "its time is over", "expired"
         if isinstance(event, OrderRejected | OrderDenied):
             reason = str(event.reason).partition(":")[0]
-            return _TAKES if reason.startswith("POST_ONLY") else reason, "rejected"
+            return _WOULD_TAKE if reason.startswith("POST_ONLY") else reason, "rejected"
         order = self.orders.loaded.cache.order(event.client_order_id)
         is_at_once = order is not None and order.time_in_force in AT_ONCE
         return "it could not fill at once" if is_at_once else BY_STRATEGY, "cancelled"

@@ -37,7 +37,7 @@ after its last. It is a tuple, since a backtest makes a million of them.
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of time.
+    """The steps and bars of a stretch of time.
 
     Attributes:
         closes_ns: The time of each step's close, ascending; steps of one time are in the order of
@@ -55,7 +55,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     shown_ns: Ints
 
     def intervals(self) -> Iterator[Interval]:
-        """Return the intervals in order, made one by one: keeping all tuples costs the most."""
+        """Return the intervals in order, lazily: a list of them would cost much time and memory."""
         cuts = np.append(self.shown_ns, self.closes_ns[-1])
         cuts = cuts[np.append(cuts[1:] != cuts[:-1], True)]
         interval = np.searchsorted(cuts, self.closes_ns)

@@ -16,13 +16,13 @@ from tbv8.market import Series
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT
 from tbv8.risk.limits import Limits, MarketLimits
-from tbv8.trading.audit import check_run, collect
+from tbv8.trading.audit import check_run, make_run
 from tbv8.trading.bars import Bars
 from tbv8.trading.callbacks import Callbacks, guard_clocks
 from tbv8.trading.chart_lines import ChartLineLog
 from tbv8.trading.fill_source import FillSource
 from tbv8.trading.gate import Gate
-from tbv8.trading.gated import gated
+from tbv8.trading.gated import make_gated_base
 from tbv8.trading.interrupts import defer_signals
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.nautilus import decimals, infrequent_gc, to_bar_type, to_instrument
@@ -102,17 +102,17 @@ class Session:
     def _add_strategy(self, *, with_chart_lines: bool) -> None:
         forget_strategies(self.strategy)
         orders = self._orders
-        base = gated(self._gate, self._bar_types.values())
+        base = make_gated_base(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, base=base)
-        self._lines = ChartLineLog(self.strategy, self._loaded, self._bar_types)
+        self._chart_lines = ChartLineLog(self.strategy, self._loaded, self._bar_types)
         hooks, followers = (
             self._reports.hooks(),
-            {"on_bar": self._lines.add} if with_chart_lines else {},
+            {"on_bar": self._chart_lines.add} if with_chart_lines else {},
         )
         self._callbacks = Callbacks(self._loaded, hooks, orders.deliver_events, followers)
         self._engine.add_strategy(self._loaded)
-        orders.join(self._loaded)
+        orders.attach(self._loaded)
         self._runner = EngineRunner(
             self._engine, self.strategy, self._loaded, self._callbacks, self._markets
         )
@@ -128,7 +128,7 @@ class Session:
         # the class and its callbacks refer to each other: the garbage collector could drop the
         # strategy in another thread, and NautilusTrader's objects must be dropped in their own
         self._callbacks.release()
-        self._orders.leave()
+        self._orders.detach()
 
     def feed(self, bars: Bars) -> None:
         """Run the session over further bars; all must close after the earlier ones.
@@ -152,7 +152,7 @@ class Session:
                     self._simulation.begin(int(schedule.closes_ns[0]) // _NS)
                     self._start(schedule)
                     self._begun = True
-                self._stepper.follow(schedule)
+                self._stepper.run(schedule)
 
     def _start(self, schedule: Schedule) -> None:
         """Start the strategy before the first close; the engine needs data to start."""
@@ -176,8 +176,8 @@ class Session:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
         orders = check_run(self._engine, self._reports)
         carried = self._simulation.carried
-        lines = self._lines.lines(since_ms=carried.ts_ms if carried else 0)
-        return collect(self.strategy, self.venue, self._orders, orders, carried, lines)
+        lines = self._chart_lines.chart_lines(since_ms=carried.ts_ms if carried else 0)
+        return make_run(self.strategy, self.venue, self._orders, orders, carried, lines)
 
     @property
     def book(self) -> Book:

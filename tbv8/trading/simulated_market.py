@@ -1,4 +1,4 @@
-"""One symbol in the simulation: resting orders, last price, and the plan of the current step."""
+"""One symbol in the simulation: working orders, last price, and the plan of the current step."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ class SimulatedMarket:
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
         """Book an execution; children of a filled order begin.
 
-        Returns the remaining size of each sibling, by id.
+        Returns:
+            The remaining size of each sibling, by id.
         """
         self.position += size if buy else -size
         order = self.working.get(name)
@@ -133,7 +134,7 @@ class SimulatedMarket:
         self.set_band()
         return shrunk
 
-    def end(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """Remove an order that has ended."""
         if self.working.pop(name, None) is not None:
             self.set_band()
@@ -185,7 +186,7 @@ class SimulatedMarket:
 
     # Steps.
 
-    def first_end(self, low: int, high: int, time_ns: int) -> int:
+    def first_expiry(self, low: int, high: int, time_ns: int) -> int:
         """Return the earliest expiry that a step reaches; the step's close if there is none.
 
         Args:

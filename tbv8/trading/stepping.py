@@ -50,7 +50,7 @@ class Stepper:
         """End the run at the next step with a KeyboardInterrupt."""
         self._interrupted = True
 
-    def follow(self, schedule: Schedule) -> None:
+    def run(self, schedule: Schedule) -> None:
         """Run the intervals of a schedule; those that may change the account instant by instant."""
         for interval in schedule.intervals():
             if not self._may_change_account(interval):
@@ -116,7 +116,7 @@ class Stepper:
         closed = [self._markets[number] for number, *_ in ranges]
         must_settle = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_deferred(closed)
         before_ns = min(
-            self._markets[number].first_end(low, high, time_ns)
+            self._markets[number].first_expiry(low, high, time_ns)
             for number, _, high, low, _, _ in ranges
         )
         if before_ns < time_ns and runner.timer_ns < time_ns:
@@ -156,8 +156,9 @@ class Stepper:
     ) -> tuple[bool, tuple[SimulatedMarket, PlannedEvent, Decimal] | None]:
         """Walk the engine through the planned fills of the steps, symbol by symbol.
 
-        Returns True if anything was planned; and for a liquidation, after which no symbol fills,
-        its symbol, its entry in the plan and the maintenance margin.
+        Returns:
+            True if anything was planned; and for a liquidation, after which no symbol fills, its
+            symbol, its event in the plan and the maintenance margin.
         """
         time_ns, ranges, _, _, _ = instant
         happened, liquidation = False, None

@@ -34,7 +34,7 @@ def id_of(thing: Any) -> str:
 
 
 def side(buy: bool) -> Side:
-    """Return the word for a side."""
+    """Return `buy` or `sell`."""
     return "buy" if buy else "sell"
 
 

@@ -66,14 +66,14 @@ class PlannedFills(FillModel):
     ) -> OrderBook | None:
         """Return the book for this one order."""
         units = self.source.markets[order.instrument_id].units
-        answer = self.source.fill(order)
+        fill = self.source.fill(order)
         book = OrderBook(order.instrument_id, BookType.L2_MBP)
-        if answer is None:
+        if fill is None:
             price, size = Price.from_raw(1, ENGINE_DECIMALS), order.leaves_qty
         else:
-            raw = answer[0] * 10 ** (ENGINE_DECIMALS - units.price_decimals)
+            raw = fill[0] * 10 ** (ENGINE_DECIMALS - units.price_decimals)
             price = Price.from_raw(raw, units.price_decimals)
-            raw = answer[1] * 10 ** (ENGINE_DECIMALS - units.size_decimals)
+            raw = fill[1] * 10 ** (ENGINE_DECIMALS - units.size_decimals)
             size = Quantity.from_raw(raw, units.size_decimals)
         far_side = OrderSide.SELL if order.is_buy else OrderSide.BUY
         book.add(BookOrder(far_side, price, size, 1), 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Binance Spot: docs/venues/binance.md."""
+"""The venue `binance_spot`; see docs/venues/binance.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The REST calls of a recorded venue, sent one after another and within its limits.
+"""REST calls to a venue with a wire protocol, one after another and within its rate limit.
 
-They use requests and the venue's own parsers, not ccxt, so that bars are equal to the last bit to
-those with which the recorder refills its gaps.
+They use the venue's parsers of `Live`, not ccxt, so that a backfill and the recorder's refill store
+the same bars, bit for bit.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _TRIES_BEFORE_LOG = 3
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of retries with a venue that fails.
+    """The number of tries, the pauses between them, and the timeout of each.
 
     Args:
         tries: The largest number of tries of one request.
-        base_s: The first pause; each later one is twice as long, up to `cap_s`, less some jitter.
-        reply_s: The timeout of a whole reply, without the time a slow line needs for its bytes.
+        base_s: The first pause (see `tbv8.venues.backoff`).
+        cap_s: The longest pause.
+        reply_s: The timeout of a whole reply (see `tbv8.venues.http`).
         sleep: Waits a number of seconds.
     """
 
@@ -44,14 +45,14 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calls:
-    """An open session with one venue.
+    """An open REST session with one venue; see `tbv8.venues.base.Connection`.
 
     Args:
         name: The venue's name.
         live: The venue's wire protocol.
         endpoints: The venue's configured addresses.
-        log: Prints a line for the user, about a long wait.
-        retries: The limits of retries.
+        log: Prints a line for the user about each repeated failure.
+        retries: The number of tries and their pauses.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Calls:
         return check_clock(self.name, clock_ms, now_ms=int(time.time() * 1000))
 
     def listing(self, native: str) -> Listing:
-        """Return a market that the venue lists; the list is requested once.
+        """Return the listing of a market; the venue's list is requested once.
 
         Raises:
             VenueError: The venue does not list it.
@@ -94,7 +95,7 @@ class Calls:
         return self._find(native, self._listings)
 
     def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
-        """Return the rules of symbols, as the venue publishes them now.
+        """Return the rules of symbols that the venue publishes now.
 
         Raises:
             VenueError: The venue does not list one of them, refuses, or is out of reach.
@@ -106,7 +107,7 @@ class Calls:
         }
 
     def fetch[T](self, request: Request[T]) -> T:
-        """Return the value of a request, page by page; failures that may be temporary are retried.
+        """Return the value of a request with all its pages; temporary failures are retried.
 
         Raises:
             VenueError: The venue refuses, or fails too often.

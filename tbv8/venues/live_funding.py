@@ -1,4 +1,4 @@
-"""Funding history of a recorded venue by REST, page by page."""
+"""The funding history of a venue with a wire protocol, by REST and page by page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ _BYTES_PER_PAYMENT = 120
 
 
 def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
-    """Return the cost of filling gaps with payments every so many hours."""
+    """Return the cost of filling gaps with payments.
+
+    Args:
+        gaps: The gaps.
+        hours: The usual interval of payments.
+        page_rows: The number of payments in one reply.
+    """
     payments = sum(-(-(span.end_ms - span.start_ms) // (hours * HOUR_MS)) for span in gaps)
     pages = sum(
         -(-(span.end_ms - span.start_ms + DAY_MS) // (hours * HOUR_MS * page_rows)) for span in gaps
@@ -43,25 +49,25 @@ def open_funding(
         name: The venue's name.
         live: The venue's wire protocol.
         endpoints: The venue's configured addresses.
-        usual_hours: The interval of payments for which the venue publishes none.
-        log: Prints a line for the user, about a long wait.
-        retries: The limits of retries.
+        usual_hours: The venue's usual interval, for payments without a published one.
+        log: Prints a line for the user about each repeated failure.
+        retries: The number of tries and their pauses.
     """
     calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveRates(live, calls, usual_hours=usual_hours))
 
 
 class LiveRates:
-    """The funding that a venue charged; see `tbv8.venues.base.Rows`."""
+    """The funding payments of a venue; see `tbv8.venues.base.Rows`."""
 
     def __init__(self, live: Live, calls: Calls, *, usual_hours: int) -> None:
         self._live, self._calls, self._usual_hours = live, calls, usual_hours
 
     def first_ms(self, native: str) -> int:
-        """Return the hour of the first payment.
+        """Return the full hour of the first payment.
 
         Raises:
-            VenueError: The venue does not know the symbol, or has charged nothing yet.
+            VenueError: The venue does not know the symbol, or it has no payment yet.
         """
         payments = self._calls.fetch(
             self._live.oldest_payments_request(self._calls.listing(native))
@@ -71,10 +77,10 @@ class LiveRates:
         return self._to_rates(native, payments)[0].ts_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
-        """Yield pieces that fill `gaps`, by time, of a calendar month at most.
+        """Yield complete spans that fill `gaps`, in time order, each within one calendar month.
 
-        Payments that are missing are requested a second time before their hours count as without
-        one. Hours that may still be paid are left out.
+        Missing payments are requested twice before their hours count as unpaid. The newest hours
+        are left out while a payment for them may still come.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -90,7 +96,7 @@ class LiveRates:
                 start_ms = month.end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the payments in `span`; missing ones were requested twice.
+        """Return the payments of `span`, by time; missing ones are requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -98,7 +104,7 @@ class LiveRates:
         return rates_table(self._fetch_confirmed(native, span), span)
 
     def _parts(self, gaps: Sequence[Span]) -> list[Span]:
-        """Split gaps into parts that one request may span."""
+        """Split gaps into parts of one request each."""
         if (days := self._live.payment_days) is None:
             return list(gaps)
         step_ms = days * DAY_MS

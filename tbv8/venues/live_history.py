@@ -1,7 +1,6 @@
-"""History of 1m bars of a recorded venue by REST, page by page.
+"""The history of 1m bars of a venue with a wire protocol, by REST and page by page.
 
-It uses the recorder's calls and parsers, not ccxt, so that bars are equal to the last bit to those
-with which the recorder refills its gaps.
+`fill` and `fetch_confirmed` serve the history from ccxt too.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _BYTES_PER_BAR = 140
 
 
 def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
-    """Split gaps into parts that one request may span, each within a calendar month."""
+    """Split gaps into pages of one request each; every page lies within one calendar month."""
     month, parts = parse_timeframe("1M"), []
     for gap in gaps:
         start_ms = gap.start_ms
@@ -50,7 +49,7 @@ def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
 
 
 def page_cost(gaps: Sequence[Span], page_minutes: int) -> Cost:
-    """Return the cost of filling gaps, page by page."""
+    """Return the cost of filling gaps with one request per page."""
     minutes = sum(gap.minutes for gap in gaps)
     return Cost(
         requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_PER_BAR / 1_000_000
@@ -64,13 +63,13 @@ def fill(
     page_minutes: int,
     now_ms: int,
 ) -> Generator[FetchedSpan]:
-    """Yield pieces that fill `gaps`, by time, some days at a time.
+    """Yield complete spans that fill `gaps`, in time order and some days at a time.
 
-    Minutes of the last day that no bar follows are left out: the venue may still publish them.
+    Minutes of the last day with no later bar are left out: the venue may still publish them.
 
     Args:
         gaps: The gaps to fill.
-        fetch_page: Returns the bars of a page by their opens; it requests missing ones twice.
+        fetch_page: Returns the bars of a page by their opens; requests missing ones twice.
         page_minutes: The largest number of minutes in a page.
         now_ms: The venue's clock.
     """
@@ -93,10 +92,16 @@ def fill(
 def fetch_confirmed(
     fetch_page: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
 ) -> dict[int, Bar]:
-    """Return the bars of a page by their opens; if one is missing or impossible, it looks twice.
+    """Return the bars of a page by their opens; if one is missing or impossible, request it twice.
+
+    Args:
+        fetch_page: Requests the page.
+        part: The span of the page.
+        venue: The venue's name, for the error.
+        native: The native symbol, for the error.
 
     Raises:
-        VenueError: Too many of them are impossible.
+        VenueError: Too many bars are impossible (see `MOST_UNUSABLE`).
     """
     bars: dict[int, Bar] = {}
     for _ in range(2):
@@ -105,8 +110,8 @@ def fetch_confirmed(
     unusable = len(_unusable(bars))
     if unusable > MOST_UNUSABLE:
         raise VenueError(
-            f"{venue}: {unusable} of its bars of {native} in {part} cannot be (a high below the "
-            "open, or a price of 0): run the same command again later"
+            f"{venue}: {unusable} of its bars of {native} in {part} are impossible (a high below "
+            "the open, or a price of 0): run the same command again later"
         )
     return bars
 
@@ -114,10 +119,10 @@ def fetch_confirmed(
 def _by_days(
     gaps: Sequence[Span], fetch_page: Callable[[Span], dict[int, Bar]], page_minutes: int
 ) -> Iterator[tuple[Span, dict[int, Bar]]]:
-    """Yield pages joined to whole days, or up to the end of a gap.
+    """Yield the bars of whole UTC days, or up to the end of a gap, from joined pages.
 
-    The ledger has one span for each day, which must have no hole: if the database has the end of a
-    gap's last day, a page that ended within that day would leave one.
+    The ledger has one span per day. If the database already has the end of a gap's last day, a page
+    that ended within that day would leave a hole in its span.
     """
     for gap in gaps:
         start_ms, bars = gap.start_ms, dict[int, Bar]()
@@ -142,15 +147,15 @@ def open_history(
     log: Log | None = None,
     retries: RetryPolicy | None = None,
 ) -> History:
-    """Open a session with a venue's 1m bars: one request at a time, within its limits.
+    """Open a session with a venue's 1m bars.
 
     Args:
         name: The venue's name.
         live: The venue's wire protocol.
         endpoints: The venue's configured addresses.
         opened_ms: A time before its first bar, for a venue that keeps all bars.
-        log: Prints a line for the user, about a long wait.
-        retries: The limits of retries.
+        log: Prints a line for the user about each repeated failure.
+        retries: The number of tries and their pauses.
     """
     calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveBars(live, calls, opened_ms=opened_ms))
@@ -164,7 +169,7 @@ class LiveBars:
         self._opened_ms = opened_ms
 
     def first_ms(self, native: str) -> int:
-        """Return the open of the first bar that the venue keeps of a symbol.
+        """Return the open of the oldest bar that the venue keeps of a symbol.
 
         Raises:
             VenueError: The venue does not know the symbol, or has no bar of it.
@@ -173,7 +178,7 @@ class LiveBars:
         step_ms = self._live.page_minutes * MINUTE_MS
         kept_minutes = self._live.kept_minutes
         begin_ms = self._opened_ms if kept_minutes is None else now_ms - kept_minutes * MINUTE_MS
-        # A listed symbol keeps having bars, so the first page with bars is found by bisection.
+        # Every page after the first one with bars has bars too, so bisection finds it.
         absent, present = -1, -(-(now_ms - begin_ms) // step_ms)
         first_ms: int | None = None
         while present - absent > 1:
@@ -191,24 +196,22 @@ class LiveBars:
         return first_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
-        """Yield pieces that fill `gaps`, by time.
+        """Yield complete spans that fill `gaps`, in time order; see `fill`.
 
-        A minute without a bar is requested twice before it counts as missing at the venue. Minutes
-        of the last day that no bar follows are left out: the venue may still publish them, after a
-        halt or since its reply is a little behind its clock.
+        A minute without a bar is requested twice before it counts as missing at the venue.
 
         Raises:
-            VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
+            VenueError: The venue refuses, is out of reach, or no longer keeps these bars.
         """
         listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
         fetch_page = partial(self._fetch_confirmed, listing)
         yield from fill(gaps, fetch_page, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the venue has in `span`; missing ones were requested twice.
+        """Return the venue's bars of `span`, by time; missing ones are requested twice.
 
         Raises:
-            VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
+            VenueError: The venue refuses, is out of reach, or no longer keeps these bars.
         """
         listing = self._calls.listing(native)
         parts = [
@@ -229,9 +232,9 @@ class LiveBars:
         kept_from_ms = self._calls.clock_ms() - kept_minutes * MINUTE_MS
         if part.start_ms < kept_from_ms:
             raise VenueError(
-                f"{self._name} keeps the newest {kept_minutes:,} minutes only, from "
-                f"{iso(kept_from_ms)} on: {part} is gone: begin later, or record it live with "
-                "`doit record`"
+                f"{self._name} keeps only its newest {kept_minutes:,} minutes, from "
+                f"{iso(kept_from_ms)} on, and not {part}: write a later start_date, or record it "
+                "live with `doit record`"
             )
 
 
@@ -254,7 +257,7 @@ def _unusable(bars: Mapping[int, Bar]) -> list[int]:
 
 
 def to_table(bars: Iterable[Bar]) -> pa.Table:
-    """Return bars as a table, by time."""
+    """Return bars as a table of 1m bars (see `tbv8.market`), by time."""
     import pyarrow as pa
 
     rows = sorted(bars, key=lambda bar: bar.ts_ms)

@@ -1,6 +1,6 @@
-"""The record of a venue that is recorded: its histories and rules by its own REST calls.
+"""Builds the record of a venue that has a wire protocol: its histories and rules use its REST API.
 
-It is made at each start of doit, so sessions and wire protocols are imported inside functions.
+Every start of doit builds these records, so the wire protocols are imported inside functions.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def live_venue(
 
     Args:
         name: The venue's name.
-        open_live: Returns the protocol, whose module it imports.
+        open_live: Imports the protocol's module and returns the protocol.
         opened_ms: A time before its first bar and its first funding.
         payments_per_page: The number of payments in one reply.
-        funding_hours: Hours between two payments.
-        sure_minutes: The number of the newest 1m bars that it still keeps at the end of a backfill,
-            for a venue that keeps no others.
+        funding_hours: The usual hours between two payments.
+        sure_minutes: The number of newest 1m bars to fetch from a venue that keeps no older ones: a
+            little fewer than it keeps, since the oldest drop out during a backfill. None for all.
     """
     source = _Source(
         name=name,
@@ -89,7 +89,7 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
     def funding_cost(self, gaps: Sequence[Span], now_ms: int) -> Cost:
         from tbv8.venues.live_funding import funding_cost
 
-        if self.open_live().payment_days is None:  # its pages are counted from now
+        if self.open_live().payment_days is None:  # pages count back from now
             gaps = [Span(gap.start_ms, max(gap.end_ms, now_ms)) for gap in gaps]
         return funding_cost(gaps, hours=self.funding_hours, page_rows=self.payments_per_page)
 

@@ -142,7 +142,7 @@ def test_what_a_strategy_prints_is_not_repeated_by_its_reruns(
     assert "a bar" not in capsys.readouterr().out
 
 
-def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None:
+def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() -> None:
     strategy = make_strategy(**EMA, **ONE, params={"fast": 3, "slow": 8})
 
     verdict = look_ahead(strategy, wave(400))
@@ -173,7 +173,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
         pytest.param(1, " and have 1 d 0 h", id="enough"),
     ],
 )
-def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said: str) -> None:
+def test_the_measured_warm_up_is_compared_with_the_configs(days: int, said: str) -> None:
     start_ms = START_MS + days * DAY_MS
     strategy = make_strategy(
         **EMA,
@@ -196,7 +196,7 @@ def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said:
     assert none.endswith(said) if days else "is too short for a warm-up of 1d" in none
 
 
-def test_a_strategy_of_unseeded_numbers_is_told_to_seed_them(peek: Callable[..., Any]) -> None:
+def test_unseeded_random_numbers_are_an_error_with_a_cure(peek: Callable[..., Any]) -> None:
     methods = """
     def is_long(self):
         import random

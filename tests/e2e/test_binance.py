@@ -357,8 +357,8 @@ def test_what_gets_better_is_mended_and_said(binance: Project, url: str) -> None
     said = end.stdout.splitlines()
     assert f"   {NAME}: {url} limits requests (HTTP 429), continuing in 4 s" in said
     assert (
-        f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM has another sha256, twice; "
-        "taken from REST"
+        f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM differs from its sha256 "
+        "after two downloads; taken from REST"
     ) in said
     sources = ledger(binance, "source")
     assert all(text.startswith("BTCUSDT-1m-2024-02-1") for (text,) in sources[:4])

@@ -271,7 +271,7 @@ def test_a_series_of_another_market_is_stale_refused_and_dropped_by_the_cure(don
     (cure,) = re.findall(r"`doit (prune .*)`", refused)
     end = done.doit(*cure.split(), "--yes").stdout
 
-    assert "the rows of sample:BTC/USDT are of 'BTC/USDT'" in plan
+    assert "the stored rows of sample:BTC/USDT are of 'BTC/USDT'" in plan
     assert "config/venues/sample.yaml: symbols.BTC/USDT: " in refused
     assert "   ohlcv_1m of sample:BTC/USDT: " in end
     assert done.sql("SELECT count(*) FROM ohlcv_1m WHERE symbol = 'BTC/USDT'") == [(0,)]

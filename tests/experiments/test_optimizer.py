@@ -80,7 +80,7 @@ def test_conditions_hold_and_a_small_space_is_exhausted() -> None:
 
     assert all(a < b for a, b in points)
     assert len(points) == len(set(points)) <= 15
-    with pytest.raises(ValueError, match="`where` leaves no point"):
+    with pytest.raises(ValueError, match="no point that satisfies `where`"):
         go(search(*pair, trials=3, where="a > 5"), lambda _p: 0.0)
 
 

@@ -13,7 +13,7 @@ from tbv8.backtest.feed import run_session
 from tbv8.backtest.funding import read_funding
 from tbv8.live.driver import Driver
 from tbv8.live.replay import replay
-from tbv8.live.session_config import SessionConfig, on_venue, within
+from tbv8.live.session_config import SessionConfig, on_venue, with_session_span
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS
 from tbv8.results.accounting import to_books
 from tbv8.results.marks import to_marks
@@ -35,7 +35,7 @@ def charged(**changes: Any) -> Any:
 def backtest(world: World, config: SessionConfig) -> Run:
     """Return the run of a backtest of a session's time over what is recorded of it by now."""
     session = world.journaled(config).session
-    strategy = within(config.strategy, session, session.done_ms)
+    strategy = with_session_span(config.strategy, session, session.done_ms)
     bars = whole(world, strategy, session.first_ms, session.done_ms)
     with open_bars(world.db_path) as store:
         funding = read_funding(store, strategy)
@@ -76,7 +76,7 @@ def test_a_session_pays_what_a_backtest_of_the_same_record_pays(
     assert [payment.booked_ms for payment in live] == [p.ts_ms + MINUTE_MS for p in live]
     assert len(live) >= 3
     marks = to_marks(
-        within(
+        with_session_span(
             config.strategy,
             world.journaled(config).session,
             world.journaled(config).session.done_ms,
@@ -103,7 +103,7 @@ def test_a_day_begins_without_the_funding_of_the_day_before(world: World) -> Non
     assert abs(D(journaled.session.state["day_loss"])) < 10  # of prices alone
 
 
-def test_rates_that_come_hours_late_are_charged_on_what_was_held_then(world: World) -> None:
+def test_late_rates_are_charged_on_the_position_of_their_hour(world: World) -> None:
     config = make_session_config(world, scripted({10: "1", 70: "1", 130: "-2"}, funding="history"))
     hours = [START_MS + number * HOUR_MS for number in (1, 2, 3)]
     world.events = [
@@ -137,7 +137,7 @@ def test_rates_are_written_with_the_minute_that_books_them(world: World) -> None
         assert event.ts_ms == json.loads(event.body)["booked_ms"]
 
 
-def test_a_payment_at_the_moment_of_the_beginning_is_not_its_own(world: World) -> None:
+def test_a_payment_at_the_start_of_a_session_is_not_charged(world: World) -> None:
     world.pay(START_MS, 0.001)
     config = make_session_config(world, charged())
     world.pay_each_hour(1)
@@ -189,7 +189,9 @@ def test_a_rate_that_is_changed_after_its_use_changes_nothing_and_is_listed(worl
     [(charged(), False), (ema(funding="fixed"), True)],
     ids=["not recorded", "a fixed rate is asked for"],
 )
-def test_else_the_fixed_rate_is_charged(world: World, strategy: Any, is_recorded: bool) -> None:
+def test_without_recorded_funding_the_fixed_rate_is_charged(
+    world: World, strategy: Any, is_recorded: bool
+) -> None:
     there = on_venue(strategy, "hyperliquid", is_funding_recorded=is_recorded)
     config = make_session_config(world, strategy=there)
     world.pay_each_hour(1)
@@ -246,7 +248,7 @@ def test_the_next_time_is_a_full_hour_or_a_booking() -> None:
     assert [time // MINUTE_MS for time in times[1:]] == [60, 120, 121, 180, 200]
 
 
-def test_a_payment_of_hours_is_of_what_was_held_at_its_end_alone() -> None:
+def test_a_payment_for_several_hours_uses_the_position_at_its_end() -> None:
     rates = awaited((1000, 16, "0.1", 8), (1001, 8, "0.2", 8))
     for hour in range(1, 17):
         assert not rates.due_at(hour * HOUR_MS, Holding(D(hour), D(100)))
@@ -258,7 +260,7 @@ def test_a_payment_of_hours_is_of_what_was_held_at_its_end_alone() -> None:
     assert (first.hour_ms, first.holding.position, first.rate) == (8 * HOUR_MS, D(8), D("0.2"))
 
 
-def test_what_was_not_held_at_the_hour_pays_nothing() -> None:
+def test_a_position_opened_after_the_hour_pays_nothing() -> None:
     rates = awaited((61, 1, "0.1", 1))
     rates.due_at(HOUR_MS, Holding(D(0), D(100)))
 

@@ -19,7 +19,7 @@ from tbv8.backtest.feed import run_session
 from tbv8.errors import ConfigError, DataError
 from tbv8.live.driver import Driver
 from tbv8.live.replay import replay
-from tbv8.live.session_config import within
+from tbv8.live.session_config import with_session_span
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -57,7 +57,7 @@ def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
     journaled = world.journaled(config)
     session = journaled.session
     assert session.done_ms == START_MS + (186 + 80) * MINUTE_MS
-    fed = within(config.strategy, session, session.done_ms)
+    fed = with_session_span(config.strategy, session, session.done_ms)
     bars = whole(world, fed, session.first_ms, session.done_ms)
     expected = run_session(
         fed, "hyperliquid", bars, stop=False, decimals=session.decimals, with_chart_lines=True
@@ -308,7 +308,7 @@ def test_a_clock_that_is_wrong_opens_nothing(world: World, error_ms: int) -> Non
     assert len(bodies(journaled, "fill")) == 1
 
 
-def test_minutes_that_nobody_has_are_left_out_and_listed(world: World) -> None:
+def test_minutes_missing_in_all_sources_are_skipped_and_listed(world: World) -> None:
     config = make_session_config(world)
     world.run(config, minutes=20)
     gone_ms = world.now_ms // MINUTE_MS * MINUTE_MS
@@ -347,7 +347,7 @@ def test_a_bar_that_the_recorder_corrects_changes_nothing_and_is_listed(world: W
 # The warm-up
 
 
-def test_a_warm_up_that_is_not_held_is_refused_with_what_is_missing(world: World) -> None:
+def test_a_warm_up_without_bars_is_refused_with_the_missing_span(world: World) -> None:
     config = make_session_config(world, ema(warm_up_ms=5 * HOUR_MS))
     world.pass_time(2 * 3600)
 

@@ -67,7 +67,7 @@ def test_reports_become_messages_and_some_are_off(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_a_service_that_hangs_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_hangs_delays_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     with service(delay_s=60) as (url, received):
         monkeypatch.setenv("URLS", url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -56,7 +56,7 @@ def test_the_folder_of_a_session_is_a_result(world: World, config: SessionConfig
     assert check_replay({"primary": config}).endswith(", and the same bytes in 7 result files")
 
 
-def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(
+def test_earlier_results_are_compared_with_the_minutes_up_to_then(
     world: World, config: SessionConfig
 ) -> None:
     write_results({"primary": config})
@@ -69,7 +69,7 @@ def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(
     assert said.endswith(" result files")
 
 
-def test_what_a_strategy_prints_is_printed_by_its_session_alone(
+def test_the_prints_of_a_strategy_are_shown_by_its_session_only(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = (
@@ -119,7 +119,7 @@ def test_a_replay_with_another_config_names_that_as_the_cause(config: SessionCon
     assert ": fill 1 at " in now
 
 
-def test_the_page_says_that_it_is_paper_since_when_and_as_of_when(
+def test_the_page_names_the_paper_session_its_start_and_its_end(
     world: World, config: SessionConfig
 ) -> None:
     write_results({"primary": config})
@@ -136,7 +136,7 @@ def test_the_page_says_that_it_is_paper_since_when_and_as_of_when(
     assert "doit replay:test_v1 repeats the session from its journal" in page
 
 
-def test_results_of_the_session_before_make_room_for_a_new_one(
+def test_a_new_session_sets_the_results_of_the_previous_one_aside(
     world: World, config: SessionConfig
 ) -> None:
     write_results({"primary": config})
@@ -147,7 +147,7 @@ def test_results_of_the_session_before_make_room_for_a_new_one(
     world.run(replace(config, is_new=True), minutes=2)
 
     kept = config.folder.with_name(f"test_v1.{iso(before.counted_ms)[:16].replace(':', '-')}")
-    assert world.texts("kept") == [f"results of the session before are in {kept}"]
+    assert world.texts("kept") == [f"results of the previous session are in {kept}"]
     assert not config.folder.exists()
     manifest = read_manifest(kept)
     assert manifest is not None
@@ -196,7 +196,7 @@ def test_a_warm_up_is_not_counted(world: World) -> None:
     assert session.first_ms == session.counted_ms - HOUR_MS
 
 
-def test_what_a_stop_closed_is_tagged_so(world: World) -> None:
+def test_the_closing_orders_of_a_stop_have_its_tag(world: World) -> None:
     config = make_session_config(world, scripted({2: "1"}))
     config.stop_path.parent.mkdir(parents=True)
     world.events = [(START_MS + 5 * MINUTE_MS, lambda: config.stop_path.write_text("close"))]
@@ -207,7 +207,7 @@ def test_what_a_stop_closed_is_tagged_so(world: World) -> None:
     assert [row["tags"] for row in read_rows(config.folder / "tags.csv")] == ["doit stop"]
 
 
-def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:
+def test_a_folder_without_a_manifest_is_left_alone(world: World) -> None:
     config = make_session_config(world, scripted({1: "1"}))
     world.run(config, minutes=5)
     config.folder.mkdir(parents=True)

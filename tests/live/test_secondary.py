@@ -37,7 +37,7 @@ def reached(world: World) -> list[dict[str, Any]]:
     return [json.loads(body) for (body,) in found]
 
 
-def test_a_limit_that_rests_is_held_against_every_quote_of_the_secondary(
+def test_a_resting_limit_is_compared_with_every_quote_of_the_secondary(
     world: World, config: SessionConfig
 ) -> None:
     quote_at(world, (1, 1400, 1401), (5, 1990, 1991), (7.5, 1498, 1499.5), (9, 1400, 1401))
@@ -74,9 +74,7 @@ def test_a_restart_goes_on_where_the_quotes_were_read_and_writes_none_twice(
     assert len(reached(world)) == 1
 
 
-def test_an_order_that_works_no_more_is_not_held_against_quotes(
-    world: World, config: SessionConfig
-) -> None:
+def test_an_ended_order_is_not_compared_with_quotes(world: World, config: SessionConfig) -> None:
     config.stop_path.parent.mkdir(parents=True)
     quote_at(world, (5, 1990, 1991))
     world.events.append((START_MS + 6 * MINUTE_MS, lambda: config.stop_path.write_text("")))

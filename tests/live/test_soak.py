@@ -39,7 +39,7 @@ SPEED = 10.0
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 300)
-def test_after_random_faults_a_session_can_be_given_again(
+def test_after_random_faults_a_session_can_be_replayed(
     db_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")

@@ -277,7 +277,7 @@ def test_orders_that_bars_match_are_closed_at_the_close_of_a_bar(world: World) -
     assert (closing["ts_ms"], float(closing["price"])) == (at(15), world.bars()[14].close)
 
 
-def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:
+def test_the_events_of_a_command_are_written_at_the_next_start(world: World) -> None:
     # given a host that is killed between the command and what came of it
     config = make_stoppable(world, {2: "1"})
     world.run(config, minutes=5)
@@ -334,7 +334,7 @@ def test_a_stop_file_that_cannot_be_read_stops(world: World) -> None:
     assert commands(world, config) == [(4, STOP)]
 
 
-def test_a_stop_is_obeyed_wherever_the_host_is_killed(world: World) -> None:
+def test_a_stop_is_executed_wherever_the_host_is_killed(world: World) -> None:
     config = make_stoppable(world, {2: "1", 8: "1"}, limits={3: "1@1000"})
     world.events = [(at(5.5), lambda: write_stop(config.stop_path, close=True))]
 
@@ -371,7 +371,7 @@ def test_the_minute_of_a_crash_opens_nothing_once_it_is_stopped(world: World) ->
 # What the command prints
 
 
-def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
+def test_the_line_of_a_stop_has_cancelled_orders_and_positions(world: World) -> None:
     # given a long position, and a limit to buy and a stop loss below the market
     config = make_stoppable(world, {2: "0.5"}, limits={3: "0.1@1000"}, stops={4: "-0.5@1000"})
     world.events = [(at(7.5), lambda: write_stop(config.stop_path, close=False))]
@@ -444,7 +444,7 @@ def test_a_stop_tells_what_it_cancelled_and_what_is_held(world: World) -> None:
         f"live: closed at {iso(at(9))}: sold 0.5 BTC/USDT at {fill['price']}, holds no position; "
         "the process goes on, Ctrl-C ends it"
     )
-    assert "not closed yet" in closed_line("live", SessionReply("no answer"))
+    assert "not closed yet" in closed_line("live", SessionReply("no reply"))
 
 
 def test_a_start_before_the_first_command_is_confirmed(world: World) -> None:
@@ -469,7 +469,7 @@ def test_a_stop_file_that_closes_stays_so(tmp_path: Path) -> None:
         assert path.read_text() == text
 
 
-def test_ctrl_c_ends_the_wait_for_a_close_alone(
+def test_ctrl_c_ends_only_the_wait_for_a_close(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = make_stoppable(world, {2: "1"})

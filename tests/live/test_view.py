@@ -120,7 +120,9 @@ def test_the_table_of_a_session_and_its_shadow_fits_a_terminal_of_80_columns() -
         ([minute(), ProcessReport(kind="alive"), ProcessReport(kind="written")], ""),
     ],
 )
-def test_what_is_known_of_a_session(reports: list[ProcessReport], problem: str) -> None:
+def test_the_view_of_a_session_follows_its_reports(
+    reports: list[ProcessReport], problem: str
+) -> None:
     shown = SessionView()
 
     for report in reports:

@@ -16,7 +16,8 @@ from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import Refill, RestClient, open_session
+from tbv8.recorder.refill import Refill
+from tbv8.recorder.rest import RestClient, open_session
 from tbv8.recorder.tracker import Need
 from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Listing, RefusedError
@@ -240,7 +241,7 @@ def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_w
         assert len(scene.said) == 1
         refill._warn_before_loss("BTC/USDT", tracker, ms(610))
         assert len(scene.said) == 1
-        assert "has missing minutes" in scene.said[0]
+        assert "lacks minutes since" in scene.said[0]
 
     scene.play(warn)
 

@@ -278,7 +278,7 @@ def test_a_run_in_which_no_venue_sent_anything_is_no_success(
         record(db_path, venues, RecorderOptions(pace=QUICK, for_s=1.2))
 
     assert str(refused.value) == (
-        "hyperliquid and mexc sent nothing in 1 s, nothing was recorded: see the lines above; "
+        "hyperliquid and mexc sent no data in 1 s, nothing was recorded: see the lines above; "
         "check the network, and the symbols and URLs in config/venues/hyperliquid.yaml and "
         "config/venues/mexc.yaml"
     )
@@ -296,7 +296,7 @@ def test_one_venue_that_delivers_is_a_success(
     record(db_path, venues, RecorderOptions(pace=QUICK, for_s=3))
 
     assert trades(db_path)
-    assert "; mexc NEVER SENT ANYTHING" in capsys.readouterr().out
+    assert "; mexc SENT NO DATA" in capsys.readouterr().out
 
 
 def test_who_stops_it_before_anything_came_knows(db_path: Path) -> None:

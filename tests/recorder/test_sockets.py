@@ -269,7 +269,7 @@ def test_an_outage_of_days_is_warned_of_and_refilled_as_far_as_the_venue_keeps(
         record_minutes(60 * min(hours, 24))
 
         check(db_path, "hyperliquid", one.truth("BTC"))
-    assert "WARNING: hyperliquid:BTC/USDT has missing minutes from" in capsys.readouterr().out
+    assert "WARNING: hyperliquid:BTC/USDT lacks minutes since" in capsys.readouterr().out
     ledger = rows(db_path, "SELECT start_ms, end_ms FROM history_coverage ORDER BY day_ms")
     holes = [(a[1], b[0]) for a, b in pairwise(ledger) if a[1] != b[0]]
     lost = gaps_in(db_path, "hyperliquid", "bars_1m", healed=0)
@@ -331,7 +331,7 @@ def test_symbols_that_the_venue_does_not_know_are_left_out_and_the_others_record
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     said = capsys.readouterr().out
     assert "hyperliquid: WARNING: NOPE/USDT is not recorded: the venue does not list NOPE" in said
-    assert "mexc: WARNING: it lists none of its symbols" in said
+    assert "mexc: WARNING: none of its symbols can be recorded" in said
 
 
 @pytest.fixture

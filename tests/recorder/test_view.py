@@ -159,5 +159,5 @@ def test_the_last_line_counts_what_was_recorded() -> None:
     one = status(BTC[0], trades=1, minutes=1, bbo=2000, dropped=1, running_s=61.0)
     assert summary(one) == (
         "recorded 1 trade, 2,000 quotes and 1 minute in 61 s; 2 reconnects, 1 gap; DROPPED 1 "
-        "event; mexc NEVER SENT ANYTHING"
+        "event; mexc SENT NO DATA"
     )

@@ -160,7 +160,7 @@ def test_numbers_stand_under_the_market_of_their_own_run(
 
     line = next(line for line in capsys.readouterr().out.splitlines() if "-0.09%" in line)
     assert "ETH/USDT, SOL/USDT 15m of bybit  2026-11-26 .. 2026-11-29  stale" in line
-    results = read_results(project.results_path, most_points=9)
+    results = read_results(project.results_path, max_points=9)
     report = Report(
         status=status, coverage=(), recording_gaps=(), results=results, tasks=(), now_ms=MONDAY
     )

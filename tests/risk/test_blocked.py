@@ -12,7 +12,7 @@ D = Decimal
 
 
 @pytest.mark.parametrize("rule", ["stopped", "clock", "stale_bar"])
-def test_what_is_barred_opens_nothing_and_closes_all(rule: str) -> None:
+def test_blocked_entries_open_nothing_and_close_all(rule: str) -> None:
     long = {"positions": {BTC: D(1)}}
 
     opening = check("1", blocked_by=rule)

@@ -16,7 +16,16 @@ import pytest
 
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
 from tbv8.store.database import open_reader
-from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.prune import (
+    OldRows,
+    count_session_rows,
+    drop_session,
+    find_old,
+    free_bytes,
+    prune,
+    stored_ticks,
+)
+from tbv8.store.sessions import Event, SessionMinute, StoredSession, open_journal, read_sessions
 from tbv8.store.ticks import (
     Batch,
     RecordedMinute,
@@ -224,6 +233,44 @@ def test_a_writer_gets_its_turn_while_rows_are_dropped(db_path: Path) -> None:
     assert child.exitcode == 0
     assert times(db_path, "trades", BTC) == [NOON + 2 * DAY_MS]
     assert len(left) >= 4, left  # of 19 pauses
+
+
+def test_a_session_that_is_dropped_in_part_cannot_continue(
+    db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tbv8.store.prune._ROWS", 2)
+    minutes = [SessionMinute(ts_ms=NOON + n, bars={"BTC/USDT": None}, seen_ms=0) for n in range(5)]
+    stored = StoredSession(
+        session_id=0,
+        strategy_id="test_v1",
+        role="primary",
+        venue="hyperliquid",
+        inputs={},
+        decimals={},
+        first_ms=NOON,
+        counted_ms=NOON,
+        done_ms=NOON,
+        state={},
+        began_ms=NOON,
+    )
+    with open_journal(db_path) as journal:
+        for _ in range(2):
+            journal.begin(stored, minutes, [Event("order", 0, NOON, 0, "{}")], ends=None)
+
+    def fail(_rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drop_session(db_path, 2, now_ms=7, advance=fail)
+    with open_reader(db_path) as query:
+        left, ended = count_session_rows(query, 2), read_sessions(query)[0].ended_ms
+    dropped: list[int] = []
+    drop_session(db_path, 2, now_ms=8, advance=dropped.append)
+
+    assert (left, ended, sum(dropped)) == (6, 7, 6)
+    with open_reader(db_path) as query:
+        assert [session.session_id for session in read_sessions(query)] == [1]
+        assert count_session_rows(query, 1) == 7
 
 
 @pytest.mark.parametrize("table", ["trades", "bbo"])

@@ -2425,6 +2425,32 @@ EXCESS = [
         market={"max_position": 3},
     ),
     Case(
+        # -1 - 3 is beyond 3, if x counted
+        "children that wait do not count against other orders of their side",
+        [
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 3, 110, parent="e")]),
+            (0, market("s", "sell", 1)),
+        ],
+        [FLAT],
+        [(0, "s", "sell", 1, 100)],
+        -1,
+        market={"max_position": 3},
+    ),
+    Case(
+        # 2 - 2 - 4 is beyond 3: the order far away counts, though the step does not reach it
+        "a child that begins could reach beyond max_position together with an order far away",
+        [
+            (0, limit("far", "sell", 2, 190)),
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 4, 110, parent="e")]),
+        ],
+        [(100, 112, 100, 111)],
+        [(1, "e", "buy", 2, 102)],
+        2,
+        [(1, "max_position", "x")],
+        states={"x": "canceled", "far": "working"},
+        market={"max_position": 3},
+    ),
+    Case(
         "a child that begins and could reach beyond max_position ends",
         [
             (0, market("m", "buy", 1)),

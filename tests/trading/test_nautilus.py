@@ -231,10 +231,10 @@ def test_bars_that_cannot_be_are_refused(hour: int, name: str, value: float) -> 
     with pytest.raises(DataError) as e:
         check_bars(bars)
 
-    assert f"the bar of {iso(bars['ts_ms'][hour].as_py())} cannot be" in str(e.value)
+    assert f"the bar of {iso(bars['ts_ms'][hour].as_py())} is impossible" in str(e.value)
 
 
-def test_holes_are_not_filled() -> None:
+def test_gaps_are_not_filled() -> None:
     bars = make_bars([100, 101, 102, 103, 104, 105])
     bars = pa.concat_tables([bars.slice(0, 2), bars.slice(4, 2)])
     strategy = make_strategy(params={"orders": {3: "1"}})

@@ -182,7 +182,7 @@ def test_an_order_may_be_filled_in_part_and_again(rig: Rig) -> None:
     assert rig.strategy.fills == [("98.0", "0.400"), ("98.0", "0.600")]
 
 
-def test_a_stop_is_asked_about_in_submitted_once(rig: Rig) -> None:
+def test_the_fill_of_a_new_stop_is_requested_once(rig: Rig) -> None:
     rig.run("100.0")
     order = rig.send(factory(rig).stop_market, OrderSide.SELL, ONE, Price.from_str("101.0"))
 
@@ -193,7 +193,7 @@ def test_a_stop_is_asked_about_in_submitted_once(rig: Rig) -> None:
     assert rig.status(order) == "FILLED"
 
 
-def test_a_stop_that_rests_is_asked_about_at_its_trigger(rig: Rig) -> None:
+def test_the_fill_of_a_resting_stop_is_requested_at_its_trigger(rig: Rig) -> None:
     rig.run("100.0")
     order = rig.send(factory(rig).stop_market, OrderSide.SELL, ONE, Price.from_str("98.0"))
     rig.run("100.0")
@@ -217,7 +217,7 @@ def test_a_module_books_its_money_at_the_end_of_the_instant(rig: Rig) -> None:
     assert rig.due == []
 
 
-def test_the_fee_is_what_was_answered(rig: Rig) -> None:
+def test_the_fee_is_that_of_the_fee_model(rig: Rig) -> None:
     rig.run("100.0")
     rig.source.given = [(1000, 1000)]
 

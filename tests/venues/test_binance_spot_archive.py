@@ -65,8 +65,8 @@ def server(market: Market) -> Iterator[BinanceServer]:
         ("columns_11", "Expected 12 columns, got 11"),
         ("non_numeric", "conversion error to double"),
         ("empty", "Empty CSV file"),
-        ("inner_name", "it holds 'other.csv', not 'BTCUSDT-1m-2024-12-30.csv'"),
-        ("not_zip", "it is not a zip that can be read"),
+        ("inner_name", "it contains 'other.csv', not 'BTCUSDT-1m-2024-12-30.csv'"),
+        ("not_zip", "it is no zip that begins with a file"),
     ],
 )
 def test_a_file_with_a_true_checksum_but_wrong_content_is_not_used(
@@ -149,11 +149,26 @@ def test_a_mismatch_is_fetched_once_more(
 @pytest.mark.parametrize(
     ("kind", "part", "body", "problem"),
     [
-        ("corrupt", ".zip", None, "its CHECKSUM has another sha256, twice"),
-        ("bad_checksum", ".CHECKSUM", None, "its CHECKSUM has another sha256, twice"),
-        ("bad_checksum", ".CHECKSUM", "<html></html>", "its CHECKSUM has another sha256, twice"),
-        ("bad_checksum", ".CHECKSUM", "", "its CHECKSUM has another sha256, twice"),
-        ("status", ".CHECKSUM", None, "its CHECKSUM is not there"),
+        ("corrupt", ".zip", None, "its CHECKSUM differs from its sha256 after two downloads"),
+        (
+            "bad_checksum",
+            ".CHECKSUM",
+            None,
+            "its CHECKSUM differs from its sha256 after two downloads",
+        ),
+        (
+            "bad_checksum",
+            ".CHECKSUM",
+            "<html></html>",
+            "its CHECKSUM differs from its sha256 after two downloads",
+        ),
+        (
+            "bad_checksum",
+            ".CHECKSUM",
+            "",
+            "its CHECKSUM differs from its sha256 after two downloads",
+        ),
+        ("status", ".CHECKSUM", None, "its CHECKSUM is missing"),
     ],
 )
 def test_a_second_mismatch_is_taken_from_rest_and_said(
@@ -257,7 +272,7 @@ def test_a_minute_that_a_file_has_twice_keeps_its_first_bar(
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: dropped 1 bar of minutes that it has twice"]
+    assert notes(pieces) == [f"{NAME}: dropped 1 bar of repeated minutes"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
@@ -284,7 +299,7 @@ def test_a_file_that_is_not_by_time_is_put_in_order(market: Market, server: Bina
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: put its bars in order"]
+    assert notes(pieces) == [f"{NAME}: sorted its bars by time"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
@@ -323,7 +338,7 @@ def test_minutes_that_a_file_lacks_come_from_rest(market: Market, server: Binanc
     pieces = fetched(server, [IN_MS])
 
     assert sources(pieces) == ["2024-12-30; rest"]
-    assert notes(pieces) == [f"{NAME}: 5 minutes that it lacks came from REST"]
+    assert notes(pieces) == [f"{NAME}: 5 missing minutes came from REST"]
     assert bars_of(pieces) == truth(market, [IN_MS])
     look = server.requests_of(KLINES)[-1].query
     assert (look["startTime"], look["limit"]) == (str(start_ms), "6")
@@ -339,7 +354,7 @@ def test_holes_near_each_other_are_one_look(market: Market, server: BinanceServe
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: 99 minutes that it lacks came from REST"]
+    assert notes(pieces) == [f"{NAME}: 99 missing minutes came from REST"]
     assert server.count(KLINES) == 2  # the listing, and the look
     assert bars_of(pieces) == truth(market, [IN_MS])
 

@@ -51,7 +51,7 @@ def test_a_row_outside_of_what_the_file_is_for_is_refused(open_ms: int, taken: b
     if taken:
         assert len(settled([(open_ms, 1.0)])) == 1
     else:
-        with pytest.raises(ValueError, match=f"row 1, of open time {open_ms}, lies outside"):
+        with pytest.raises(ValueError, match=f"row 1 .open time {open_ms}. lies outside"):
             settled([(open_ms, 1.0)])
 
 

@@ -178,9 +178,7 @@ def test_rows_off_the_minute_are_floored_and_counted(time: VirtualTime) -> None:
         [piece] = fetched(server, [Span(start_ms, start_ms + 10 * MINUTE_MS)])
 
     assert piece.bars["ts_ms"].to_pylist() == [start_ms + n * MINUTE_MS for n in range(10)]
-    assert piece.notes == (
-        "REST: floored 4 bars to the minute, dropped 1 bar of minutes that it has twice",
-    )
+    assert piece.notes == ("REST: floored 4 bars to the minute, dropped 1 bar of repeated minutes",)
 
 
 def test_a_page_of_bars_that_cannot_be_is_asked_again(

@@ -22,8 +22,8 @@ def test_a_gzip_up_to_the_limit_is_read(size: int) -> None:
     ("zipped", "why"),
     [
         (gzip.compress(b"x" * 1001, mtime=0), "it has more than 1,000 bytes"),
-        (gzip.compress(b"x", mtime=0)[:-1], "it is no whole gzip"),
-        (b"", "it is no whole gzip"),
+        (gzip.compress(b"x", mtime=0)[:-1], "it is no complete gzip"),
+        (b"", "it is no complete gzip"),
         (b"\x1f\x8b no gzip", "it is no gzip"),
         (gzip.compress(b"x", mtime=0)[:-8] + bytes(8), "it is no gzip"),
     ],

@@ -301,7 +301,7 @@ def test_markets_come_page_by_page_and_tell_what_is_no_perpetual() -> None:
     assert second.params == request.params | {"cursor": "first=BTCUSDT&last=ETHUSDT"}
     assert {name: market.problem for name, market in listings.items()} == {
         "BTCUSDT": None,
-        "BTC-25DEC26": "no perpetual, its type is 'LinearFutures'",
+        "BTC-25DEC26": "no perpetual but of type 'LinearFutures'",
         "NEWUSDT": "in status 'PreLaunch'",
     }
 

@@ -184,14 +184,14 @@ def test_an_exchange_that_keeps_the_newest_bars_is_refused_before_anything_is_wr
 ) -> None:
     server.market.older_days = 400
     venue = venue_of(server, "kraken", waits)
-    words = "keeps the newest 1m bars only of BTC/USD, from 2024-01-03T12:00:00Z on"
+    words = "keeps only the newest 1m bars of BTC/USD, from 2024-01-03T12:00:00Z on"
 
     with pytest.raises(VenueError) as refused:
         fill(db_path, venue, days(-900, 3))
 
     assert str(refused.value) == (
-        f"kraken {words}, not from 2021-07-15T00:00:00Z: write a later start_date, or another "
-        "exchange that keeps all"
+        f"kraken {words}, not from 2021-07-15T00:00:00Z: write a later start_date, or choose "
+        "an exchange that keeps all bars"
     )
     assert ledger_in(db_path, SERIES) == []
     assert reach(SERIES, venue=venue) == f"kraken {words}"
@@ -234,8 +234,8 @@ def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]
             "bitstamp",
             "BTC/USD",
             Fault("status", 451),
-            'bitstamp refuses this place or network (HTTP 451 {"error": "no"}): run it from '
-            "another one, or set `rest_url` to a host that answers here",
+            'bitstamp refuses this place or network (HTTP 451 {"error": "no"}): run tbv8 '
+            "elsewhere, or set `rest_url` to a host that answers here",
             id="a place that is refused",
         ),
         pytest.param(

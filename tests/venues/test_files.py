@@ -264,8 +264,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
     [
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 90_000},2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts 1704067290000 (2024-01-01T00:01:30Z) is not on a minute: bars of 1m "
-            "begin on it",
+            "BTCUSDT.csv:3: ts 1704067290000 (2024-01-01T00:01:30Z) is not on a full minute: "
+            "give it 1m bars",
             id="off the grid",
         ),
         pytest.param(
@@ -276,14 +276,13 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n\n{GOOD}\n",
-            "BTCUSDT.csv:4: the minute 2024-01-01T00:00:00Z is there twice, as in line 2 too: "
-            "remove one",
+            "BTCUSDT.csv:4: the minute 2024-01-01T00:00:00Z is in line 2 too: remove one of them",
             id="a minute twice",
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 60_000},2,1.5,1,3,5\n{MONDAY + 120_000},2,0,1,3,5\n",
-            "BTCUSDT.csv:3: no market makes a bar of open 2.0, high 1.5, low 1.0, close 3.0, "
-            "volume 5.0: correct it, or remove the row (and 1 more such rows)",
+            "BTCUSDT.csv:3: a bar of open 2.0, high 1.5, low 1.0, close 3.0, volume 5.0 is "
+            "impossible: correct it, or remove the row (and 1 more such rows)",
             id="a high below the close",
         ),
         pytest.param(
@@ -303,7 +302,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY // 1000 + 60},2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts 1704067260 is not in ms, as its first time is",
+            "BTCUSDT.csv:3: ts 1704067260 is not in ms as the first time is: use one unit",
             id="two units",
         ),
         pytest.param(
@@ -324,8 +323,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             "ts,open,high,low,close\n",
-            "BTCUSDT.csv: it has no column volume: name its columns ts, open, high, low, close, "
-            "volume; its columns are ts, open, high, low, close",
+            "BTCUSDT.csv: it has no column volume, only ts, open, high, low, close: name its "
+            "columns ts, open, high, low, close, volume",
             id="no volume",
         ),
         pytest.param(
@@ -346,8 +345,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             "\n".join([HEAD, *(f"{MONDAY + n * 300_000},2,4,1,3,5" for n in range(9))]),
-            "BTCUSDT.csv: its bars are 5 minutes apart: give it bars of 1m, tbv8 builds longer "
-            "ones itself",
+            "BTCUSDT.csv: its bars are 5 minutes apart: give it 1m bars, tbv8 builds longer ones "
+            "itself",
             id="bars of 5m",
         ),
         pytest.param(
@@ -356,8 +355,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         pytest.param(b"PK\x03\x04...", "BTCUSDT.csv: it is a zip: unpack it", id="a zip"),
         pytest.param(
             gzip.compress(HEAD.encode())[:-9],
-            "BTCUSDT.csv: it is no whole gzip (Compressed file ended before the end-of-stream "
-            "marker was reached): make it again",
+            "BTCUSDT.csv: it is no complete gzip (Compressed file ended before the end-of-stream "
+            "marker was reached): compress the file again",
             id="half a gzip",
         ),
         pytest.param(
@@ -381,7 +380,7 @@ def test_a_row_of_a_table_is_refused_by_its_number(put: Callable[..., Path]) -> 
     )
     naive = bars.set_column(0, "date", bars["ts_ms"].cast(pa.timestamp("ms")))
 
-    assert refusal(put(in_parquet(broken))).startswith("BTCUSDT.csv: row 60: no market makes")
+    assert refusal(put(in_parquet(broken))).startswith("BTCUSDT.csv: row 60: a bar of open 225.25,")
     assert "have no zone" in refusal(put(in_parquet(naive)))
     assert "cannot be read as bars" in refusal(put(in_parquet(bars)[:500]))
 
@@ -411,7 +410,7 @@ def test_times_without_a_zone_are_of_the_configured_one(
     ("wall", "said"),
     [
         ("2024-03-31 02:30:00", "ts 2024-03-31T02:30:00 does not exist in Europe/Berlin"),
-        ("2024-10-27 02:30:00", "ts 2024-10-27T02:30:00 is there twice in Europe/Berlin"),
+        ("2024-10-27 02:30:00", "ts 2024-10-27T02:30:00 exists twice in Europe/Berlin"),
         ("2024-10-27 03:00:00Z", "ts: '2024-10-27 03:00:00Z' is no time without a zone"),
     ],
 )

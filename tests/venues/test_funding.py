@@ -128,7 +128,7 @@ def test_what_a_file_lacks_comes_from_rest(
 
     assert held(db_path) == paid(wanted)
     name = "BTCUSDT-fundingRate-2024-01.zip"
-    assert f"   {PERP}: {name}: 3 payments that it lacks came from REST" in (
+    assert f"   {PERP}: {name}: 3 missing payments came from REST" in (
         capsys.readouterr().out.splitlines()
     )
     assert ledger_in(db_path, PERP, FUNDING, columns="sum(missing)") == [(0,)]
@@ -155,8 +155,8 @@ def test_hours_that_nobody_paid_are_told_and_not_guessed(
     ("override", "words"),
     [
         ({"kind": "text", "text": "calc_time,rate\n1,2"}, "its columns are 'calc_time,rate', not"),
-        ({"kind": "not_zip"}, "it is not a zip that can be read"),
-        ({"kind": "inner_name"}, "it holds 'other.csv'"),
+        ({"kind": "not_zip"}, "it is no zip that begins with a file"),
+        ({"kind": "inner_name"}, "it contains 'other.csv'"),
         ({"kind": "empty"}, "it has no rows"),
     ],
     ids=["other columns", "no zip", "another file", "nothing"],
@@ -339,10 +339,10 @@ def test_an_interval_is_the_time_since_the_payment_before(
 @pytest.mark.parametrize(
     ("payments", "words"),
     [
-        ([at(8.75)], "is of no full hour"),
+        ([at(8.75)], "is not on a full hour"),
         ([at(8, 0.6)], "a rate of 0.6"),
         ([at(8, float("nan"))], "a rate of nan"),
-        ([at(8), at(8.001, 0.0002)], "was paid twice, at 0.0001 and 0.0002"),
+        ([at(8), at(8.001, 0.0002)], "has two rates, 0.0001 and 0.0002"),
         ([at(8, told=7)], "an interval of 7 hours"),
     ],
     ids=["off the hour", "too much", "no number", "twice", "no interval"],

@@ -107,7 +107,7 @@ def test_what_the_venue_no_longer_keeps_is_told_and_not_called_missing(
     kept = Span(NOON - 5000 * MINUTE_MS, NOON - 4990 * MINUTE_MS)
 
     with session("hyperliquid", hyperliquid) as history:
-        with pytest.raises(VenueError, match="keeps the newest 5,000 minutes only"):
+        with pytest.raises(VenueError, match="keeps only its newest 5,000 minutes"):
             list(history.fetch("BTC", [gone]))
         assert [piece.span for piece in history.fetch("BTC", [kept])] == [kept]
 

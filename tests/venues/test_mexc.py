@@ -246,7 +246,7 @@ def test_markets_come_as_a_list_or_alone_with_their_contract_size() -> None:
     # A paused one is known, and goes on some time.
     assert ask.parse(reply(contract | {"state": 4}))["BTC_USDT"].problem is None
     contract.pop("contractSize")
-    assert ask.parse(reply([contract]))["BTC_USDT"].problem == "of no contract size"
+    assert ask.parse(reply([contract]))["BTC_USDT"].problem == "without a contract size"
 
 
 def test_bars_are_asked_by_seconds_and_come_in_columns_of_contracts() -> None:

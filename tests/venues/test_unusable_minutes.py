@@ -78,7 +78,7 @@ def test_a_bar_that_only_the_archive_has_wrong_comes_from_rest(market: Market, t
 
     assert bars_of(pieces) == truth(market, [DAY])
     assert sources(pieces) == ["2024-12-30; rest"]
-    assert notes(pieces) == [f"{STEM}.zip: 1 minute that it lacks came from REST"]
+    assert notes(pieces) == [f"{STEM}.zip: 1 missing minute came from REST"]
 
 
 def test_the_last_minutes_of_the_history_may_be_the_unusable_ones(market: Market) -> None:
@@ -102,7 +102,7 @@ def test_a_file_with_many_bars_that_cannot_be_is_no_file_of_bars(market: Market)
     assert bars_of(pieces) == truth(market, [DAY])
     assert sources(pieces) == ["rest"]
     [note] = notes(pieces)
-    assert "cannot be a bar" in note
+    assert "is impossible" in note
 
 
 def test_a_csv_that_begins_with_a_byte_order_mark_has_all_its_rows(market: Market) -> None:

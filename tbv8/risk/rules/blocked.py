@@ -1,4 +1,4 @@
-"""A paper session can deny new positions by these rules; a backtest never does."""
+"""Rules by which a paper session denies new positions; a backtest never applies them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def _blocked_by(name: str) -> Callable[[OrderCheck], Numbers | None]:
 
 STOPPED = Rule(
     name="stopped",
-    words="opening after `doit stop`",
+    description="opening after `doit stop`",
     find_breach=_blocked_by("stopped"),
 )
 CLOCK = Rule(
     name="clock",
     key="paper.clock_limit",
-    words="opening while our clock and the venue's are apart",
+    description="opening while our clock and the venue's are apart",
     find_breach=_blocked_by("clock"),
 )
 STALE_BAR = Rule(
     name="stale_bar",
     key="paper.stale_after",
-    words="opening on a bar that came too late",
+    description="opening on a bar that came too late",
     find_breach=_blocked_by("stale_bar"),
 )

@@ -1,4 +1,4 @@
-"""A session with the funding that Binance's perpetuals charged: monthly files, then REST."""
+"""A session with the funding history of Binance's perpetuals: monthly files, then REST."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def open_funding(
 
 
 class BinanceRates:
-    """The funding that a product charged.
+    """The funding payments of a product; see `tbv8.venues.base.Rows`.
 
     Args:
         product: The product.
         rest: Its REST API.
-        open_files: Opens its archive, until an event is set.
+        open_files: Opens its archive.
     """
 
     def __init__(self, product: Product, rest: Rest, open_files: OpenFiles) -> None:
@@ -56,10 +56,10 @@ class BinanceRates:
         self._listed_ms: dict[str, int] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the hour of the first payment; it is requested once.
+        """Return the full hour of the first payment; it is requested once per symbol.
 
         Raises:
-            VenueError: The venue does not know the symbol, or has charged nothing yet.
+            VenueError: The venue does not know the symbol, or it has no payment yet.
         """
         if native not in self._listed_ms:
             first = self._rest.fetch_first_payment(native)
@@ -67,11 +67,11 @@ class BinanceRates:
         return self._listed_ms[native]
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
-        """Yield pieces that fill `gaps`, by time.
+        """Yield complete spans that fill `gaps`, in time order.
 
-        A past month comes from a file, with the payments that the file lacks from REST. Other time
-        comes from REST, which is asked twice if payments are missing. Hours that may still be paid
-        are left out.
+        A past month comes from a file, and payments missing in the file from REST. The rest comes
+        from REST; missing payments are requested twice. The newest hours are left out while a
+        payment for them may still come.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -93,7 +93,7 @@ class BinanceRates:
                 files.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the payments in `span` by REST; missing ones were requested twice.
+        """Return the payments of `span` by REST, by time; missing ones are requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -123,7 +123,7 @@ class BinanceRates:
             added = len(_within(healed, piece.span)) - len(_within(rates, piece.span))
             if added:
                 source, rates = f"{source}; rest", healed
-                notes = (f"{name}: {counted(added, 'payment')} that it lacks came from REST",)
+                notes = (f"{name}: {counted(added, 'missing payment')} came from REST",)
         known_span = known_part(piece.span, rates, clock_ms=clock_ms)
         return FetchedSpan(
             span=known_span, bars=rates_table(rates, known_span), source=source, notes=notes

@@ -1,11 +1,11 @@
-"""History of any exchange that ccxt speaks to: 1m bars by its `fetch_ohlcv`.
+"""The history of any exchange that ccxt supports: 1m bars by its `fetch_ohlcv`.
 
     exchange    the requests to an exchange
     history     its 1m bars
     rules       its trading rules
 
-A venue of any name has this history with `history: ccxt` and `exchange: kraken` in its YAML. ccxt
-itself, whose import takes two seconds, is imported with the first session.
+A user gives a venue of any name this history by `history: ccxt` and `exchange: kraken` in its YAML.
+Importing ccxt takes two seconds, so the first session imports it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from tbv8.market import Span
 from tbv8.venues.base import Cost, Endpoints, ExchangeOrigin, History, HistorySource, Log, Rules
 
-_PAGE_MINUTES = 500  # as most exchanges have; the session uses the exchange's own number
+_PAGE_MINUTES = 500  # of most exchanges, for the cost; a session uses the exchange's own number
 
 
 def exchanges() -> list[str]:
-    """Return the names of ccxt's exchanges, from its files: importing it takes two seconds."""
+    """Return the names of ccxt's exchanges, sorted; read from its files without importing it."""
     spec = find_spec("ccxt")
     assert spec is not None
     assert spec.origin is not None
@@ -30,7 +30,7 @@ def exchanges() -> list[str]:
 
 
 def exchange_source(origin: ExchangeOrigin) -> HistorySource:
-    """Return the history that `origin` configures."""
+    """Return the history of a configured exchange."""
 
     def open_session(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history
@@ -48,7 +48,7 @@ def exchange_source(origin: ExchangeOrigin) -> HistorySource:
 
 
 def _span(now_ms: int) -> Span:
-    """Return all time: only a request can tell how far back an exchange goes."""
+    """Return all time until now: only a request shows how far back an exchange goes."""
     return Span(0, now_ms)
 
 

@@ -1,7 +1,7 @@
-"""Parses Hyperliquid's messages, from the socket and by REST.
+"""Parses Hyperliquid's frames and REST replies. Pure, no I/O.
 
-Wire facts: docs/venues/hyperliquid.md. The traps: one unknown coin in a subscribe closes the whole
-socket without a word; the first trades frame after a subscribe holds old trades; its numbers are
+Wire facts: docs/venues/hyperliquid.md. The traps: subscribing to one unknown coin closes the whole
+socket without a message; the first trades frame after a subscribe has old trades; numbers are
 strings.
 """
 
@@ -97,7 +97,7 @@ class _Envelope(msgspec.Struct):
 
 
 class _Candle(msgspec.Struct, rename={"low": "l"}):
-    """Numbers of any size: one impossible bar must not cost the others of its reply."""
+    """A row of bars; its numbers are not bounded: one impossible bar must not fail the reply."""
 
     t: int
     o: float
@@ -167,11 +167,11 @@ class HyperliquidFeed:
         self._symbols = {listing.native: symbol for symbol, listing in listings.items()}
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that subscribes to a stream of one coin; the venue takes no lists."""
+        """Return the frame that subscribes to one stream of one coin; there is no list form."""
         return self._command("subscribe", symbol, channel)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that ends a stream."""
+        """Return the frame that ends a subscription."""
         return self._command("unsubscribe", symbol, channel)
 
     def _command(self, method: str, symbol: str, channel: Channel) -> str:
@@ -181,7 +181,7 @@ class HyperliquidFeed:
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame.
 
-        Text that is no object is skipped, as the venue's own clients do: its greeting is a line.
+        Text that is no JSON object is skipped, as in the venue's own clients: its greeting is one.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
@@ -229,20 +229,20 @@ class HyperliquidLive:
     rest_url = "https://api.hyperliquid.xyz"
     ping = '{"method":"ping"}'
     ping_s = 20.0
-    dials_per_minute = 20  # the venue allows 30, for all programs at this address
+    dials_per_minute = 20  # the venue allows 30 per IP address
     subscribe_pause_s = 0.01
     weight_per_s = 15.0  # the venue allows 1200 a minute
     weight_burst = 240.0
-    page_minutes = 500  # some report that a reply has no more
+    page_minutes = 500  # the limit of a reply, according to some sources
     kept_minutes: int | None = KEPT_MINUTES
-    payment_days: int | None = 19  # with a day before it: 480 hourly payments of the 500 in a reply
+    payment_days: int | None = 19  # plus the day before: 480 hourly payments, a reply has 500
 
     def native_symbol(self, symbol: str) -> str:
         """Return the coin: `BTC` for `BTC/USDT`."""
         return symbol.partition("/")[0]
 
     def open_feed(self, listings: Mapping[str, Listing]) -> HyperliquidFeed:
-        """Return the parser of a new connection."""
+        """Return the feed of a new connection."""
         return HyperliquidFeed(listings)
 
     def clock_request(self) -> Request[int]:
@@ -258,7 +258,7 @@ class HyperliquidLive:
         return _info({"type": "metaAndAssetCtxs"}, _parse_contracts)
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Return the request for the newest trades: about 10, and none older."""
+        """Return the request for the newest trades, about 10; older ones are not available."""
         parse = partial(_parse_recent, {listing.native: symbol})
         return _info({"type": "recentTrades", "coin": listing.native}, parse, weight=21)
 
@@ -268,7 +268,7 @@ class HyperliquidLive:
         return _info({"type": "l2Book", "coin": listing.native}, parse, weight=2)
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Return the request for payments by time, at most 500."""
+        """Return the request for payments by time, in pages of 500."""
         last_ms = span.end_ms - 1
         body = {
             "type": "fundingHistory",
@@ -284,11 +284,11 @@ class HyperliquidLive:
         return _info(body, _payments)
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Return the request for the state of all coins."""
+        """Return the request for the mark price and open interest of all coins."""
         return _info({"type": "metaAndAssetCtxs"}, _parse_marks)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Return the request for 1m bars; only the newest 5000 exist."""
+        """Return the request for 1m bars; the venue keeps only the newest 5000."""
         request = {
             "coin": listing.native,
             "interval": "1m",
@@ -316,7 +316,7 @@ def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]
         side = _SIDES.get(trade.side)
         if side is None or trade.sz == 0:
             raise undocumented_error(
-                VENUE, msgspec.json.encode(trade), "no side or size of a trade"
+                VENUE, msgspec.json.encode(trade), "a trade without a side or a size"
             )
         events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
     if len(events) > 1:
@@ -359,10 +359,13 @@ def _parse_listings(reply: bytes) -> dict[str, Listing]:
 
 
 def _parse_contracts(reply: bytes) -> dict[str, Contract]:
-    """Return the rules; prices have 5 digits and at most 6 - szDecimals decimals, or are whole."""
+    """Return the rules of all coins.
+
+    Prices have at most 5 significant digits and 6 - szDecimals decimals, or are whole numbers.
+    """
     meta, contexts = _decode(reply, tuple[_RulesMeta, list[msgspec.Raw]])
     if len(meta.universe) != len(contexts):
-        raise undocumented_error(VENUE, reply, "not as many contexts as coins")
+        raise undocumented_error(VENUE, reply, "the numbers of coins and contexts differ")
     contracts = {}
     for coin, context in zip(meta.universe, contexts, strict=True):
         try:
@@ -415,7 +418,7 @@ def _parse_payments(
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
     meta, contexts = _decode(reply, tuple[_Meta, list[_Context]])
     if len(meta.universe) != len(contexts):
-        raise undocumented_error(VENUE, reply, "another number of coins and states")
+        raise undocumented_error(VENUE, reply, "the numbers of coins and contexts differ")
     return {
         asset.name: (context.markPx, context.openInterest)
         for asset, context in zip(meta.universe, contexts, strict=True)
@@ -424,7 +427,7 @@ def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
 
 
 def _is_other_channel(frame: bytes) -> bool:
-    """Return True for a whole frame of a channel that is not read, such as pong."""
+    """Return True for a complete frame of another channel, such as a pong."""
     try:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
     except DECODE_ERRORS:
