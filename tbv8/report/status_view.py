@@ -18,7 +18,7 @@ from tbv8.text import counted, printable
 
 _WIDTH = 1000  # columns
 _MAX_REASON = 70  # characters
-_MAX_REASONS = 2  # of a strategy
+_MAX_REASONS = 2  # of a task
 _MAX_ROWS = 40  # of a table; longer ones have a row per kind
 _MAX_INCOMPLETE = 10
 
@@ -327,7 +327,7 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 
 def _stale_lines(status: ProjectStatus) -> Iterator[str]:
     for strategy in status.strategies:
-        if strategy.reasons:
+        if strategy.reasons and strategy.reasons != (status.database.problem,):
             task = f"backtest:{strategy.strategy_id}"
             yield f"{strategy.strategy_id}: {_reasons_text(strategy.reasons, task)}"
 
@@ -361,7 +361,7 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
 
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
     for experiment in status.experiments:
-        if experiment.state == "stale":
+        if experiment.state == "stale" and experiment.reasons != (status.database.problem,):
             name = experiment.experiment_id
             yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
 
