@@ -78,7 +78,7 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
-    """Return the table of experiments; each Sharpe ratio comes with its deflated probability."""
+    """Return the table of experiments; beside each Sharpe ratio is the deflated one."""
     heads = [
         *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),

@@ -361,7 +361,7 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
 
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
     for experiment in status.experiments:
-        if experiment.state == "stale":
+        if experiment.state == "stale" and experiment.reasons != (status.database.problem,):
             name = experiment.experiment_id
             yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
 
