@@ -46,7 +46,7 @@ from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_t
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_stored_bars
-from tbv8.store.database import open_reader
+from tbv8.store.database import check_revision, open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
 from tbv8.tasks.loading import available_span, load_folder
@@ -202,8 +202,7 @@ def load_bars(
     loaded = _load(project)
     series, length = Series(venue, symbol), _timeframe(timeframe)
     span = _span(start, end)
-    with open_reader(loaded.db_path):
-        pass  # raises unless it is a database of this revision
+    check_revision(loaded.db_path)
     with open_bars(loaded.db_path) as store, store.transaction("DEFERRED"):
         bars = read_stored_bars(store, series, length, span)
     if not bars.num_rows:

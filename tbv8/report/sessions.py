@@ -11,7 +11,8 @@ import msgspec
 from tbv8.config.records import Project
 from tbv8.market import MINUTE_MS, iso
 from tbv8.store.database import Query
-from tbv8.store.sessions import PRICED, StoredSession, read_sessions, session_runs
+from tbv8.store.locks import session_runs
+from tbv8.store.sessions import PRICED, StoredSession, read_sessions
 from tbv8.text import counted
 
 _ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree

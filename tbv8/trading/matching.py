@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from tbv8.trading.units import Units
+from tbv8.trading.units import Ratio, Units
 
 _BEGAN_STOP, _ENDING_STOP, _BEGAN_LIMIT, _ENDING_LIMIT = range(4)
 """The order in which orders fill at the end of a path."""
@@ -38,12 +38,15 @@ class StepAccount(msgspec.Struct, frozen=True):
     """The position in the step's symbol, and the account's money; in integers, as in units.py.
 
     `cash` counts the other symbols' positions at their prices, `reserved` is their maintenance
-    margin.
+    margin, `gross` the value of their worst positions. `leverage` limits all positions together, as
+    a multiple of the equity; None for no limit.
     """
 
     position: int
     cash: int
     reserved: int = 0
+    gross: int = 0
+    leverage: Ratio | None = None
 
 
 @dataclass(slots=True)
@@ -180,6 +183,7 @@ class _Walk:
         for order in self.live.values():
             order.ends_inside = 0 < order.ends_ns < step.close_ns
         self.position, self.cash, self.reserved = account.position, account.cash, account.reserved
+        self.account = account
         self.step, self.units = step, units
         self.planned: list[PlannedEvent] = []
         self.liquidated = False
@@ -347,19 +351,38 @@ class _Walk:
         for name in order.linked:
             self._shrink(name, None if order.one_cancels_other else size)
         if filled_whole:
-            for child in self.live.values():
-                if child.parent == order.id:
-                    child.parent, child.began = None, True
-            for child in [
-                c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
-            ]:
-                del self.live[child.id]
+            self._begin_children(order.id, path_price)
         for resting in list(self.live.values()):
             is_reducer = resting.reduce_only and resting.parent is None
             if is_reducer and not resting.could_fill(self.position):
                 del self.live[resting.id]
         for name in excess(self.live.values(), self.position, self.units.max_position):
             del self.live[name]
+
+    def _begin_children(self, parent: str, path_price: int) -> None:
+        """Let the children of a filled order begin, unless they are denied or rejected."""
+        for child in [c for c in self.live.values() if c.parent == parent]:
+            child.parent, child.began = None, True
+            if self._breaks_leverage(child):
+                del self.live[child.id]
+        for child in [
+            c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
+        ]:
+            del self.live[child.id]
+
+    def _breaks_leverage(self, child: WorkingOrder) -> bool:
+        """Return True if a child that begins could open too much, at the last prices."""
+        limit, last = self.account.leverage, self.step.before
+        if child.reduce_only or limit is None or last is None:
+            return False
+        same_side = [o for o in self.live.values() if o.buy == child.buy and o.parent is None]
+        signed = self.position if child.buy else -self.position
+        worst = signed + sum(order.left for order in same_side if not order.reduce_only)
+        if worst + sum(order.left for order in same_side if order.reduce_only) <= 0:
+            return False
+        price = last * self.units.scale
+        gross, equity = abs(worst) * price + self.account.gross, self.cash + self.position * price
+        return equity <= 0 or gross * limit.denominator > equity * limit.numerator
 
     def _shrink(self, name: str, size: int | None) -> None:
         """Reduce a sibling by a filled size; None cancels it."""

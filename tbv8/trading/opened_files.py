@@ -68,10 +68,13 @@ class OpenedFiles:
         self._repository = self._root
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
-        self._sources: set[str] = set()  # imported by name: these are in the key already
+        # Imported by name: these are in the key already, or packages without code, which may be
+        # in memory from an earlier run.
+        self._sources: set[str] = set()
         if strategy.module_path.is_file():
             sources, below = strategy_sources(strategy.module, root=strategy.root)
-            self._sources = {_absolute(path) for path in sources}
+            packages = {folder / "__init__.py" for path in sources for folder in path.parents}
+            self._sources = {_absolute(path) for path in {*sources, *packages}}
             if is_file(strategy.module):
                 self._repository = _absolute(below)
 

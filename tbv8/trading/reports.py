@@ -20,6 +20,7 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
+from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
 from tbv8.trading.fill_source import FillSource
 from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import Fill
@@ -62,8 +63,6 @@ class Reports:
         forced, sent = self.orders.forced.get(name), self.orders.submitted.get(name)
         trigger = self._trigger(event, market)
         linked = market.fill(name, size, buy=buy)
-        if name not in market.working:
-            self._begin_children(name)
         quantity, price_usd = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, price_usd, fee)
@@ -85,6 +84,8 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
+        if name not in market.working:
+            self._begin_children(name)
         for other in market.without_effect():
             self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
@@ -102,10 +103,16 @@ class Reports:
         return None
 
     def _begin_children(self, name: str) -> None:
-        """Send the children of a filled order."""
+        """Send the children of a filled order, unless max_leverage denies them now."""
         working = self.book.working
+        self.orders.set_prices()
         for child in [child for child, order in working.items() if order.parent == name]:
-            working[child] = msgspec.structs.replace(working[child], parent=None)
+            begun = working[child] = msgspec.structs.replace(working[child], parent=None)
+            breach = self.book.check(begun, replacing=[child], rules=(MAX_LEVERAGE.name,))
+            if breach is not None:
+                self.orders.list_denial(self.orders.unsent_children[child], breach)
+                self.orders.cancel_unsent(child, f"by {breach.rule}")
+                continue
             copy = self.orders.unsent_children.pop(child)
             if self.orders.walking is None:
                 self.markets[copy.instrument_id].meet_close(child)

@@ -63,6 +63,17 @@ class SimulatedMarket:
         """The value of the position at the last close, as money."""
         return self.position * self.last * self.units.scale if self.last is not None else 0
 
+    @property
+    def worst_value(self) -> int:
+        """The value at the last close of the larger position after all buys or all sells."""
+        if self.last is None:
+            return 0
+        sides = {True: self.position, False: -self.position}
+        for order in self.working.values():
+            if not order.reduce_only and order.parent is None:
+                sides[order.buy] += order.left
+        return max(map(abs, sides.values())) * self.last * self.units.scale
+
     def set_alarm(self, room: int) -> None:
         """Set the alarm at the loss per unit that the account can bear from the last close."""
         assert self.last is not None  # a position has a price

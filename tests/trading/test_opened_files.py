@@ -135,6 +135,30 @@ def test_what_a_strategy_imports_by_name_is_not_recorded_once_more(project: Path
     assert opened.files() == {}
 
 
+def test_a_bare_package_of_an_import_is_not_recorded_whether_it_is_loaded_already_or_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a package with a docstring alone, which is no part of the sources
+    (project / "pack").mkdir()
+    (project / "pack/__init__.py").write_text('"""A package."""\n')
+    (project / "pack/helper.py").write_text("ONE = 1\n")
+    (project / "own.py").write_text(code := "import pack.helper\n")
+    monkeypatch.syspath_prepend(project)
+    strategy = replace(make_strategy(module="own.py"), root=project)
+    found = []
+
+    # when the second run finds the package in memory
+    for _ in range(2):
+        with track_files(strategy) as opened:
+            exec(compile(code, str(project / "own.py"), "exec"), {})
+        found.append(opened.files())
+        importlib.import_module("pack")
+    del sys.modules["pack"]
+
+    # then the key is the same
+    assert found == [{}, {}]
+
+
 def test_a_module_that_is_loaded_from_its_path_is_recorded(run: Run, project: Path) -> None:
     (project / "loose.py").write_text("open('prices.csv').read()\n")
 
