@@ -25,7 +25,7 @@ from tbv8.config.document import (
 )
 from tbv8.config.files import Instrument, Routing, StrategyFile
 from tbv8.config.folder import check_name, load_files
-from tbv8.config.records import Funding, Risk, Strategy, Venue, length
+from tbv8.config.records import Funding, Risk, Strategy, Venue, length_key
 from tbv8.config.source import (
     INJECTED,
     STRATEGIES,
@@ -234,7 +234,7 @@ def _further_bars(
                     f"{step}-{unit}, so a strategy could not tell them apart: remove one",
                 )
         further_bars.append(further)
-    return tuple(sorted(further_bars, key=length, reverse=True))
+    return tuple(sorted(further_bars, key=length_key, reverse=True))
 
 
 def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:

@@ -165,7 +165,6 @@ def _luck(findings: Findings) -> PageSection:
             number(luck.deflated_effective, ".1%"),
         ],
     ]
-    overfitting = luck.overfitting
     note = (
         "A try is a variant of this strategy with a result on this series in the database, from "
         "any experiment. Sources: Bailey and López de Prado, The Deflated "
@@ -176,31 +175,33 @@ def _luck(findings: Findings) -> PageSection:
         element("p", note, class_="note"),
         table(["", ""], rows, id_="luck-table"),
     ]
+    content += _cross_validation(findings.experiment.blocks, luck.overfitting)
+    return "luck", "How much of it is luck", content
+
+
+def _cross_validation(blocks: int, overfitting: Overfitting | None) -> list[Child]:
+    """Return the chart of ranks and its explanation; a line if there are too few days or trials."""
     if overfitting is None:
         text = "Too few days or trials to cross-validate the search."
-        content.append(element("p", text, class_="dim"))
-    else:
-        content += [
-            element("h3", "Rank of the best trial of one half of the days in the other half"),
-            color_keys(
-                [
-                    ("--down", "no better than the median trial there"),
-                    ("--up", "better than the median trial"),
-                ]
-            ),
-            draw(_ranks(overfitting)),
-            element(
-                "p",
-                f"The days are cut into {findings.experiment.blocks} blocks, which can be split "
-                f"into two halves in {overfitting.splits:,} ways. In {overfitting.probability:.0%} "
-                "of these splits the best trial of one half was no better than the median trial in "
-                "the other half: that is the probability of overfitting. In "
-                f"{overfitting.loss:.0%} of them the best trial of one half lost money in the "
-                "other.",
-                class_="note",
-            ),
-        ]
-    return "luck", "How much of it is luck", content
+        return [element("p", text, class_="dim")]
+    keys = [
+        ("--down", "no better than the median trial there"),
+        ("--up", "better than the median trial"),
+    ]
+    return [
+        element("h3", "Rank of the best trial of one half of the days in the other half"),
+        color_keys(keys),
+        draw(_ranks(overfitting)),
+        element(
+            "p",
+            f"The days are cut into {blocks} blocks, which can be split into two halves in "
+            f"{overfitting.splits:,} ways. In {overfitting.probability:.0%} of these splits the "
+            "best trial of one half was no better than the median trial in the other half: that is "
+            f"the probability of overfitting. In {overfitting.loss:.0%} of them the best trial of "
+            "one half lost money in the other.",
+            class_="note",
+        ),
+    ]
 
 
 def _ranks(overfitting: Overfitting) -> Chart:

@@ -116,7 +116,7 @@ class _Executor(Protocol):
     peak: int
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes."""
+        """Run jobs, and pass each outcome on as it arrives."""
 
 
 @contextmanager
