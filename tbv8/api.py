@@ -70,7 +70,7 @@ type Time = str | date | datetime
 
 _ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "by")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -88,7 +88,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...;
             `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
-            liquidity, position.
+            liquidity, position, at.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
             quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
             of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable

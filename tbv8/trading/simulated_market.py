@@ -177,6 +177,11 @@ class SimulatedMarket:
         """Return the ids of orders that could break max_position, the last sent first."""
         return excess(self.working.values(), self.position, self.units.max_position)
 
+    def worst_position(self, *, buy: bool) -> int:
+        """Return the position after all resting orders of a side that could enlarge it."""
+        side = [order.left for order in self.working.values() if order.buy == buy and order.opens]
+        return self.position + (sum(side) if buy else -sum(side))
+
     def children_of(self, name: str) -> list[str]:
         """Return the ids of the orders that wait for an order."""
         return [order.id for order in self.working.values() if order.parent == name]
