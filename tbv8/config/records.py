@@ -407,9 +407,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         for experiment in self.experiments.values():
             if series in experiment.strategy.sources:
                 timeframes.update(experiment.timeframes)
-        return sorted((timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length)
+        return sorted(
+            (timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length_key
+        )
 
 
-def length(timeframe: Timeframe) -> tuple[int, str]:
+def length_key(timeframe: Timeframe) -> tuple[int, str]:
     """Return a sort key that puts short timeframes first."""
     return timeframe.fixed_ms or 31 * DAY_MS, timeframe.text

@@ -154,7 +154,7 @@ def _symbols(document: Document, raw: dict[str, str] | list[str]) -> dict[str, s
         for index, symbol in enumerate(raw):
             check_symbol(document, ("symbols", index), symbol)
             if symbol in raw[:index]:
-                document.refuse(("symbols", index), f"{symbol!r} is given twice, remove one")
+                document.refuse(("symbols", index), f"{symbol!r} is given twice: remove one")
         return dict.fromkeys(raw)
     for symbol, native in raw.items():
         check_symbol(document, ("symbols", symbol), symbol)

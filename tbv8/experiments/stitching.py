@@ -29,7 +29,7 @@ from tbv8.trading.nautilus import Ints
 
 
 class WindowRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A window's choice and its run out of sample; other fields are empty if it stayed flat."""
+    """A window's choice and its run out of sample; of a flat window only `spans` is not empty."""
 
     spans: WindowSpans
     number: int | None

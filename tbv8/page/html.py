@@ -33,6 +33,8 @@ class Html(str):
 
 
 type Child = str | Iterable[Child] | None
+type PageSection = tuple[str, str, Child]
+"""A section of a page: its id, its title, its content."""
 
 
 def element(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Html:

@@ -822,7 +822,7 @@ VALUES = [
          "[BTC/USDT, ETH/USDT]", "\n  - BTC/USDT\n  - ETH-USDT",
          "6: symbols[1]: 'ETH-USDT' is not a symbol: ..."),
     case("a symbol twice", SAMPLE, "[BTC/USDT, ETH/USDT]", "[BTC/USDT, BTC/USDT]",
-         "4: symbols[1]: 'BTC/USDT' is given twice, remove one"),
+         "4: symbols[1]: 'BTC/USDT' is given twice: remove one"),
     case("a native symbol twice", HYPERLIQUID, "{BTC/USDT: BTC}", "{BTC/USDT: BTC, BTC/USDC: BTC}",
          "4: symbols.BTC/USDC: 'BTC' is the native symbol of BTC/USDT too"),
     case("an empty native symbol", HYPERLIQUID, "{BTC/USDT: BTC}", '{BTC/USDT: ""}',

@@ -133,7 +133,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[BTC/USDT, ETH/USDT]",
             "[BTC/USDT, ETH/USDT, BTC/USDT]",
-            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice, ...",
+            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice: ...",
             id="a symbol twice",
         ),
         pytest.param(
@@ -176,7 +176,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[1h, 1d]",
             "[1h, 1h]",
-            "pair.yaml:4: bars[1]: '1h' is given twice, ...",
+            "pair.yaml:4: bars[1]: '1h' is given twice: ...",
             id="a timeframe twice",
         ),
         pytest.param(
