@@ -46,7 +46,7 @@ from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_t
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_stored_bars
-from tbv8.store.database import open_reader
+from tbv8.store.database import check_revision, open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
 from tbv8.tasks.loading import available_span, load_folder
@@ -70,7 +70,7 @@ type Time = str | date | datetime
 
 _ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "by")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -88,7 +88,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...;
             `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
-            liquidity, position.
+            liquidity, position, at.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
             quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
             of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable
@@ -202,8 +202,7 @@ def load_bars(
     loaded = _load(project)
     series, length = Series(venue, symbol), _timeframe(timeframe)
     span = _span(start, end)
-    with open_reader(loaded.db_path):
-        pass  # raises unless it is a database of this revision
+    check_revision(loaded.db_path)
     with open_bars(loaded.db_path) as store, store.transaction("DEFERRED"):
         bars = read_stored_bars(store, series, length, span)
     if not bars.num_rows:

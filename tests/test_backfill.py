@@ -294,7 +294,7 @@ def test_what_was_mended_is_told(
 
     assert (
         f"   {BTC}: BTCUSDT-1m-2024-02-26.zip: floored 60 bars to the minute, dropped 1 bar of "
-        "minutes that it has twice"
+        "repeated minutes"
     ) in capsys.readouterr().out.splitlines()
 
 
@@ -479,7 +479,7 @@ def test_rows_of_another_market_or_unit_are_not_added_to_a_series(
 
     for changed, name in ((other, "'ETHUSDT'"), (thousand, "'BTCUSDT' in units of 1000")):
         for wanted in (day, more):
-            with pytest.raises(ConfigError, match=f"are of 'BTCUSDT', and the file has {name} now"):
+            with pytest.raises(ConfigError, match=f"are of 'BTCUSDT', but the file has {name} now"):
                 backfill(db_path, BTC, [wanted], venue=changed, now_ms=NOW)
     assert bars_in(db_path, BTC) == before
 
@@ -495,7 +495,7 @@ def test_a_database_from_before_markets_were_stored_has_units_of_one(
     backfill(db_path, BTC, [day], venue=venue(binance), now_ms=NOW)
     shell(db_path, "DELETE FROM native_markets")
 
-    with pytest.raises(ConfigError, match="are of the market, and the file has 'BTCUSDT' in units"):
+    with pytest.raises(ConfigError, match="are of the market, but the file has 'BTCUSDT' in units"):
         backfill(db_path, BTC, [day], venue=thousand, now_ms=NOW)
     backfill(db_path, BTC, [span("2024-02-26", "2024-02-28")], venue=venue(binance), now_ms=NOW)
 

@@ -14,7 +14,7 @@ from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_t
 from tbv8.results.read import read_trades
 from tbv8.results.tearsheet.round_trips import closings, excursions
 from tbv8.store.bars import open_bars, read_checked_days, rows_within
-from tbv8.store.database import open_reader
+from tbv8.store.database import check_revision
 from tbv8.store.ledger import fingerprint, read_stored_days
 from tbv8.trading.nautilus import Floats
 
@@ -57,8 +57,7 @@ def read_steps(db_path: Path, manifest: Manifest) -> Steps | None:
     span = step.whole(timeframe.whole(run))
     bars = {}
     try:
-        with open_reader(db_path):
-            pass  # refuses a file that is not a database of this revision
+        check_revision(db_path)
         with open_bars(db_path) as store, store.transaction("DEFERRED"):
             for name, part in manifest.inputs.items():
                 if not name.startswith("bars:") or part.value["timeframe"] != step.text:

@@ -14,6 +14,7 @@ from tbv8.config.records import Project
 from tbv8.market import Series, Span, iso, parse_duration_ms
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
+from tbv8.store.locks import recorder_lock, session_lock
 from tbv8.store.prune import (
     OldRows,
     count_rows,
@@ -25,8 +26,7 @@ from tbv8.store.prune import (
     prune,
     stored_ticks,
 )
-from tbv8.store.sessions import read_sessions, session_lock
-from tbv8.store.ticks import recorder_lock
+from tbv8.store.sessions import read_sessions
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 from tbv8.text import counted
 

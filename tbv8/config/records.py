@@ -293,13 +293,13 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         assert self.monte_carlo
         span, blocks = self.strategy.span, self.monte_carlo.block_days
         days = (span.end_ms - span.start_ms) // DAY_MS
-        most = max(1, days // _FEWEST_BLOCKS)
-        if blocks <= most:
+        limit = max(1, days // _FEWEST_BLOCKS)
+        if blocks <= limit:
             return None
         return self.error(
             "monte_carlo.block_days",
             f"blocks of {blocks:,} days are too long for a span of {days:,}: every path would have "
-            f"nearly the same days; write at most a fifth of the span, {most:,}",
+            f"nearly the same days; write at most a fifth of the span, {limit:,}",
         )
 
     @property

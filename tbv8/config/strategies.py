@@ -258,18 +258,18 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
 
 def _funding(document: Document, raw: StrategyFile, warnings: list[str]) -> Decimal | None:
     """Return the rate per 8 h that replaces each instrument's; None if it is not written."""
-    key, written = ("backtest", "funding"), raw.backtest.funding
-    if written is None:
+    key, funding = ("backtest", "funding"), raw.backtest.funding
+    if funding is None:
         return None
-    if written == "none":
+    if funding == "none":
         return Decimal(0)
-    if written == "history":
+    if funding == "history":
         return None
     try:
-        rate = Decimal(str(written))
+        rate = Decimal(str(funding))
     except ArithmeticError:
         document.refuse(
-            key, f"expected history, none or a rate per 8 h such as 0.0001, got {written!r}"
+            key, f"expected history, none or a rate per 8 h such as 0.0001, got {funding!r}"
         )
     check_rate(document, key, rate)
     warn_of_percent(warnings, document, key, rate)
@@ -383,8 +383,8 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
         if (strategy := class_name.removesuffix("Config")) in names:
-            written = text.removesuffix("Config")
-            document.refuse(key, f"holds the params of {strategy}: write {written}")
+            name = text.removesuffix("Config")
+            document.refuse(key, f"is the config class of {strategy}: write {name}")
         alternatives = f", or name another class: {', '.join(names)}" if names else ""
         document.refuse(
             key, f"{file} has no class {class_name}Config: write one for its params{alternatives}"

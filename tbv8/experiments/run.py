@@ -190,13 +190,13 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
     return f"{counted(len(manifest.outputs), 'file')} with the same bytes"
 
 
-def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:
+def reproduce_trials(experiment: Experiment, *, db_path: Path, max_trials: int | None) -> int:
     """Run evenly spread trials of an experiment again, compare their digests, return their number.
 
     Args:
         experiment: The experiment.
         db_path: The database.
-        most: The largest number of trials; None for all.
+        max_trials: The largest number of trials; None for all.
 
     Raises:
         DataError: An outcome differs, or there are no trials.
@@ -209,7 +209,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
             planned += survey.dependent_trials(store.query)
         if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        count = min(most or len(planned), len(planned))
+        count = min(max_trials or len(planned), len(planned))
         planned = [planned[at * len(planned) // count] for at in range(count)]
         recorded = read_trials(store.query, [trial.key for trial in planned])
         tables, code = _read_tables(store, survey), code_digest(to_trial(experiment.strategy))

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tbv8.live.output import ProcessReport
-from tbv8.store.ticks import BusyError
+from tbv8.store.database import BusyError
 
 BUSY_S = 0.5
 """The pause between two attempts if the database is locked or its disk is full."""

@@ -40,7 +40,8 @@ from tbv8.live.stop_file import Request, StopFile
 from tbv8.live.stored_minutes import read_symbols, to_minutes
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
-from tbv8.store.database import Query
+from tbv8.store.database import BusyError, Query
+from tbv8.store.locks import session_lock
 from tbv8.store.sessions import (
     COMMAND,
     Event,
@@ -50,10 +51,8 @@ from tbv8.store.sessions import (
     iter_minutes,
     open_journal,
     read_session,
-    session_lock,
     shortest_delay_ms,
 )
-from tbv8.store.ticks import BusyError
 from tbv8.text import counted
 from tbv8.trading.coarse_ticks import tick_warnings
 from tbv8.trading.loading import check_params

@@ -21,7 +21,7 @@ import msgspec
 
 from tbv8.live.output import ProcessReport
 from tbv8.live.session_config import SessionConfig
-from tbv8.store.sessions import recorder_owner, recorder_runs
+from tbv8.store.locks import recorder_owner, recorder_runs
 
 _END_S = 5.0
 _RECORDER_END_S = 15.0

@@ -14,7 +14,8 @@ from tbv8.live.minutes import join_minutes
 from tbv8.live.session_config import SessionConfig, with_session_span
 from tbv8.market import MINUTE_MS, iso
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import read_session, session_runs
+from tbv8.store.locks import session_runs
+from tbv8.store.sessions import read_session
 from tbv8.text import counted
 from tbv8.trading.bars import Bars
 from tbv8.trading.opened_files import track_files

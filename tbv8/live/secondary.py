@@ -15,6 +15,7 @@ import msgspec
 from tbv8.live.pricing import PricedOrder, price_fill
 from tbv8.live.session_config import SessionConfig
 from tbv8.market import DAY_MS, Series, Span
+from tbv8.store.database import BusyError
 from tbv8.store.sessions import (
     PRICED,
     REACHED,
@@ -26,7 +27,6 @@ from tbv8.store.sessions import (
     read_events,
     read_quotes,
 )
-from tbv8.store.ticks import BusyError
 from tbv8.trading.records import Fill, RestingLimit
 
 _QUOTES_MS = 5000  # the recorder has written each quote this long after its receipt

@@ -17,7 +17,8 @@ from tbv8.errors import DataError
 from tbv8.live.event_lines import fill_text
 from tbv8.market import ONE_MINUTE, Timeframe, iso
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs
+from tbv8.store.locks import session_runs
+from tbv8.store.sessions import COMMAND, read_events, read_session
 from tbv8.text import counted
 from tbv8.trading.records import STOP
 

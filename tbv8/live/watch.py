@@ -27,7 +27,8 @@ from tbv8.manifest import PAGE
 from tbv8.market import iso
 from tbv8.page.words import length
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import read_session, session_lock
+from tbv8.store.locks import session_lock
+from tbv8.store.sessions import read_session
 
 _POLL_S = 0.1
 _LOCK_S = 0.3  # `doit status` takes the lock for a moment to test it

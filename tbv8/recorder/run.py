@@ -31,6 +31,7 @@ from tbv8.recorder.stream import Stream
 from tbv8.recorder.tracker import SeriesTracker
 from tbv8.recorder.view import RecorderView, summary
 from tbv8.recorder.writer import BatchWriter, OnCommit
+from tbv8.store.locks import recorder_lock
 from tbv8.store.natives import NativeMarket, claim_native
 from tbv8.store.ticks import (
     NOT_RUNNING,
@@ -40,7 +41,6 @@ from tbv8.store.ticks import (
     open_ticks,
     query_recorded_state,
     read_recorded_state,
-    recorder_lock,
 )
 from tbv8.text import counted
 from tbv8.venues.base import Channel, Listing, Live, Log

@@ -14,7 +14,11 @@ from tbv8.market import Series
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.tracker import SeriesTracker
-from tbv8.store.ticks import Batch, BusyError, TickStore
+from tbv8.store.database import BusyError
+from tbv8.store.ticks import (
+    Batch,
+    TickStore,
+)
 from tbv8.text import counted
 from tbv8.venues.base import Log
 

@@ -15,7 +15,7 @@ from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, length_cell, minute, number, part_of
-from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
+from tbv8.report.experiments import ExperimentStatus, draw_experiments
 from tbv8.report.graph import NOT_NEEDED, Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import SeriesMonths, read_coverage
@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[StoredResult]
     tasks: Sequence[Node]
     now_ms: int
-    experiments: Sequence[ExperimentRow] = ()
+    experiments: Sequence[ExperimentStatus] = ()
     paper_folder: str = "../paper"
     shares_plotly: bool = False
 
@@ -93,7 +93,7 @@ def read_report(
         results=read_results(results_path, max_points=_MAX_POINTS),
         tasks=tasks,
         now_ms=now_ms,
-        experiments=read_experiments(results_path, tasks),
+        experiments=status.experiments,
         paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
         shares_plotly=has_plotly(results_path),
     )

@@ -89,6 +89,11 @@ class WorkingOrder:
         return self.price if self.rests_at_limit else self.trigger
 
     @property
+    def opens(self) -> bool:
+        """True if it could open or enlarge a position now."""
+        return not self.reduce_only and self.parent is None
+
+    @property
     def below(self) -> bool:
         """True if a falling price meets it."""
         return self.buy == self.rests_at_limit
@@ -511,7 +516,7 @@ def excess(orders: Iterable[WorkingOrder], position: int, most: int) -> list[str
 
     The last sent are cancelled first; reduce-only orders and waiting children do not count.
     """
-    opening = [order for order in orders if not order.reduce_only and order.parent is None]
+    opening = [order for order in orders if order.opens]
     ended: list[str] = []
     if not opening:
         return ended

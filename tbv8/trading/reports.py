@@ -13,7 +13,6 @@ from nautilus_trader.model import (
     OrderExpired,
     OrderRejected,
     OrderSide,
-    OrderType,
     OrderUpdated,
     Quantity,
 )
@@ -61,7 +60,8 @@ class Reports:
         units, buy = market.units, event.order_side == OrderSide.BUY
         price, size = units.from_price(event.last_px), units.from_size(event.last_qty)
         forced, sent = self.orders.forced.get(name), self.orders.submitted.get(name)
-        trigger = self._trigger(event, market)
+        is_inside = self.orders.walking is not None or bool(forced and forced.price is not None)
+        trigger = self._trigger(name, market)
         linked = market.fill(name, size, buy=buy)
         quantity, price_usd = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
@@ -78,6 +78,7 @@ class Reports:
                 fee=fee,
                 liquidity="maker" if self.source.maker else "taker",
                 position=self.book.positions[market.symbol],
+                at="inside" if is_inside else "close",
                 trigger=trigger,
                 tags=forced.tag if forced else sent.tags if sent else "",
             )
@@ -90,17 +91,16 @@ class Reports:
             self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
 
-    def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
-        """Return the price from which rounding and slipping are measured."""
-        name = id_of(event)
+    def _trigger(self, name: str, market: SimulatedMarket) -> Decimal | None:
+        """Return the price from which rounding and slipping are measured; None for a maker."""
         if name in self.orders.forced:
             return market.units.to_price(self.orders.forced[name].trigger)
-        if event.order_type == OrderType.MARKET and market.last is not None:
-            return market.units.to_price(market.last)
-        resting = market.working.get(name)
-        if event.order_type == OrderType.STOP_MARKET and resting is not None:
-            return market.units.to_price(resting.trigger)
-        return None
+        if self.source.maker:
+            return None
+        if self.orders.walking is not None:
+            return market.units.to_price(market.working[name].trigger)
+        assert market.last is not None  # orders are refused before the first close
+        return market.units.to_price(market.last)
 
     def _begin_children(self, name: str) -> None:
         """Send the children of a filled order, unless max_leverage denies them now."""
@@ -138,13 +138,16 @@ class Reports:
     def _end_excess(self, market: SimulatedMarket) -> None:
         """Cancel orders that could break max_position now."""
         for name in market.excess():
-            breach = Breach(
-                "max_position",
-                {
-                    "position": self.book.positions[market.symbol],
-                    "limit": self.book.limits.markets[market.symbol].max_position,
-                },
-            )
+            position, change = self.book.positions[market.symbol], self.book.working[name].change
+            worst = market.units.to_size(market.worst_position(buy=change > 0))
+            numbers = {
+                "position": position,
+                "open_orders": EXACT.subtract(EXACT.subtract(worst, position), change),
+                "order": change,
+                "worst": worst,
+                "limit": self.book.limits.markets[market.symbol].max_position,
+            }
+            breach = Breach("max_position", numbers)
             order = self.orders.loaded.cache.order(ClientOrderId(name))
             self.orders.list_denial(order, breach)
             self.orders.cancel(market, name, f"by {breach.rule}")

@@ -789,6 +789,6 @@ def test_a_database_that_is_taken_away_ends_a_backfill_that_waits(
     assert child.returncode == 1
     assert err == (
         f"ERROR: backfill:{NAME}: data/tbv8.sqlite: was removed, moved or replaced while it was "
-        "open, the last writes may be in the moved file: run again\n"
+        "open, so the last writes may be in the moved file: run again\n"
     )
     assert not binance.db_path.exists()

@@ -28,7 +28,7 @@ from tbv8.live.stopping import (
     write_stop,
 )
 from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, iso, parse_timeframe
-from tbv8.store.sessions import session_lock
+from tbv8.store.locks import session_lock
 from tests.builders import shell
 from tests.live.rig import START_MS, Killed, World, bodies, make_session_config, scripted
 

@@ -21,7 +21,7 @@ from tbv8.live.stopping import left_line
 from tbv8.live.watch import results_pause_s
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS
-from tbv8.store.sessions import session_lock
+from tbv8.store.locks import session_lock
 from tests.backtest.builders import SCRIPTED, make_strategy
 from tests.builders import ROOT, is_alive, rows
 from tests.live.fast import hosts, make_plans, set_clock, watch_fast
@@ -29,6 +29,7 @@ from tests.live.rig import START_MS, World, ema, make_session_config, scripted
 from tests.recorder.rig import wait_until
 
 HANG = """
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -51,7 +52,7 @@ class Hang(Strategy):
         while True:
             try:
                 while True:
-                    pass
+                    time.sleep(9)  # a busy loop hangs no better
             except BaseException:
                 pass
 """

@@ -82,7 +82,7 @@ def test_a_series_whose_market_was_changed_is_refused(
 
     assert str(refused.value) == (
         f"config/venues/hyperliquid.yaml: symbols.{PEPE}: its stored rows are of 'kPEPE' in units "
-        f"of 1000, and the file has {present} now: write that back, or drop the rows with "
+        f"of 1000, but the file has {present} now: write that back, or drop the rows with "
         f"`doit prune --everything --venue hyperliquid --symbol {PEPE}` and fetch or import them "
         "again"
     )

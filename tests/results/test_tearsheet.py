@@ -27,6 +27,7 @@ from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
     START_MS,
+    STEPS,
     backtest,
     bars_of,
     install,
@@ -502,6 +503,41 @@ def test_excursions_are_those_of_whole_minutes_within_the_trade(tmp_path: Path) 
     # down to 95, 5 % below; up to the exit at 109, not to the 111 of that minute
     assert row[9:11] == ["5.00%", "9.00%"]
     assert row[13] == "limit"
+
+
+def test_a_stop_that_triggers_at_a_close_belongs_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Bought 1 at the close at 01:00, 100.5 with a tick of slippage. Sent at 01:30, the stop counts
+    # at the close at 02:00, which is below it: 95.5. Before it the hour's funding is paid on 96.
+    methods = """
+    def at_close(self, number):
+        if number == 1:
+            self.market(Decimal(1))
+
+    def later(self, number):
+        if number == 1:
+            self.stop(-1, 99)
+"""
+    install(monkeypatch, tmp_path / "user", "steps", STEPS + methods)
+    strategy = make_strategy(
+        module="steps",
+        class_name="Steps",
+        slippage_ticks=1,
+        instrument=rules(funding_rate_8h="0.008", funding_hours=1),
+    )
+
+    folder, page = run(strategy, make_bars([100.0, 96.0, 97.0], reach=1.0), tmp_path)
+
+    assert [(fill["type"], fill["at"]) for fill in read_rows(folder / "fills.csv")] == [
+        ("market", "close"),
+        ("stop_market", "close"),
+    ]
+    (trip,) = read_rows(folder / "positions.csv")
+    assert (trip["exit_price"], trip["funding"]) == ("95.5", "0.09600000")
+    assert json.loads((folder / "summary.json").read_text("utf-8"))["primary"]["slippage"] == 1
+    row = re.findall(r"<td>(.*?)</td>", page[page.index('id="trades-table"') :])
+    assert row[9] == "5.47%"  # down to 95, the low of the whole bar
 
 
 # Several symbols.

@@ -111,6 +111,7 @@ class Fill:
     fee: Decimal
     liquidity: str
     position: Decimal
+    at: str
 
 
 @dataclass
@@ -294,7 +295,8 @@ def fill(
     live.left -= quantity
     if live.left == 0:
         live.state = "filled"
-    booked = book(account, live, quantity, price, liquidity)
+    at = "close" if inside_at is None else "inside"
+    booked = book(account, live, quantity, price, liquidity, at=at)
     for other in account.orders:
         if other.state in OPEN and other.order.id in live.order.linked:
             if live.order.contingency == "OCO":
@@ -332,7 +334,9 @@ def would_take(live: Live, price: Decimal | Fraction, rules: Rules) -> bool:
     return live.order.post_only and close_takes(live, price, tick)
 
 
-def book(account: Account, live: Live, quantity: Decimal, price: Decimal, liquidity: str) -> Fill:
+def book(
+    account: Account, live: Live, quantity: Decimal, price: Decimal, liquidity: str, *, at: str
+) -> Fill:
     order = live.order
     market = account.rules.markets[order.symbol]
     rate = market.maker_fee if liquidity == "maker" else market.taker_fee
@@ -350,6 +354,7 @@ def book(account: Account, live: Live, quantity: Decimal, price: Decimal, liquid
         fee,
         liquidity,
         account.positions[order.symbol],
+        at,
     )
 
 
@@ -614,7 +619,7 @@ class Path:
         )
         closing = closing_order(account, symbol, "liquidation")
         at = against(price, closing.order.side, self.tick)
-        booked = book(account, closing, closing.left, at, "taker")
+        booked = book(account, closing, closing.left, at, "taker", at="inside")
         self.fills.append(booked)
         self.tell(booked)
 
@@ -993,7 +998,7 @@ class Session:
                     market.tick,
                     self.rules.slippage_ticks,
                 )
-                self.tell(book(self.account, closing, closing.left, price, "taker"))
+                self.tell(book(self.account, closing, closing.left, price, "taker", at="close"))
 
     def pay_funding(self, now_ms: int) -> None:
         if now_ms % DAY % (self.rules.funding_hours * HOUR) != 0:

@@ -759,5 +759,5 @@ def test_an_import_is_stored_in_units_of_the_symbol(
     ts_ms, opened, *_, volume = rows_of(minute_bars(days(0, 1)))[0]
     assert bars_in(db_path, MINE)[0][:2] == (ts_ms, float(Decimal(str(opened)) / 1000))
     assert bars_in(db_path, MINE)[0][5] == float(Decimal(str(volume)) * 1000)
-    with pytest.raises(ConfigError, match="in units of 1000, and the file has 'BTC/USDT' now"):
+    with pytest.raises(ConfigError, match="in units of 1000, but the file has 'BTC/USDT' now"):
         import_file(db_path, MINE, path, venue=single, now_ms=day(9), may_replace=refuse)
