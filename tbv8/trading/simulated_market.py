@@ -68,11 +68,8 @@ class SimulatedMarket:
         """The value at the last close of the larger position after all buys or all sells."""
         if self.last is None:
             return 0
-        sides = {True: self.position, False: -self.position}
-        for order in self.working.values():
-            if not order.reduce_only and order.parent is None:
-                sides[order.buy] += order.left
-        return max(map(abs, sides.values())) * self.last * self.units.scale
+        worst = max(abs(self.worst_position(buy=buy)) for buy in (True, False))
+        return worst * self.last * self.units.scale
 
     def set_alarm(self, room: int) -> None:
         """Set the alarm at the loss per unit that the account can bear from the last close."""
