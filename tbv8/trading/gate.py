@@ -19,7 +19,6 @@ from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import SubmittedOrder
 from tbv8.trading.simulated_market import KINDS, SimulatedMarket
 from tbv8.trading.terms import (
-    AT_ONCE,
     as_changed,
     end_ns,
     id_of,
@@ -166,10 +165,6 @@ class Gate:
     def _book(self, order: Any, risk_order: Order) -> Any:
         """Book an order that is sent to the venue; return the copy for the engine."""
         market, name = self.orders.markets[order.instrument_id], id_of(order)
-        if risk_order.reduce_only and order.time_in_force in AT_ONCE:
-            position = abs(self.orders.book.expected_position(market.symbol))
-            change = min(abs(risk_order.change), position).copy_sign(risk_order.change)
-            risk_order = msgspec.structs.replace(risk_order, change=change)
         ends_ns = end_ns(order, self.orders.step_ns)
         copy = to_engine(
             order, risk_order, size_decimals=market.units.size_decimals, ends_ns=ends_ns

@@ -1126,7 +1126,8 @@ class Session:
         order, market = live.order, self.rules.markets[live.order.symbol]
         if order.time_in_force not in ("GTC", "GTD", "DAY", "IOC", "FOK"):
             return "time_in_force"
-        if order.trigger is not None and order.time_in_force in ("IOC", "FOK"):
+        must_last = order.trigger is not None or order.parent is not None
+        if must_last and order.time_in_force in ("IOC", "FOK"):
             return "time_in_force"
         if order.kind == "stop_limit" and order.post_only:
             return "post_only"
