@@ -2841,6 +2841,22 @@ READINGS = [
         [(2, "l", "buy", 1, 97)],
         1,
     ),
+    Case(
+        "reading: a child whose trigger the close has reached is a limit order at its first change",
+        [
+            (
+                0,
+                [
+                    limit("e", "buy", 1, 100, time_in_force="FOK"),
+                    stop_limit("c", "sell", 1, 101, 102, parent="e", reduce_only=True),
+                ],
+            ),
+            ("fill e", Modify("c", price=D(100))),
+        ],
+        [FLAT],
+        [(0, "e", "buy", 1, 100), (0, "c", "sell", 1, 100)],
+        0,
+    ),
 ]
 """Where the page leaves a choice: the choice of the simulator, one case each."""
 
