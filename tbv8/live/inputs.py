@@ -7,7 +7,7 @@ import msgspec
 from tbv8.config.source import digest_file
 from tbv8.errors import DataError
 from tbv8.live.session_config import SessionConfig
-from tbv8.manifest import FILES_PART
+from tbv8.manifest import FILES_PART, SESSION_PART, Manifest
 from tbv8.market import iso
 from tbv8.store.sessions import StoredSession
 
@@ -40,3 +40,9 @@ def changed_inputs(session: StoredSession, config: SessionConfig) -> list[str]:
     files = session.inputs.get(FILES_PART, {}).get("value", {})
     root = config.strategy.root
     return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]
+
+
+def is_result_of(manifest: Manifest, session: StoredSession) -> bool:
+    """Return True if a result is of a primary session; numbers are used again after `doit prune`."""
+    part = manifest.inputs.get(SESSION_PART)
+    return part is not None and part.value["primary"].get("began_ms") == session.began_ms

@@ -9,6 +9,7 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.live.environment import BUSY_S, HostEnvironment
+from tbv8.live.inputs import is_result_of
 from tbv8.live.minutes import to_table
 from tbv8.live.observations import rate_events
 from tbv8.live.session_config import SessionConfig
@@ -93,9 +94,9 @@ def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | N
         DataError: It cannot be renamed.
     """
     manifest = read_manifest(config.folder)
-    start = manifest.inputs["span"].value["start"] if manifest else iso(session.counted_ms)
-    if start == iso(session.counted_ms):
+    if manifest is None or is_result_of(manifest, session):
         return None
+    start = manifest.inputs["span"].value["start"]
     place = config.folder.with_name(f"{config.folder.name}.{start[:16].replace(':', '-')}")
     try:
         return config.folder.rename(place)
