@@ -43,6 +43,6 @@ def changed_inputs(session: StoredSession, config: SessionConfig) -> list[str]:
 
 
 def is_result_of(manifest: Manifest, session: StoredSession) -> bool:
-    """Return True if a result is of a primary session; numbers are used again after `doit prune`."""
+    """Return True if a result is of a session; its number may be used again after `doit prune`."""
     part = manifest.inputs.get(SESSION_PART)
     return part is not None and part.value["primary"].get("began_ms") == session.began_ms

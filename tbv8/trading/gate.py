@@ -15,7 +15,7 @@ import msgspec
 from nautilus_trader.model import InstrumentId
 
 from tbv8.risk.events import EXACT, Breach, Order
-from tbv8.trading.orders import BY_STRATEGY, Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders, PendingChange
 from tbv8.trading.records import SubmittedOrder
 from tbv8.trading.simulated_market import KINDS, SimulatedMarket
 from tbv8.trading.terms import (
@@ -238,8 +238,9 @@ class Gate:
         for name, risk_order in changed.items():
             orders.list_change(name, abs(risk_order.change), risk_order.prices)
         sent = changed.keys() - orders.unsent_children.keys()
-        for name in sent:
-            orders.changes[name].append("strategy")
+        for client_order_id, quantity, *_ in updates:
+            if (name := client_order_id.value) in sent:
+                orders.changes[name].append(PendingChange(True, quantity is not None))
         return bool(sent)
 
     def _change_unsent(

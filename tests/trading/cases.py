@@ -2864,7 +2864,27 @@ IOC, FOK = {"time_in_force": "IOC"}, {"time_in_force": "FOK"}
 LARGER = limit("i", "buy", 2, 100, **IOC)
 """An order that fills at a close at 100, and enlarges a long position by 2."""
 
+SIBLINGS = [
+    market("e", "buy", 2),
+    stop("sl", "sell", 2, 90, parent="e", linked=("tp",), contingency="OUO", **RO),
+    limit("tp", "sell", 1, 105, parent="e", linked=("sl",), contingency="OUO", **RO),
+]
+"""A long position of 2, its stop, and a target of half of it."""
+
 REDUCERS = [
+    *(
+        Case(
+            f"a change of size {name} a sibling's fill in one callback",
+            [(0, SIBLINGS), *[(1, request) for request in requests]],
+            [FLAT, (100, 100, 89, 95)],
+            [(0, "e", "buy", 2, 100), (1, "tp", "sell", 1, 100), (2, "sl", "sell", 0.5, 90)],
+            0.5,
+        )
+        for name, requests in {
+            "behind": (Modify("tp", price=D(100)), Modify("sl", quantity=D("0.5"))),
+            "before": (Modify("sl", quantity=D("1.5")), Modify("tp", price=D(100))),
+        }.items()
+    ),
     *(
         Case(
             f"behind an IOC limit in its callback, {name} reduces the position of that moment",
@@ -2935,7 +2955,7 @@ REDUCERS = [
         for name, more in {"IOC": IOC, "FOK": FOK}.items()
     ),
 ]
-"""Sizes of reduce-only orders that fill at the close at which they begin."""
+"""Sizes of orders that fill or change at a close, behind others of the same callback."""
 
 CASES = [
     *FROM_CASES_MD,

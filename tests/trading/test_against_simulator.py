@@ -70,7 +70,9 @@ WORLDS = {
     "leverage": World(account=TIGHT),
     "leverage of two, minutes": World(symbols=TWO, **DETAIL, account=TIGHT),
     "fills at the close": World(script=AT_ONCE),
-    "fills at the close, a small max_position": World(script=AT_ONCE, market={"max_position": D(4)}),
+    "fills at the close, a small max_position": World(
+        script=AT_ONCE, market={"max_position": D(4)}
+    ),
     "fills at the close, two symbols, minutes": World(
         symbols=TWO, **DETAIL, account=TIGHT, script=AT_ONCE
     ),
@@ -129,9 +131,7 @@ def run_both(
 ) -> tuple[Books, Books]:
     def script() -> RandomScript:
         step_ms = 60_000 if minutes else 300_000
-        return RandomScript(
-            seed, symbols=tuple(rules.markets), step_ms=step_ms, **script_options
-        )
+        return RandomScript(seed, symbols=tuple(rules.markets), step_ms=step_ms, **script_options)
 
     expected = simulate(steps, shown, script(), rules)
     got = drive(
@@ -172,6 +172,20 @@ def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
         pytest.param(201, "liquidations of two", id="a change while a market order is under way"),
         pytest.param(202, "liquidations of two", id="two timers at once"),
         pytest.param(206, "two symbols, minutes", id="an order that ends before another's fill"),
+        pytest.param(
+            18, "fills at the close", id="an order that ends, out of reach, between fills"
+        ),
+        pytest.param(40, "fills at the close", id="a change of a child that begins as a limit"),
+        pytest.param(
+            129,
+            "fills at the close, a small max_position",
+            id="a trigger on the jump before a bracket's parent",
+        ),
+        pytest.param(
+            134,
+            "fills at the close, two symbols, minutes",
+            id="a change of size behind a sibling's fill",
+        ),
     ],
 )
 def test_it_does_what_the_simulator_does_where_order_in_an_instant_counts(
