@@ -15,7 +15,7 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
 from tbv8.trading.records import Run
 
-_FEW = 1500  # candles of a symbol's overview
+_OVERVIEW_CANDLES = 1500  # of a symbol, at most
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +46,7 @@ class BeyondVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
     """Return the marks of a run over bars, without those of the warm-up."""
-    main = counted_bars(strategy, bars.shown[strategy.symbol, strategy.timeframe])
+    main = without_warm_up(strategy, bars.shown[strategy.symbol, strategy.timeframe])
     closes_ms = close_times(main, strategy.timeframe)
     if (end_ms := _end_ms(strategy, bars)) > closes_ms[-1]:
         closes_ms = np.append(closes_ms, end_ms)
@@ -93,7 +93,7 @@ def last_closes(
 
 def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
     """Return a symbol's counted bars of the main timeframe."""
-    table = counted_bars(strategy, bars.shown[symbol, strategy.timeframe])
+    table = without_warm_up(strategy, bars.shown[symbol, strategy.timeframe])
     return Candles(
         opens_ms=table["ts_ms"].to_numpy(),
         ends_ms=close_times(table, strategy.timeframe),
@@ -108,7 +108,7 @@ def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
 def overview(candles: Candles) -> Candles:
     """Return the candles of market.csv and of the page's strip: few, of any length."""
     count = len(candles.opens_ms)
-    return combine(candles, np.arange(0, count, max(1, -(-count // _FEW))))
+    return combine(candles, np.arange(0, count, max(1, -(-count // _OVERVIEW_CANDLES))))
 
 
 def combine(candles: Candles, starts: Ints) -> Candles:
@@ -125,7 +125,7 @@ def combine(candles: Candles, starts: Ints) -> Candles:
     )
 
 
-def counted_bars(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
+def without_warm_up(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
     """Return the bars after the warm-up."""
     if not strategy.warm_up_ms:
         return bars

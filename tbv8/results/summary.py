@@ -34,10 +34,10 @@ from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import (
     BeyondVolume,
     beyond_volume,
-    counted_bars,
     missing_bars,
     missing_minutes,
     missing_warm_up_minutes,
+    without_warm_up,
 )
 from tbv8.results.statistics import (
     Performance,
@@ -264,7 +264,7 @@ def summarise(
     """
     span = strategy.timeframe.whole(strategy.span)
     curve, main = primary.curve, bars.shown[strategy.symbol, strategy.timeframe]
-    count = counted_bars(strategy, main).num_rows
+    count = without_warm_up(strategy, main).num_rows
     primary_stats = _stats(strategy, bars, primary)
     shadow_stats = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
@@ -506,11 +506,10 @@ def _line(stats: Stats) -> str:
     funding = f", funding {_paid(stats.funding)}" if stats.funding else ""
     slippage = f", slippage {trading.slippage:,.2f}" if trading.slippage else ""
     lost = f", lost margin {stats.lost_margin:,.2f}" if stats.lost_margin else ""
-    entries = f"{trading.entries:,} {'entry' if trading.entries == 1 else 'entries'}"
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
-        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, {entries}, "
-        f"{counted(trading.trades, 'round trip')}, "
+        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, "
+        f"{counted(trading.entries, 'entry')}, {counted(trading.trades, 'round trip')}, "
         f"{stats.before_costs:+z,.2f} USD before costs, fees {trading.fees:,.2f}{slippage}"
         f"{funding}{lost}, "
         f"max drawdown {stats.performance.max_drawdown:.2%}"

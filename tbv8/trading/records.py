@@ -97,7 +97,7 @@ class MarketDecimals(msgspec.Struct, frozen=True, kw_only=True):
     size_decimals: int
 
 
-class Carried(msgspec.Struct, frozen=True, kw_only=True):
+class CarriedAccount(msgspec.Struct, frozen=True, kw_only=True):
     """The account at the end of a warm-up, from which the run is counted."""
 
     ts_ms: int
@@ -126,7 +126,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     venue: str
     markets: tuple[MarketDecimals, ...]
     start_equity: Decimal
-    carried: Carried | None
+    carried: CarriedAccount | None
     submitted: tuple[SubmittedOrder, ...]
     orders: dict[str, int]
     refused: dict[str, int]

@@ -16,7 +16,7 @@ import pytest
 
 import tbv8.strategies
 from tbv8.aggregate import aggregate
-from tbv8.backtest.feed import run_at_once
+from tbv8.backtest.feed import run_session
 from tbv8.backtest.lookahead import Verdict, check_lookahead
 from tbv8.backtest.run import run_backtest
 from tbv8.config import files, records
@@ -293,7 +293,7 @@ def run_strategy(
     decimals: Mapping[str, int] | None = None,
 ) -> Run:
     """Run over one symbol's table, both shown and steps, or over Bars."""
-    return run_at_once(strategy, venue, to_bars(strategy, bars), stop=stop, decimals=decimals)
+    return run_session(strategy, venue, to_bars(strategy, bars), stop=stop, decimals=decimals)
 
 
 def books_of(run: Run, strategy: records.Strategy, bars: pa.Table | Bars) -> Books:

@@ -157,7 +157,7 @@ def test_an_open_position_is_marked_and_has_no_row(tmp_path: Path) -> None:
     assert still.unrealized_pnl == summary.primary.unrealized_pnl == 10
 
 
-def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None:
+def test_the_terminal_shows_the_open_position_of_each_venue(tmp_path: Path) -> None:
     # Bought 1 at 100 and 1 at 104.3, up to the tick 104.5: 102.25 each, and the last close is 103.
     # The shadow's tick is 0.1: 102.15 each.
     strategy = make_strategy(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tbv8.results.marks import Marks
 from tbv8.risk.events import Payment
-from tbv8.trading.records import Carried, Fill, MarketDecimals, Run
+from tbv8.trading.records import CarriedAccount, Fill, MarketDecimals, Run
 
 D = Decimal
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -55,7 +55,7 @@ def make_run(
     *,
     payments: Sequence[Payment] = (),
     start: str = "10000",
-    carried: Carried | None = None,
+    carried: CarriedAccount | None = None,
     symbols: Sequence[str] = (BTC,),
 ) -> Run:
     """Make a run of fills in the order of their times."""

@@ -132,7 +132,11 @@ def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
 
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
     head = page[page.index("<header>") : page.index("</header>")]
-    assert re.findall(r'<p class="caution">(.*?)</p>', head) == cautions(found)
+    assert re.findall(r'<p class="caution">(.*?)</p>', head) == [
+        *cautions(found),
+        "hyperliquid: the BTC/USDT tick of 0.5 is 0.50% of the price of 100: rounding to it "
+        "decides the result",
+    ]
     assert [said.partition(":")[0] for said in cautions(found)] == [
         "a span of 0.3 days is too short for annualised numbers such as the Sharpe ratio, which "
         "need 30 days",

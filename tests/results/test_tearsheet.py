@@ -316,6 +316,17 @@ def test_the_histograms_hold_each_day_and_trade_once(made: tuple[Path, str]) -> 
     assert sum(days["loss"]) + sum(days["gain"]) + flat == 100
 
 
+def test_the_axes_of_trades_are_named_and_buttons_name_no_minutes(made: tuple[Path, str]) -> None:
+    axes = {
+        id_: [data_of(made[1], id_)["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
+        for id_ in ("mae-chart", "mfe-chart")
+    }
+
+    assert axes == {"mae-chart": ["MAE", "gain"], "mfe-chart": ["MFE", "gain"]}
+    assert ">month</button>" in made[1]  # 1m is a minute in tbv8
+    assert ">1 m</button>" not in made[1]
+
+
 def test_every_chart_is_one_that_plotly_accepts(made: tuple[Path, str]) -> None:
     _, page = made
 
@@ -382,8 +393,8 @@ def test_many_times_are_shown_as_single_ones_are() -> None:
 def test_fills_of_very_many_stand_together_at_their_average_price(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prices, "_FILLS", 300)
-    monkeypatch.setattr(prices, "_TRADES", 200)
+    monkeypatch.setattr(prices, "_MAX_FILLS", 300)
+    monkeypatch.setattr(prices, "_MAX_TRADES", 200)
     count = 3000
     strategy = trading(
         count, every=2, timeframe=parse_timeframe("1m"), risk=limits(max_daily_loss_usd="100000")
@@ -695,7 +706,7 @@ def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> 
         }
 
         # and candles are as long as fits, until a day is in sight
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 6 h, ")
+        assert page.inner_text("#price-chart-note").startswith("Shown: candles of 6 h, ")
         high, low, opened_at, close = (
             page.evaluate(f"{trace}.{name}.slice(0, 3)")
             for name in ("high", "low", "open", "close")
@@ -706,7 +717,7 @@ def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> 
         assert close == bars["close"][5:18:6]
 
         page.click("button[data-zoom='price-chart:1']")
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 1 h, ")
+        assert page.inner_text("#price-chart-note").startswith("Shown: candles of 1 h, ")
         assert page.evaluate(f"[...{trace}.close].slice(-24)") == bars["close"][-24:]
         page.click("button[data-move='price-chart:-1']")
         shown = page.evaluate("document.getElementById('drawdown-chart').layout.xaxis.range")
@@ -735,7 +746,7 @@ def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: 
             "[[7, 4], [7, 30], [1440, 90], [10080, 3650], [5, 365], [null, 3650]].map("
             "([step, days]) => priceCharts.lengthFor(step && step * 6e4, days * 864e5, 1000) / 6e4)"
         )
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 14 min, ")
+        assert page.inner_text("#price-chart-note").startswith("Shown: candles of 14 min, ")
 
     assert lengths == [21, 140, 1440, 20160, 1440, 0]
 

@@ -327,7 +327,7 @@ def run_script(
             for name in orders.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
-        states |= dict.fromkeys(orders.dropped, "canceled") | dict.fromkeys(
+        states |= dict.fromkeys(orders.cancelled_unsent, "canceled") | dict.fromkeys(
             orders.unsent_children, "working"
         )
         cash, positions = orders.book.cash, dict(orders.book.positions)

@@ -18,7 +18,7 @@ from typing import Protocol
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import RestClient, open_session
+from tbv8.recorder.rest import RestClient, open_session
 from tbv8.venues.base import Endpoints, History, Live
 from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import HostOptions
@@ -185,6 +185,7 @@ def main() -> None:
     for line in sys.stdin:
         venue, _, question = QUESTIONS[line.strip()]
         gc.collect()
+        gc.freeze()  # the next one goes through what the question left
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
         before_kb = _memory_kb("VmRSS")
         with suppress(VenueError):

@@ -51,12 +51,12 @@ def test_the_registry_has_every_venue_under_its_name() -> None:
     assert all(name == venue.name for name, venue in VENUES.items())
 
 
-def test_a_venue_that_nobody_knows_has_nothing() -> None:
+def test_an_unknown_venue_has_no_source() -> None:
     assert find_venue("elsewhere") == Venue(name="elsewhere")
     assert find_history("elsewhere") is None
 
 
-def test_facts_that_others_rely_on() -> None:
+def test_the_records_have_the_facts_that_other_packages_use() -> None:
     facts = {name: (one.simulated, one.funding_hours) for name, one in VENUES.items()}
 
     assert facts == {
@@ -75,7 +75,7 @@ def test_facts_that_others_rely_on() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(VENUES))
-def test_what_was_fetched_is_what_the_venue_says_when_asked_again(db_path: Path, name: str) -> None:
+def test_fetched_bars_equal_the_direct_request(db_path: Path, name: str) -> None:
     """So `doit verify --against rest` works for every venue that has history."""
     series = Series(name, "BTC/USDT")
     with spoken_to(name) as (url, now_ms):

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from functools import partial
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FromFiles, History, HistorySource, Log
+from tbv8.venues.base import Cost, Endpoints, FilesOrigin, History, HistorySource, Log
 from tbv8.venues.files.index import FileIndex
 
 
-def files_source(origin: FromFiles) -> HistorySource:
+def files_source(origin: FilesOrigin) -> HistorySource:
     """Return the history that `origin` configures."""
     index = FileIndex(origin)
     return HistorySource(
