@@ -43,7 +43,7 @@ from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.listing import trials_table
 from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
-from tbv8.page.html import whole
+from tbv8.page.html import with_plotly
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_stored_bars
 from tbv8.store.database import check_revision, open_reader
@@ -70,7 +70,7 @@ type Time = str | date | datetime
 
 _ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "by")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -88,7 +88,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...;
             `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
-            liquidity, position.
+            liquidity, position, at.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
             quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
             of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable
@@ -111,8 +111,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         summary: All numbers, as a record.
         folder: The folder of its files.
-        primary: The run at the primary venue; `statistics`, `fills`, `positions` and `equity` are
-            short for its own.
+        primary: The run at the primary venue; the result's own `statistics`, `fills`, `positions`
+            and `equity` are those of this run.
         shadow: The run at the secondary venue, if there is one.
     """
 
@@ -178,7 +178,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         return f'<iframe srcdoc="{text}" width="100%" height="900" frameborder="0"></iframe>'
 
     def _text(self) -> str:
-        return whole(self.path.read_text(encoding="utf-8"))
+        return with_plotly(self.path.read_text(encoding="utf-8"))
 
 
 def load_bars(

@@ -38,8 +38,8 @@ def build_bars(
         db_path: The database.
         series: The series.
         timeframe: The timeframe, above 1m.
-        chunk_days: The largest number of days of 1m bars in memory at once; a longer bar has all
-            of its days. The result does not depend on it.
+        chunk_days: The largest number of days of 1m bars in memory at once, but at least those of
+            one bar. The result does not depend on it.
         now_ms: The clock, for the ledger.
 
     Raises:

@@ -44,7 +44,7 @@ class DataError(Tbv8Error):
 
 
 class NotMigratedError(DataError):
-    """There is no database of this revision: `doit migrate` comes first, so it is no damage."""
+    """There is no database of this revision; `doit migrate` creates or upgrades it."""
 
 
 class MovedError(DataError):

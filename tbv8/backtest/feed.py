@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import Series
-from tbv8.results.marks import counted
+from tbv8.results.marks import without_warm_up
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import price_decimals
 from tbv8.trading.records import Run
@@ -68,7 +68,7 @@ def require_bars(strategy: records.Strategy, bars: Bars) -> None:
     for (symbol, timeframe), table in tables.items():
         span = strategy.run_span
         if table.num_rows and timeframe == strategy.timeframe:
-            table, span = counted(strategy, table), strategy.span
+            table, span = without_warm_up(strategy, table), strategy.span
         if not table.num_rows:
             raise DataError(
                 f"{Series(strategy.source.venue, symbol)} has no {timeframe} bars in {span}: widen "

@@ -34,7 +34,7 @@ _TASKS = (
     ("backfill", "fetch the 1m history of every series"),
     ("funding", "fetch the funding rates that venues charged"),
     ("aggregate", "build the bars of every timeframe from 1m bars"),
-    ("backtest:STRATEGY", "run a strategy on history, with all that it needs"),
+    ("backtest:STRATEGY", "backtest a strategy, after fetching and building its data"),
     (
         "experiment:ID",
         "run many trials of a strategy; walkforward:ID and montecarlo:ID are its parts",

@@ -64,7 +64,7 @@ class OneLineErrors:
             _check_problems(problems, None)
             return
         names = [task.name for task in tasks]
-        named = [name for word in self.sel_tasks for name in fnmatch.filter(names, word)]  # type: ignore[attr-defined]
+        named = [name for pattern in self.sel_tasks for name in fnmatch.filter(names, pattern)]  # type: ignore[attr-defined]
         _check_problems(problems, with_dependencies(tasks, named).values())
 
     def help(self) -> str:
@@ -120,10 +120,10 @@ class OneLineErrors:
                 return super().parse_execute(in_args)  # type: ignore[misc,no-any-return]
             except (CmdParseError, InvalidCommand) as e:
                 options = self.cmdparser.options  # type: ignore[attr-defined]
-                moved = _to_the_front(in_args, _refused_option(e), options)
-                if moved is None:
+                reordered = _to_the_front(in_args, _refused_option(e), options)
+                if reordered is None:
                     raise
-                in_args = moved
+                in_args = reordered
 
     @contextmanager
     def _warnings_at_end(self) -> Iterator[None]:
@@ -140,7 +140,7 @@ class OneLineErrors:
     def _subject(self, in_args: Sequence[str]) -> str:
         """Return the subject for `doit help`: the command, or the group of a task with options."""
         name: str = self.get_name()  # type: ignore[attr-defined]
-        groups = [word.partition(":")[0] for word in in_args]
+        groups = [argument.partition(":")[0] for argument in in_args]
         return (
             next((group for group in groups if group in OPTIONS), name) if name == "run" else name
         )
@@ -160,7 +160,7 @@ class OneLineErrors:
 
     def _long_options(self, in_args: Sequence[str]) -> list[str]:
         """Return the long options of the command and of the named tasks."""
-        groups = {word.partition(":")[0] for word in in_args} & OPTIONS.keys()
+        groups = {argument.partition(":")[0] for argument in in_args} & OPTIONS.keys()
         params = [option["long"] for group in groups for option in OPTIONS[group]]
         options = self.cmdparser.options  # type: ignore[attr-defined]
         return [*params, *(option.long for option in options if option.long)]
@@ -245,15 +245,15 @@ def _to_the_front(
     return None
 
 
-def refuse_options(words: Iterable[str]) -> None:
+def refuse_options(arguments: Iterable[str]) -> None:
     """Refuse an option among the names of a command.
 
     The message is pydoit's own about a task, so that `OneLineErrors` moves the option to the front
     and runs the command again.
     """
-    for word in words:
-        if word.startswith("-"):
-            raise InvalidCommand(f"{word!r} is not a task.")
+    for argument in arguments:
+        if argument.startswith("-"):
+            raise InvalidCommand(f"{argument!r} is not a task.")
 
 
 def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:

@@ -24,7 +24,7 @@ class Import(ProjectCommand):
         "The venue is one of config/venues without a history source: "
         "`{venue: mine, symbols: [BTC/USDT]}`. Columns are found by their names: ts, time, "
         "timestamp or date, and open, high, low, close, volume. A file with errors is refused, "
-        "with the line of the first. Before it replaces stored minutes of another file it asks; "
+        "with the line of the first. Asks before it replaces stored minutes of another file; "
         "the same file may be imported again. Later changes of the file have no effect: use "
         "`history: files` in a venue's YAML for files that change."
     )

@@ -144,23 +144,23 @@ def read_document(path: Path, *, root: Path) -> Document:
     Raises:
         ConfigError: It cannot be read, is not YAML, or is not a mapping of plain values.
     """
-    shown = path.relative_to(root)
+    relative = path.relative_to(root)
     try:
         content = path.read_bytes()
         text = content.decode()
     except OSError as e:
-        raise ConfigError(f"cannot be read: {e.strerror}", path=shown) from e
+        raise ConfigError(f"cannot be read: {e.strerror}", path=relative) from e
     except UnicodeDecodeError as e:
         line = content.count(b"\n", 0, e.start) + 1
-        raise ConfigError("not UTF-8: save it as UTF-8", path=shown, line=line) from e
+        raise ConfigError("not UTF-8: save it as UTF-8", path=relative, line=line) from e
     try:
-        return _parse(text, shown)
+        return _parse(text, relative)
     except yaml.MarkedYAMLError as e:
-        raise _not_yaml(e, text, shown) from e
+        raise _not_yaml(e, text, relative) from e
     except yaml.reader.ReaderError as e:
         line = content.count(b"\n", 0, e.position) + 1
         problem = f"not YAML: the character U+{e.character:04X} is not allowed, remove it"
-        raise ConfigError(problem, path=shown, line=line) from e
+        raise ConfigError(problem, path=relative, line=line) from e
 
 
 def to_record[T](document: Document, record: type[T]) -> T:
@@ -306,9 +306,9 @@ def type_problem(
     if is_quotable and examples and not re.search(constraints.get("pattern", r"\Z."), str(value)):
         *first, last = examples
         shown = f"{', '.join(first)} or {last}" if first else last
-        return f"expected {alternatives}, such as {shown}, got {_shown(value)}"
+        return f"expected {alternatives}, such as {shown}, got {_value_text(value)}"
     cure = ": write it in quotes" if is_quotable else ""
-    return f"expected {alternatives}, got {_shown(value)}{cure}"
+    return f"expected {alternatives}, got {_value_text(value)}{cure}"
 
 
 _TYPE_NAMES = {
@@ -330,7 +330,7 @@ def _type_names(union: str) -> str:
     return " or ".join(_TYPE_NAMES.get(name, name) for name in names)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -391,7 +391,7 @@ def _values(document: Document, key: Key, raw: Any) -> Point:
         if value is None or isinstance(value, dict | list):
             document.refuse((*key, index), "expected a number, a text, true or false")
         if any(_is_same(value, earlier) for earlier in values):
-            document.refuse((*key, index), f"{value!r} is given twice, remove one")
+            document.refuse((*key, index), f"{value!r} is given twice: remove one")
         values.append(value)
     return tuple(values)
 

@@ -27,7 +27,7 @@ def missing_library(library: str, *, root: Path) -> str | None:
 def install_command(library: str, *, root: Path) -> str:
     """Return the command that installs a library where tbv8 runs.
 
-    In a clone of tbv8 that is an extra of its own pyproject.toml; elsewhere the library's name.
+    In the folder of a clone that is `uv sync` with an extra, elsewhere `uv pip install`.
     """
     extra = _EXTRAS[library]
     if (root / "pyproject.toml").is_file() and root.resolve() == _SOURCES.resolve():

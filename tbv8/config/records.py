@@ -293,13 +293,13 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         assert self.monte_carlo
         span, blocks = self.strategy.span, self.monte_carlo.block_days
         days = (span.end_ms - span.start_ms) // DAY_MS
-        most = max(1, days // _FEWEST_BLOCKS)
-        if blocks <= most:
+        limit = max(1, days // _FEWEST_BLOCKS)
+        if blocks <= limit:
             return None
         return self.error(
             "monte_carlo.block_days",
             f"blocks of {blocks:,} days are too long for a span of {days:,}: every path would have "
-            f"nearly the same days; write at most a fifth of the span, {most:,}",
+            f"nearly the same days; write at most a fifth of the span, {limit:,}",
         )
 
     @property
@@ -407,9 +407,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         for experiment in self.experiments.values():
             if series in experiment.strategy.sources:
                 timeframes.update(experiment.timeframes)
-        return sorted((timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length)
+        return sorted(
+            (timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length_key
+        )
 
 
-def length(timeframe: Timeframe) -> tuple[int, str]:
+def length_key(timeframe: Timeframe) -> tuple[int, str]:
     """Return a sort key that puts short timeframes first."""
     return timeframe.fixed_ms or 31 * DAY_MS, timeframe.text

@@ -432,11 +432,11 @@ def _imported_by_tbv8(path: Path, root: Path) -> tuple[Path, ...]:
 
 
 def _find(path: Path, root: Path) -> Iterator[Path]:
+    above = path.relative_to(folder_of(path, root)).parts
     for node in _imports(parse_source(path)):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = path.relative_to(folder_of(path, root)).parts
             package = above[: -node.level] if node.level else ()
             base = ".".join((*package, *([node.module] if node.module else [])))
             modules = [base, *(f"{base}.{alias.name}" for alias in node.names)]
@@ -444,8 +444,8 @@ def _find(path: Path, root: Path) -> Iterator[Path]:
             continue
         for module in filter(None, modules):
             if place := _place(module.split("."), root):
-                if place.with_suffix(".py").is_file():
-                    yield place.with_suffix(".py")
+                if (file := place.with_suffix(".py")).is_file():
+                    yield file
                 yield from _package(place)
 
 

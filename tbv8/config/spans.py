@@ -191,7 +191,7 @@ def resolve_span(
         starts_late = start_ms >= available.end_ms
         first = f", {room.start_cure(start)}" if room else ""
         (start if starts_late else end).refuse(
-            f"{name} has no history of {span}, only of {available}: write dates in there{first}"
+            f"{name} has no history of {span}, only of {available}: write dates within it{first}"
         )
     in_history = span.intersection(available)
     configured = Span(

@@ -25,7 +25,7 @@ from tbv8.config.document import (
 )
 from tbv8.config.files import Instrument, Routing, StrategyFile
 from tbv8.config.folder import check_name, load_files
-from tbv8.config.records import Funding, Risk, Strategy, Venue, length
+from tbv8.config.records import Funding, Risk, Strategy, Venue, length_key
 from tbv8.config.source import (
     INJECTED,
     STRATEGIES,
@@ -82,6 +82,7 @@ def _make_strategy(
     symbols: tuple[str, ...],
     history: ResolvedSpan,
 ) -> Strategy:
+    """Return the strategy of a file, with its resolved span."""
     timeframe = to_timeframe(document, ("timeframe",), raw.timeframe)
     check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -198,7 +199,7 @@ def _strategy_symbols(document: Document, raw: StrategyFile) -> tuple[str, ...]:
     for index, (key, symbol) in enumerate(zip(_symbol_keys(raw), symbols, strict=True)):
         check_symbol(document, key, symbol)
         if symbol in symbols[:index]:
-            document.refuse(key, f"{symbol!r} is given twice, remove one")
+            document.refuse(key, f"{symbol!r} is given twice: remove one")
         symbol_quote = symbol.rpartition("/")[2]
         if symbol_quote not in QUOTES and symbol_quote.upper() in QUOTES:
             document.refuse(key, f"{symbol!r} is in small letters: write {symbol.upper()}")
@@ -223,7 +224,7 @@ def _further_bars(
         if further == timeframe:
             document.refuse(("bars", index), f"{text!r} is the main timeframe: remove it")
         if further in further_bars:
-            document.refuse(("bars", index), f"{text!r} is given twice, remove one")
+            document.refuse(("bars", index), f"{text!r} is given twice: remove one")
         for earlier in (timeframe, *further_bars):
             if earlier.label == further.label:
                 step, unit = earlier.label
@@ -233,7 +234,7 @@ def _further_bars(
                     f"{step}-{unit}, so a strategy could not tell them apart: remove one",
                 )
         further_bars.append(further)
-    return tuple(sorted(further_bars, key=length, reverse=True))
+    return tuple(sorted(further_bars, key=length_key, reverse=True))
 
 
 def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
@@ -258,18 +259,18 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
 
 def _funding(document: Document, raw: StrategyFile, warnings: list[str]) -> Decimal | None:
     """Return the rate per 8 h that replaces each instrument's; None if it is not written."""
-    key, written = ("backtest", "funding"), raw.backtest.funding
-    if written is None:
+    key, funding = ("backtest", "funding"), raw.backtest.funding
+    if funding is None:
         return None
-    if written == "none":
+    if funding == "none":
         return Decimal(0)
-    if written == "history":
+    if funding == "history":
         return None
     try:
-        rate = Decimal(str(written))
+        rate = Decimal(str(funding))
     except ArithmeticError:
         document.refuse(
-            key, f"expected history, none or a rate per 8 h such as 0.0001, got {written!r}"
+            key, f"expected history, none or a rate per 8 h such as 0.0001, got {funding!r}"
         )
     check_rate(document, key, rate)
     warn_of_percent(warnings, document, key, rate)
@@ -383,8 +384,8 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
         if (strategy := class_name.removesuffix("Config")) in names:
-            written = text.removesuffix("Config")
-            document.refuse(key, f"holds the params of {strategy}: write {written}")
+            name = text.removesuffix("Config")
+            document.refuse(key, f"is the config class of {strategy}: write {name}")
         alternatives = f", or name another class: {', '.join(names)}" if names else ""
         document.refuse(
             key, f"{file} has no class {class_name}Config: write one for its params{alternatives}"

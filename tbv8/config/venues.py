@@ -139,31 +139,31 @@ def _files_path(document: Document, path: str | None, symbols: Collection[str]) 
     for placeholder in re.findall(r"\{[^{}]*\}", path):
         if placeholder not in _PLACEHOLDERS:
             document.refuse(key, unknown("placeholder", placeholder, _PLACEHOLDERS))
-    if len(symbols) > 1 and not any(word in path for word in _PLACEHOLDERS):
+    if len(symbols) > 1 and not any(placeholder in path for placeholder in _PLACEHOLDERS):
         document.refuse(
             key, f"{path!r} is the same for every symbol: write {{symbol}} in place of its name"
         )
     return path
 
 
-def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
-    """Return symbol -> native symbol; None if only the symbol was written."""
-    if not written:
+def _symbols(document: Document, raw: dict[str, str] | list[str]) -> dict[str, str | None]:
+    """Return the native symbol of each symbol; None if only the symbol is written."""
+    if not raw:
         document.refuse(("symbols",), "expected at least one symbol, such as BTC/USDT")
-    if isinstance(written, list):
-        for index, symbol in enumerate(written):
+    if isinstance(raw, list):
+        for index, symbol in enumerate(raw):
             check_symbol(document, ("symbols", index), symbol)
-            if symbol in written[:index]:
-                document.refuse(("symbols", index), f"{symbol!r} is given twice, remove one")
-        return dict.fromkeys(written)
-    for symbol, native in written.items():
+            if symbol in raw[:index]:
+                document.refuse(("symbols", index), f"{symbol!r} is given twice: remove one")
+        return dict.fromkeys(raw)
+    for symbol, native in raw.items():
         check_symbol(document, ("symbols", symbol), symbol)
         if not native.strip():
             document.refuse(("symbols", symbol), f"expected the venue's own name, got {native!r}")
-        first = next(key for key, name in written.items() if name == native)
+        first = next(key for key, name in raw.items() if name == native)
         if first != symbol:
             document.refuse(("symbols", symbol), f"{native!r} is the native symbol of {first} too")
-    return dict(written)
+    return dict(raw)
 
 
 def _check_symbols_of_history(
@@ -275,6 +275,6 @@ class BrokenVenues(msgspec.Struct, frozen=True):
 
     def check_rules(self, venue: str, symbol: str) -> None:
         """Raise the error of the instrument that was meant for a symbol without rules."""
-        for (name, written), error in self.instruments.items():
-            if name == venue and (written == symbol or nearest(written, [symbol])):
+        for (name, configured), error in self.instruments.items():
+            if name == venue and (configured == symbol or nearest(configured, [symbol])):
                 raise error

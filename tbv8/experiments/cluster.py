@@ -92,7 +92,7 @@ class Cluster:
         return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes: an Outcome, or ProcessDeath.
+        """Run jobs, and pass each outcome on as it arrives: an Outcome, or ProcessDeath.
 
         Raises:
             DataError: There is no cluster, or a node has other code than this one.

@@ -72,8 +72,9 @@ class Keys:
 
     def __init__(self, query: Query, strategy: Strategy, axes: tuple[Axis, ...]) -> None:
         self._query, self._strategy, self._axes = query, to_trial(strategy), axes
-        self._bases: dict[tuple[Any, ...], SharedPart] = {}
+        self._shared: dict[tuple[Any, ...], SharedPart] = {}
         self._lines = _value_lines(self._strategy)
+        # by axis: the line of each value; None if the value is in the shared part
         self._slots: list[dict[Any, tuple[str, bytes]] | None] = [
             None
             if axis.key in ("timeframe", "detail") and axis.place != "params"
@@ -82,7 +83,7 @@ class Keys:
         ]
 
     @property
-    def fixed(self) -> dict[str, str]:
+    def fixed_values(self) -> dict[str, str]:
         """The values that no axis changes, as text, by name."""
         varied = {f"{axis.place}.{axis.key}" for axis in self._axes}
         lines = {name: line.decode() for name, line in self._lines.items() if name not in varied}
@@ -107,16 +108,16 @@ class Keys:
     def _shape(self, point: Point) -> Point:
         return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
 
-    def base(self, point: Point, span: TrialSpan) -> SharedPart:
+    def shared_part(self, point: Point, span: TrialSpan) -> SharedPart:
         """Return the part of a point's key that other points share."""
         shape = self._shape(point)
-        if (shape, span) not in self._bases:
-            self._bases[shape, span] = _base(self._query, self.strategy(point, span))
-        return self._bases[shape, span]
+        if (shape, span) not in self._shared:
+            self._shared[shape, span] = _shared_part(self._query, self.strategy(point, span))
+        return self._shared[shape, span]
 
     def key(self, point: Point, span: TrialSpan) -> bytes:
         """Return the key of a trial."""
-        return hashlib.sha256(self.base(point, span).prefix + self._values(point)).digest()
+        return hashlib.sha256(self.shared_part(point, span).prefix + self._values(point)).digest()
 
     def market_key(self, point: Point, market: RechainedMarket) -> bytes:
         """Return the key of a trial on a re-chained market."""
@@ -132,7 +133,7 @@ class Keys:
 
     def variant(self, point: Point, span: TrialSpan) -> bytes:
         """Return the identity of a trial's variant, whatever the span and the engine."""
-        return hashlib.sha256(self.base(point, span).code + self._values(point)).digest()
+        return hashlib.sha256(self.shared_part(point, span).code + self._values(point)).digest()
 
     def _values(self, point: Point) -> bytes:
         lines = dict(self._lines)
@@ -190,7 +191,7 @@ def _job_code() -> Input:
     return make_input(source_digests(files, PACKAGE.parent) | package_versions("polars"))
 
 
-def _base(query: Query, strategy: Strategy) -> SharedPart:
+def _shared_part(query: Query, strategy: Strategy) -> SharedPart:
     inputs = backtest_inputs(query, strategy)
     del inputs[PAGE_PART]
     engine = inputs["engine"].value | _trial_code().value

@@ -365,8 +365,9 @@ def _stale_line(row: ResultRow) -> str:
     """Return the line about a stale result: its first reasons, and the command that renews it."""
     task = "backtest" if row.kind == _BACKTEST else "experiment"
     reasons = "; ".join(row.stale[:_REASONS])
-    more = f" and {len(row.stale) - _REASONS:,} more" if len(row.stale) > _REASONS else ""
-    return f"! {row.name} is stale: {reasons}{more}: run `doit {task}:{row.name}`"
+    rest = len(row.stale) - _REASONS
+    others = f" and {rest:,} more" if rest > 0 else ""
+    return f"! {row.name} is stale: {reasons}{others}: run `doit {task}:{row.name}`"
 
 
 # Parquet.

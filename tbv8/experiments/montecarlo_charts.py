@@ -9,10 +9,10 @@ import numpy as np
 
 from tbv8.experiments.montecarlo import SHARES, Paths
 from tbv8.experiments.result import METHODS, Findings, MonteCarloResult
-from tbv8.experiments.space_charts import Part, watermark
+from tbv8.experiments.space_charts import watermark
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
-from tbv8.page.html import Child, Html, element, table
+from tbv8.page.html import Child, Html, PageSection, element, table
 from tbv8.page.words import capital, number
 from tbv8.text import counted
 from tbv8.trading.nautilus import Floats
@@ -22,8 +22,8 @@ _MARGIN = {"l": 62, "r": 12, "t": 28, "b": 48}  # with a title below the axis
 _TITLES = {name: capital(text) for name, text in METHODS.items()}
 
 
-def monte_carlo_part(findings: Findings, monte_carlo: MonteCarloResult) -> Part:
-    """Return the part of the page about other draws of the same days and round trips."""
+def monte_carlo_section(findings: Findings, monte_carlo: MonteCarloResult) -> PageSection:
+    """Return the section about other draws of the same days and round trips."""
     content: list[Child] = [
         element(
             "p",

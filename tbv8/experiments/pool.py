@@ -132,7 +132,7 @@ class Pool:
         self._selector.close()
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes: an Outcome, or ProcessDeath.
+        """Run jobs, and pass each outcome on as it arrives: an Outcome, or ProcessDeath.
 
         Raises:
             DataError: A worker could not start, or has other code than this process.

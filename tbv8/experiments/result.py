@@ -318,7 +318,7 @@ def _walk(survey: Survey, query: Query) -> StitchedAccount:
     windows = []
     for at, spans in enumerate(survey.windows):
         trial = tested.get(at)
-        own = details[trial.key] if trial else None
+        found = details[trial.key] if trial else None
         windows.append(
             WindowRun(
                 spans=spans,
@@ -326,8 +326,8 @@ def _walk(survey: Survey, query: Query) -> StitchedAccount:
                 params=as_mapping(survey.experiment.search.axes, trial.point) if trial else {},
                 trained=training.get(at),
                 tested=trials[trial.key] if trial else None,
-                stats=json.loads(own.stats) if own else {},
-                equity=to_equity(own.equity) if own else np.empty(0, dtype=np.int64),
+                stats=json.loads(found.stats) if found else {},
+                equity=to_equity(found.equity) if found else np.empty(0, dtype=np.int64),
             )
         )
     return stitch(windows, survey.experiment.strategy)
@@ -346,9 +346,9 @@ def result_lines(findings: Findings) -> list[str]:
     ]
     lines += [f"  {text}" for text in _further_trials(findings)]
     if failed:
-        died = sum(row.trial.status == "died" for row in failed)
-        more = f" (in {died:,} the process died)" if died else ""
-        lines.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].error}")
+        deaths = sum(row.trial.status == "died" for row in failed)
+        note = f" (in {deaths:,} the process died)" if deaths else ""
+        lines.append(f"  ! {counted(len(failed), 'trial')} failed{note}: {failed[0].error}")
     if findings.chosen is None:
         lines.append(f"  ! {no_choice_text(experiment, [row.trial for row in findings.rows])}")
         return lines
@@ -382,9 +382,11 @@ def no_choice_text(experiment: Experiment, trials: Sequence[Trial]) -> str:
     done = [trial for trial in trials if trial.status == "ok"]
     if not done:
         return "no trial has a result"
-    most = max(trial.trades for trial in done)
-    if most < objective.min_trades:
-        return f"no trial has {least} or more, the most is {most:,}: lower objective.min_trades"
+    max_trades = max(trial.trades for trial in done)
+    if max_trades < objective.min_trades:
+        return (
+            f"no trial has {least} or more, the most is {max_trades:,}: lower objective.min_trades"
+        )
     days = (span.end_ms - span.start_ms) // DAY_MS
     if objective.metric in ANNUAL_METRICS and days < FEWEST_DAYS:
         return (
@@ -523,10 +525,10 @@ def return_text(paths: Paths, unit: str) -> str:
 
 def drawdown_text(paths: Paths, unit: str) -> str:
     """Return the drawdown that 95 % of paths do not exceed, and the largest one."""
-    most, worst = paths.max_drawdown.p95, paths.worst_drawdown
+    p95, worst = paths.max_drawdown.p95, paths.worst_drawdown
     if not paths.tail:
         return f"drawdown at most {worst:.2%}"
-    return f"drawdown at most {most:.2%} in {1 - paths.tail:.0%} of {unit}s, at worst {worst:.2%}"
+    return f"drawdown at most {p95:.2%} in {1 - paths.tail:.0%} of {unit}s, at worst {worst:.2%}"
 
 
 def losses_text(losses: Sequence[float], paths: Paths) -> str:

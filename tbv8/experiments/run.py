@@ -116,7 +116,7 @@ class _Executor(Protocol):
     peak: int
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes."""
+        """Run jobs, and pass each outcome on as it arrives."""
 
 
 @contextmanager
@@ -190,13 +190,13 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
     return f"{counted(len(manifest.outputs), 'file')} with the same bytes"
 
 
-def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:
+def reproduce_trials(experiment: Experiment, *, db_path: Path, max_trials: int | None) -> int:
     """Run evenly spread trials of an experiment again, compare their digests, return their number.
 
     Args:
         experiment: The experiment.
         db_path: The database.
-        most: The largest number of trials; None for all.
+        max_trials: The largest number of trials; None for all.
 
     Raises:
         DataError: An outcome differs, or there are no trials.
@@ -209,7 +209,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
             planned += survey.dependent_trials(store.query)
         if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        count = min(most or len(planned), len(planned))
+        count = min(max_trials or len(planned), len(planned))
         planned = [planned[at * len(planned) // count] for at in range(count)]
         recorded = read_trials(store.query, [trial.key for trial in planned])
         tables, code = _read_tables(store, survey), code_digest(to_trial(experiment.strategy))
@@ -319,8 +319,8 @@ class _Runner:
             planned = missing[number]
             trial, details = self._row(planned, outcome)
             self._rows.write(trial, details)
-            self._note(planned, trial, details)
-            advance(1, self._note_text())
+            self._update(planned, trial, details)
+            advance(1, self._progress_note())
 
         return on_outcome
 
@@ -346,21 +346,19 @@ class _Runner:
         )
         return trial, details
 
-    def _note(self, planned: PlannedTrial, trial: Trial, details: Details) -> None:
+    def _update(self, planned: PlannedTrial, trial: Trial, details: Details) -> None:
         """Update the numbers that the progress shows."""
         self._failed += trial.status != "ok"
-        if planned.part == "" and trial.sharpe is not None:
+        if planned.part:  # not of the search
+            return
+        if trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe
         value = score(trial, self._survey.experiment.objective)
-        if (
-            planned.part == ""
-            and value is not None
-            and (self._best is None or value > self._best[0])
-        ):
+        if value is not None and (self._best is None or value > self._best[0]):
             point = to_text(self._survey.experiment.search.axes, planned.point)
             self._best = value, point, to_daily_returns(to_equity(details.equity))
 
-    def _note_text(self) -> str:
+    def _progress_note(self) -> str:
         parts = []
         if self._best is not None:
             objective = self._survey.experiment.objective

@@ -14,11 +14,9 @@ from tbv8.config.space import Axis
 from tbv8.experiments.result import FRACTIONS, METRIC_NAMES, Findings, SearchTrial
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
-from tbv8.page.html import Child, color_keys, element
+from tbv8.page.html import Child, PageSection, color_keys, element
 from tbv8.page.words import number
 from tbv8.text import counted
-
-type Part = tuple[str, str, Child]
 
 _MAX_LINES = 50
 _MAX_PAIRS = 6
@@ -60,7 +58,7 @@ class _Panel(msgspec.Struct, frozen=True):
     chart: Chart
 
 
-def space_part(findings: Findings) -> Part:
+def space_section(findings: Findings) -> PageSection:
     """Return a map for each pair of axes."""
     panels = list(itertools.islice(_panels(findings), _MAX_PAIRS * 3))
     title = f"Each point by {_metric_name(findings)}"
@@ -324,7 +322,7 @@ def _dots(findings: Findings, axis: Axis | None) -> Chart:
     )
 
 
-def path_part(findings: Findings) -> Part:
+def path_section(findings: Findings) -> PageSection:
     """Return the best so far by the number of the trial, and the best trials."""
     best: list[float] = []
     numbers: list[int] = []

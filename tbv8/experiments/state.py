@@ -46,8 +46,8 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
     if is_open:
         reasons.append(_open_text(experiment, bool(listed)))
     elif missing and has_choices:
-        tested = sum(each.is_try for each in missing)
-        counts = _further_counts(experiment, tested, len(missing) - tested)
+        tests = sum(trial.is_try for trial in missing)
+        counts = _further_counts(experiment, tests, len(missing) - tests)
         reasons.append(f"to run: {' and '.join(counts)}")
     elif missing:
         shares = _shares(missing, len(survey.windows))
@@ -67,7 +67,7 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
                 for name in ("trials", "tries")
                 if manifest.inputs.get(name) != inputs[name]
             )
-        if listed != {(each.part, each.number): each.key for each in planned}:
+        if listed != {(trial.part, trial.number): trial.key for trial in planned}:
             reasons.append("the database does not list its trials")
         reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(dict.fromkeys(reasons)), to_parts(inputs, manifest.inputs))
@@ -125,13 +125,13 @@ def _then(experiment: Experiment, windows: int) -> str:
     return f", then {' and '.join(counts)}" if counts else ""
 
 
-def _further_counts(experiment: Experiment, tested: int, drawn: int) -> list[str]:
+def _further_counts(experiment: Experiment, tests: int, side_trials: int) -> list[str]:
     """Return the numbers of trials that follow from results: out of sample, and Monte Carlo."""
     markets = experiment.monte_carlo.markets if experiment.monte_carlo else 0
-    each = f" ({counted(markets, 'market')}, each a whole trial)" if markets else ""
+    note = f" ({counted(markets, 'market')}, each a whole trial)" if markets else ""
     return [
-        *([f"{tested:,} out of sample"] if tested else []),
-        *([f"{drawn:,} for the Monte Carlo{each}"] if drawn else []),
+        *([f"{tests:,} out of sample"] if tests else []),
+        *([f"{side_trials:,} for the Monte Carlo{note}"] if side_trials else []),
     ]
 
 

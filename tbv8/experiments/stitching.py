@@ -29,7 +29,7 @@ from tbv8.trading.nautilus import Ints
 
 
 class WindowRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A window's choice and its run out of sample; other fields are empty if it stayed flat."""
+    """A window's choice and its run out of sample; of a flat window only `spans` is not empty."""
 
     spans: WindowSpans
     number: int | None
@@ -179,7 +179,7 @@ def _days(window: WindowRun, *, is_last: bool) -> list[int]:
 def _carried(window: WindowRun) -> dict[str, Decimal]:
     if not window.has_run:
         return {}
-    return {symbol: Decimal(own["position"]) for symbol, own in window.stats["carried"].items()}
+    return {symbol: Decimal(entry["position"]) for symbol, entry in window.stats["carried"].items()}
 
 
 def _end_positions(window: WindowRun) -> dict[str, Decimal]:
@@ -187,7 +187,8 @@ def _end_positions(window: WindowRun) -> dict[str, Decimal]:
     if not window.has_run:
         return {}
     positions = {
-        own["symbol"]: Decimal(str(own["quantity"])) for own in window.stats["open_positions"]
+        position["symbol"]: Decimal(str(position["quantity"]))
+        for position in window.stats["open_positions"]
     }
     for symbol, change in window.stats["at_end"].get("positions", {}).items():
         positions[symbol] = positions.get(symbol, Decimal(0)) - Decimal(change)
@@ -199,7 +200,7 @@ def _prices(before: WindowRun, window: WindowRun) -> dict[str, Decimal]:
     ended = before.stats["end_prices"] if before.has_run else {}
     carried = window.stats["carried"] if window.has_run else {}
     prices = {symbol: Decimal(price) for symbol, price in ended.items()}
-    return prices | {symbol: Decimal(own["price"]) for symbol, own in carried.items()}
+    return prices | {symbol: Decimal(entry["price"]) for symbol, entry in carried.items()}
 
 
 def _switch_cost(

@@ -82,7 +82,7 @@ class Survey:
         if error := experiment.span_error():
             raise error
         for point in self._keys.shapes():
-            self._keys.base(point, self._keys.span)
+            self._keys.shared_part(point, self._keys.span)
         self.search = self._part("", self._keys.span)
         self.training = [
             self._part(f"is:{at}", self._trial_span(window, test=False))
@@ -90,7 +90,7 @@ class Survey:
         ]
         for window in self.windows:
             for point in self._keys.shapes():
-                self._keys.base(point, self._trial_span(window, test=True))
+                self._keys.shared_part(point, self._trial_span(window, test=True))
         self._neighbours = neighbours(search, self.points, walk.plateau) if walk else []
 
     def _trial_span(self, window: WindowSpans, *, test: bool) -> TrialSpan:
@@ -231,8 +231,8 @@ class Survey:
         ratio_lines = sorted(f"{variant.hex()} {ratio!r}" for variant, ratio in ratios.items())
         return {
             "experiment": make_input(_settings(self.experiment)),
-            "values": make_input(self._keys.fixed),
-            **self._keys.base(self._keys.shapes()[0], self._keys.span).inputs,
+            "values": make_input(self._keys.fixed_values),
+            **self._keys.shared_part(self._keys.shapes()[0], self._keys.span).inputs,
             **_optimizer_input(self.experiment),
             "trials": Input(hashlib.sha256(outcomes).hexdigest(), {"count": len(planned)}),
             "tries": Input(digest_text([str(tries), *ratio_lines]), {"count": tries}),

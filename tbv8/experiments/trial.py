@@ -20,7 +20,7 @@ from tbv8.backtest.funding import funding_within
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import DAY_MS, Timeframe
-from tbv8.results.accounting import Books, is_at_close, to_books
+from tbv8.results.accounting import Books, to_books
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
 from tbv8.store.trials import TrialStatus, metric_columns
@@ -118,7 +118,7 @@ def run_trial(
     stats = {
         key: value for key, value in stats.items() if key not in (*_SHARED_STATS, *_EVENT_LISTS)
     }
-    prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
+    prices = {symbol: repr(float(closes[-1])) for symbol, closes in books.curve.prices.items()}
     stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
     return Outcome(status="ok", stats=_encode(stats), equity=points(books).tobytes(), files=files)
 
@@ -160,7 +160,7 @@ def _at_end(books: Books) -> dict[str, Any]:
     end_ms, equity = int(books.curve.closes_ms[-1]), Decimal(0)
     positions: dict[str, Decimal] = {}
     for fill in books.run.fills:
-        if fill.ts_ms == end_ms and is_at_close(fill):
+        if fill.ts_ms == end_ms and fill.at == "close":
             mark = Decimal(repr(float(books.curve.prices[fill.symbol][-1])))
             equity += fill.change * (mark - fill.price) - fill.fee
             positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + fill.change

@@ -7,17 +7,17 @@ from typing import Any
 
 from tbv8.config.document import plain
 from tbv8.experiments.result import Findings
-from tbv8.experiments.space_charts import Part, watermark
+from tbv8.experiments.space_charts import watermark
 from tbv8.experiments.stitching import StitchedAccount
 from tbv8.market import FEWEST_DAYS, iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
-from tbv8.page.html import Child, element, table
+from tbv8.page.html import Child, PageSection, element, table
 from tbv8.page.words import number
 
 _BANDS = 60
 
 
-def walk_part(findings: Findings, walk: StitchedAccount) -> Part:
+def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
     """Return the windows one after another, and the values that each chose."""
     note = (
         "Each window trades the values that were best in the days before it (in sample). It begins "

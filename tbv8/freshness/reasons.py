@@ -93,7 +93,7 @@ def _settings(part: str, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         elif key == "not_in_history":
             yield _NOT_IN_HISTORY, ", ".join(map(_date, value))
         else:
-            yield _name(key), _shown(key, value)
+            yield _name(key), _value_text(key, value)
     if part == "span" and "not_in_history" not in flat:
         yield _NOT_IN_HISTORY, "nothing"
 
@@ -106,14 +106,14 @@ def _name(key: str) -> str:
     return _NAMES.get(key, key).removesuffix("_ms")
 
 
-def _shown(key: str, value: Any) -> str:
+def _value_text(key: str, value: Any) -> str:
     """Return a value as it stands in a YAML file: `14d` for milliseconds, `true` for True."""
     if isinstance(value, bool):
         return str(value).lower()
     if key.endswith("_ms") and isinstance(value, int):
         return duration_text(value)
     if isinstance(value, list):
-        return f"[{', '.join(_shown(key, item) for item in value)}]"
+        return f"[{', '.join(_value_text(key, item) for item in value)}]"
     if isinstance(value, Mapping) and value.keys() == {"text"}:
         return str(value["text"])  # a timeframe
     return _date(str(value)) if key in ("start", "end") else str(value)

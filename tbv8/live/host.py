@@ -40,7 +40,7 @@ from tbv8.live.stop_file import Request, StopFile
 from tbv8.live.stored_minutes import read_symbols, to_minutes
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
-from tbv8.store.database import BusyError
+from tbv8.store.database import BusyError, Query
 from tbv8.store.locks import session_lock
 from tbv8.store.sessions import (
     COMMAND,
@@ -299,21 +299,9 @@ class _SessionHost:
 
     def _blocking_rule(self, minute: SessionMinute, now_ms: int) -> str | None:
         """Return the rule by which a minute may open no position; None if it may."""
-        config, lag_ms = self._config, now_ms - minute.close_ms
         if self._stop_file.is_stopped:
             return STOPPED
-        span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
-        delays = [
-            shortest_delay_ms(self._journal.query, series, span)
-            for series in config.series.values()
-        ]
-        if lag_ms < -config.clock_ms or any(d is not None and d < -config.clock_ms for d in delays):
-            return CLOCK
-        if lag_ms > config.stale_ms:
-            return STALE_BAR
-        if any(delay is not None and delay > config.clock_ms for delay in delays):
-            return CLOCK
-        return None
+        return _time_rule(self._journal.query, self._config, minute, now_ms)
 
     def _finish(self, outputs: Sequence[Event] | None = None) -> None:
         """Write the events of the fed minutes to the journal."""
@@ -394,6 +382,22 @@ class _SessionHost:
             strategy = replace(strategy, instruments={venue: strategy.instruments[venue]})
             for text in tick_warnings(strategy, prices):
                 self._environment.send("warning", text=text)
+
+
+def _time_rule(
+    query: Query, config: SessionConfig, minute: SessionMinute, now_ms: int
+) -> str | None:
+    """Return the rule by which a minute's age, or a wrong clock, blocks entries; None for none."""
+    lag_ms = now_ms - minute.close_ms
+    span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
+    delays = [shortest_delay_ms(query, series, span) for series in config.series.values()]
+    if lag_ms < -config.clock_ms or any(d is not None and d < -config.clock_ms for d in delays):
+        return CLOCK
+    if lag_ms > config.stale_ms:
+        return STALE_BAR
+    if any(delay is not None and delay > config.clock_ms for delay in delays):
+        return CLOCK
+    return None
 
 
 def main(now_ms: Callable[[], int] = our_clock) -> None:

@@ -29,7 +29,7 @@ from tbv8.manifest import SESSION_PART, Input, make_input
 from tbv8.market import iso, iso_day
 from tbv8.results.accounting import to_books
 from tbv8.results.folder import write_result
-from tbv8.results.marks import Marks, counted, last_closes, to_marks
+from tbv8.results.marks import Marks, last_closes, to_marks, without_warm_up
 from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise
 from tbv8.results.write import write_files
 from tbv8.store.sessions import Event
@@ -58,7 +58,7 @@ def write_replayed(
     """Write the results of replayed sessions; return their summary, or why there are none yet."""
     primary, shadow = replayed["primary"], replayed.get("shadow")
     strategy = primary.strategy
-    main = counted(strategy, primary.bars.shown[strategy.symbol, strategy.timeframe])
+    main = without_warm_up(strategy, primary.bars.shown[strategy.symbol, strategy.timeframe])
     if not main.num_rows:
         closes = iso(strategy.timeframe.ceil(strategy.span.start_ms + 1))
         return f"no {strategy.timeframe} bar has closed yet, the first one closes at {closes}"

@@ -124,7 +124,7 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
 def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
     """Return the effect of a stop without a running session on the next `doit paper`."""
     positions, working = positions_text(state), state.get("working", 0)
-    held = f", {positions or 'no position'} is held" if state else ""
+    position = f", {positions or 'no position'} is held" if state else ""
     steps = []
     if positions or working:
         orders = f" with {counted(working, 'working order')}" if working else ""
@@ -132,7 +132,7 @@ def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
         steps += ["closes any position at its first close, "] if closes else []
         steps.append("and ")
     steps.append(f"opens nothing until `doit start {name}`")
-    return f"no session runs{held}: the next `doit paper:{name}` {''.join(steps)}"
+    return f"no session runs{position}: the next `doit paper:{name}` {''.join(steps)}"
 
 
 def closing_text(step: Timeframe, now_ms: int) -> str:

@@ -12,10 +12,20 @@ import msgspec
 
 from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
-from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
+from tbv8.page.html import (
+    Child,
+    Html,
+    PageSection,
+    color_keys,
+    element,
+    page,
+    section,
+    table,
+    tiles,
+)
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, length_cell, minute, number, part_of
-from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
+from tbv8.report.experiments import ExperimentStatus, draw_experiments
 from tbv8.report.graph import NOT_NEEDED, Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import SeriesMonths, read_coverage
@@ -55,7 +65,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[StoredResult]
     tasks: Sequence[Node]
     now_ms: int
-    experiments: Sequence[ExperimentRow] = ()
+    experiments: Sequence[ExperimentStatus] = ()
     paper_folder: str = "../paper"
     shares_plotly: bool = False
 
@@ -93,7 +103,7 @@ def read_report(
         results=read_results(results_path, max_points=_MAX_POINTS),
         tasks=tasks,
         now_ms=now_ms,
-        experiments=read_experiments(results_path, tasks),
+        experiments=status.experiments,
         paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
         shares_plotly=has_plotly(results_path),
     )
@@ -128,13 +138,13 @@ def report_page(report: Report) -> str:
         if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
     coverage = ("coverage", "Stored bars", draw_coverage(report.coverage, idle_series))
-    parts: list[Part] = [_strategies(report)]
+    sections: list[PageSection] = [_strategies(report)]
     if report.experiments:
-        parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
+        sections.append(("experiments", "Experiments", draw_experiments(report.experiments)))
     if report.status.sessions:
-        parts.append(_sessions(report))
-    parts += [_tasks(report), coverage, _recorder(report)]
-    links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
+        sections.append(_sessions(report))
+    sections += [_tasks(report), coverage, _recorder(report)]
+    links = [element("a", title, href=f"#{id_}") for id_, title, _ in sections]
     is_simulated = any(result.summary.get("simulated") for result in report.results) or any(
         series.simulated for series in report.status.series
     )
@@ -143,13 +153,10 @@ def report_page(report: Report) -> str:
         _header(report),
         element("nav", links, aria_label="Parts of this page"),
         _tiles(report),
-        [section(id_, title, content) for id_, title, content in parts],
+        [section(id_, title, content) for id_, title, content in sections],
         banner=_MIXED if is_simulated else None,
         plotly_path=PLOTLY_FILE if report.shares_plotly else None,
     )
-
-
-type Part = tuple[str, str, Child]
 
 
 def _header(report: Report) -> Html:
@@ -218,7 +225,7 @@ class _StrategyRow(msgspec.Struct, frozen=True, kw_only=True):
     result: StoredResult | None
 
 
-def _strategies(report: Report) -> Part:
+def _strategies(report: Report) -> PageSection:
     rows = list(_rows(report))
     with_curves = [row for row in rows if row.result and row.result.curve]
     places = {row.strategy_id: at for at, row in enumerate(with_curves)}
@@ -288,7 +295,7 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
         )
 
 
-def _sessions(report: Report) -> Part:
+def _sessions(report: Report) -> PageSection:
     heads = [
         "strategy",
         "at",
@@ -448,7 +455,7 @@ def _stale_reasons(rows: Sequence[_StrategyRow]) -> Child:
 # The graph.
 
 
-def _tasks(report: Report) -> Part:
+def _tasks(report: Report) -> PageSection:
     idle = [node for node in report.tasks if node.is_idle]
     content: list[Child] = []
     if not report.tasks:
@@ -476,7 +483,7 @@ def _tasks(report: Report) -> Part:
 # Gaps of the recorder.
 
 
-def _recorder(report: Report) -> Part:
+def _recorder(report: Report) -> PageSection:
     status = report.status
     if not status.recorder_gaps:
         text = "No gaps: the recorder missed nothing, or never ran."

@@ -185,9 +185,11 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     name = status.title
     if status.problem is not None:
         yield f"{name}: {status.problem}"
-    held = " and ".join(f"{size} {symbol}" for symbol, size in status.positions.items() if size)
-    if held and (status.closes or not status.has_process):
-        yield f"{name}: holds {held}{_future(status)}"
+    positions = " and ".join(
+        f"{size} {symbol}" for symbol, size in status.positions.items() if size
+    )
+    if positions and (status.closes or not status.has_process):
+        yield f"{name}: holds {positions}{_future(status)}"
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):

@@ -21,6 +21,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.verdict import read_verdict
 from tbv8.manifest import read_summary_json
 from tbv8.market import Series, Span, iso, parse_time
+from tbv8.report.experiments import ExperimentStatus, read_experiments
 from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, revision, wrong_revision
 from tbv8.store.ledger import FUNDING, HISTORY, is_covered, read_covered_spans
@@ -161,14 +162,17 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     tick_rows: dict[str, int]
     recorder_gaps: tuple[GapStatus, ...]
     strategies: tuple[StrategyStatus, ...]
+    experiments: tuple[ExperimentStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
 
+
+_BACKTEST, _EXPERIMENT = "backtest:", "experiment:"
 
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
 """The headline numbers of a result's primary run, by their keys in summary.json."""
 
 type ReadStale = Callable[[], Mapping[str, Sequence[str]]]
-"""A function that returns the reasons of stale results, by strategy."""
+"""A function that returns the reasons of stale results, by task."""
 
 
 def read_status(
@@ -209,16 +213,30 @@ def read_status(
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # the wait was shorter
         database = replace(database, problem=problem)
-        stale = dict.fromkeys(project.strategies, (problem,))
+        names = [*map(_BACKTEST.__add__, project.strategies)]
+        names += map(_EXPERIMENT.__add__, project.experiments)
+        stale = dict.fromkeys(names, (problem,))
     return ProjectStatus(
         database=database,
         series=contents.series,
         ticks=contents.ticks,
         tick_rows=contents.tick_rows,
         recorder_gaps=contents.recorder_gaps,
-        strategies=tuple(_read_strategies(project, stale)),
+        strategies=tuple(_read_strategies(project, _below(stale, _BACKTEST))),
+        experiments=tuple(
+            read_experiments(project.results_path, project.experiments, _below(stale, _EXPERIMENT))
+        ),
         sessions=contents.sessions,
     )
+
+
+def _below(stale: Mapping[str, Sequence[str]], group: str) -> dict[str, Sequence[str]]:
+    """Return the reasons of a group's tasks, by the rest of their names."""
+    return {
+        task.removeprefix(group): reasons
+        for task, reasons in stale.items()
+        if task.startswith(group)
+    }
 
 
 def to_json(status: ProjectStatus) -> dict[str, Any]:

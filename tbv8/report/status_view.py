@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from tbv8.market import iso
+from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
 from tbv8.text import counted, printable
 
 _WIDTH = 1000  # columns
 _MAX_REASON = 70  # characters
-_MAX_REASONS = 2  # of a strategy
+_MAX_REASONS = 2  # of a task
 _MAX_ROWS = 40  # of a table; longer ones have a row per kind
 _MAX_INCOMPLETE = 10
 
@@ -70,6 +71,10 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
     _print_table(console, "Strategies", _STRATEGY_COLUMNS, strategies, "none")
     _print_lines(console, _stale_lines(status))
+    if status.experiments:
+        rows = [_experiment_row(experiment) for experiment in status.experiments]
+        _print_table(console, "Experiments", _EXPERIMENT_COLUMNS, rows, "none")
+        _print_lines(console, _stale_experiments(status))
 
 
 _SERIES_COLUMNS = (
@@ -106,6 +111,12 @@ _GAP_COLUMNS = ("venue", "symbol", "channel", ">gaps", ">filled", ">open", ">tim
 _STRATEGY_COLUMNS = (
     *("strategy", "bars", "span", "state", "look-ahead"),
     *(">return", ">Sharpe", ">max drawdown", ">trades"),
+)
+
+
+_EXPERIMENT_COLUMNS = (
+    *("experiment", "state", ">trials", ">failed", ">return", ">Sharpe", ">DSR", ">tries"),
+    *(">PBO", ">out of sample"),
 )
 
 
@@ -316,12 +327,17 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 
 def _stale_lines(status: ProjectStatus) -> Iterator[str]:
     for strategy in status.strategies:
-        if strategy.reasons:
-            name, shown = strategy.strategy_id, strategy.reasons[:_MAX_REASONS]
-            reasons = [_shortened(reason) for reason in shown]
-            if rest := len(strategy.reasons) - len(shown):
-                reasons.append(f"{rest:,} more: `doit why backtest:{name}`")
-            yield f"{name}: {'; '.join(reasons)}"
+        if strategy.reasons and strategy.reasons != (status.database.problem,):
+            task = f"backtest:{strategy.strategy_id}"
+            yield f"{strategy.strategy_id}: {_reasons_text(strategy.reasons, task)}"
+
+
+def _reasons_text(reasons: Sequence[str], task: str) -> str:
+    """Return the first reasons why a task would run, and the command that shows all."""
+    shown = [_shortened(reason) for reason in reasons[:_MAX_REASONS]]
+    if more := len(reasons) - len(shown):
+        shown.append(f"{more:,} more: `doit why {task}`")
+    return "; ".join(shown)
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
@@ -340,6 +356,29 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),
         _number(numbers["trades"], ",.0f"),
+    ]
+
+
+def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
+    for experiment in status.experiments:
+        if experiment.state == "stale" and experiment.reasons != (status.database.problem,):
+            name = experiment.experiment_id
+            yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
+
+
+def _experiment_row(experiment: ExperimentStatus) -> list[str]:
+    numbers = experiment.numbers
+    return [
+        experiment.experiment_id,
+        experiment.state,
+        _number(numbers["trials"], ",.0f"),
+        _number(numbers["failed"], ",.0f"),
+        _number(numbers["return"], "+.2%"),
+        _number(numbers["sharpe"], ".2f"),
+        _number(numbers["deflated_sharpe"], ".0%"),
+        _number(numbers["tries"], ",.0f"),
+        _number(numbers["probability_of_overfitting"], ".0%"),
+        _number(numbers["out_of_sample_return"], "+.2%"),
     ]
 
 

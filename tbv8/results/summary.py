@@ -656,4 +656,4 @@ def _floats(value: Any) -> Any:
         return {key: _floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_floats(item) for item in value]
-    return float(value) if isinstance(value, Decimal) else value
+    return float(value) + 0.0 if isinstance(value, Decimal) else value  # never minus zero

@@ -58,6 +58,7 @@ class Book(msgspec.Struct, kw_only=True):
         trigger: Decimal | None = None,
         together_with: Iterable[Order] = (),
         replacing: Sequence[str] = (),
+        rules: Sequence[str] | None = None,
     ) -> Breach | None:
         """Return the first rule that an order would break; None if it breaks none.
 
@@ -67,12 +68,15 @@ class Book(msgspec.Struct, kw_only=True):
             trigger: The trigger of a stop; None once reached.
             together_with: Orders of the same request.
             replacing: Ids of the working orders that it replaces.
+            rules: The names of the rules to check; None for all.
         """
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
             request = self._to_check(order, terms, trigger, [*working, *together_with])
             scopes = request.scopes
             for name, rule in RULES.items():
+                if rules is not None and name not in rules:
+                    continue
                 if rule.scope in scopes and (numbers := rule.find_breach(request)) is not None:
                     return Breach(name, numbers)
         return None

@@ -242,8 +242,8 @@ def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:
     """Run trials of an experiment again, and compare their digests and the bytes of its folder."""
     from tbv8.experiments.run import reproduce_folder, reproduce_trials
 
-    name, most = experiment.experiment_id, None if all_ else REPRODUCED_TRIALS
-    count = reproduce_trials(experiment, db_path=project.db_path, most=most)
+    name, max_trials = experiment.experiment_id, None if all_ else REPRODUCED_TRIALS
+    count = reproduce_trials(experiment, db_path=project.db_path, max_trials=max_trials)
     print(f"   {name}: reproduced, {counted(count, 'trial')} with the same digests")
     line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
     print(f"   {name}: {line}")

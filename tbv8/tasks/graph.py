@@ -104,7 +104,7 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
             }
     yield {
         "name": None,
-        "doc": "Fetch the wanted 1m history of every series",
+        "doc": "Fetch the configured 1m history of every series",
         "task_dep": [*checks, *_broken_history(project)],
     }
     for problem in project.problems:

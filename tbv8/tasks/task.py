@@ -34,7 +34,7 @@ def make_task(
 
 
 class _Action:
-    """An action whose user errors become one line; called with the options that it accepts."""
+    """An action that returns a user's error as one line, and ignores options that it lacks."""
 
     def __init__(self, action: Callable[..., None]) -> None:
         self.action = action

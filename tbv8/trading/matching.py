@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from tbv8.trading.units import Units
+from tbv8.trading.units import Ratio, Units
 
 _BEGAN_STOP, _ENDING_STOP, _BEGAN_LIMIT, _ENDING_LIMIT = range(4)
 """The order in which orders fill at the end of a path."""
@@ -38,12 +38,15 @@ class StepAccount(msgspec.Struct, frozen=True):
     """The position in the step's symbol, and the account's money; in integers, as in units.py.
 
     `cash` counts the other symbols' positions at their prices, `reserved` is their maintenance
-    margin.
+    margin, `gross` the value of their worst positions. `leverage` limits all positions together, as
+    a multiple of the equity; None for no limit.
     """
 
     position: int
     cash: int
     reserved: int = 0
+    gross: int = 0
+    leverage: Ratio | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +87,11 @@ class WorkingOrder:
     def meeting_price(self) -> int:
         """The price at which it fills or triggers."""
         return self.price if self.rests_at_limit else self.trigger
+
+    @property
+    def opens(self) -> bool:
+        """True if it could open or enlarge a position now."""
+        return not self.reduce_only and self.parent is None
 
     @property
     def below(self) -> bool:
@@ -180,6 +188,7 @@ class _Walk:
         for order in self.live.values():
             order.ends_inside = 0 < order.ends_ns < step.close_ns
         self.position, self.cash, self.reserved = account.position, account.cash, account.reserved
+        self.account = account
         self.step, self.units = step, units
         self.planned: list[PlannedEvent] = []
         self.liquidated = False
@@ -347,19 +356,38 @@ class _Walk:
         for name in order.linked:
             self._shrink(name, None if order.one_cancels_other else size)
         if filled_whole:
-            for child in self.live.values():
-                if child.parent == order.id:
-                    child.parent, child.began = None, True
-            for child in [
-                c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
-            ]:
-                del self.live[child.id]
+            self._begin_children(order.id, path_price)
         for resting in list(self.live.values()):
             is_reducer = resting.reduce_only and resting.parent is None
             if is_reducer and not resting.could_fill(self.position):
                 del self.live[resting.id]
         for name in excess(self.live.values(), self.position, self.units.max_position):
             del self.live[name]
+
+    def _begin_children(self, parent: str, path_price: int) -> None:
+        """Let the children of a filled order begin, unless they are denied or rejected."""
+        for child in [c for c in self.live.values() if c.parent == parent]:
+            child.parent, child.began = None, True
+            if self._breaks_leverage(child):
+                del self.live[child.id]
+        for child in [
+            c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
+        ]:
+            del self.live[child.id]
+
+    def _breaks_leverage(self, child: WorkingOrder) -> bool:
+        """Return True if a child that begins could open too much, at the last prices."""
+        limit, last = self.account.leverage, self.step.before
+        if child.reduce_only or limit is None or last is None:
+            return False
+        same_side = [o for o in self.live.values() if o.buy == child.buy and o.parent is None]
+        signed = self.position if child.buy else -self.position
+        worst = signed + sum(order.left for order in same_side if not order.reduce_only)
+        if worst + sum(order.left for order in same_side if order.reduce_only) <= 0:
+            return False
+        price = last * self.units.scale
+        gross, equity = abs(worst) * price + self.account.gross, self.cash + self.position * price
+        return equity <= 0 or gross * limit.denominator > equity * limit.numerator
 
     def _shrink(self, name: str, size: int | None) -> None:
         """Reduce a sibling by a filled size; None cancels it."""
@@ -488,7 +516,7 @@ def excess(orders: Iterable[WorkingOrder], position: int, most: int) -> list[str
 
     The last sent are cancelled first; reduce-only orders and waiting children do not count.
     """
-    opening = [order for order in orders if not order.reduce_only and order.parent is None]
+    opening = [order for order in orders if order.opens]
     ended: list[str] = []
     if not opening:
         return ended

@@ -13,13 +13,13 @@ from nautilus_trader.model import (
     OrderExpired,
     OrderRejected,
     OrderSide,
-    OrderType,
     OrderUpdated,
     Quantity,
 )
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
+from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
 from tbv8.trading.fill_source import FillSource
 from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import Fill
@@ -60,10 +60,9 @@ class Reports:
         units, buy = market.units, event.order_side == OrderSide.BUY
         price, size = units.from_price(event.last_px), units.from_size(event.last_qty)
         forced, sent = self.orders.forced.get(name), self.orders.submitted.get(name)
-        trigger = self._trigger(event, market)
+        is_inside = self.orders.walking is not None or bool(forced and forced.price is not None)
+        trigger = self._trigger(name, market)
         linked = market.fill(name, size, buy=buy)
-        if name not in market.working:
-            self._begin_children(name)
         quantity, price_usd = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, price_usd, fee)
@@ -79,33 +78,41 @@ class Reports:
                 fee=fee,
                 liquidity="maker" if self.source.maker else "taker",
                 position=self.book.positions[market.symbol],
+                at="inside" if is_inside else "close",
                 trigger=trigger,
                 tags=forced.tag if forced else sent.tags if sent else "",
             )
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
+        if name not in market.working:
+            self._begin_children(name)
         for other in market.without_effect():
             self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
 
-    def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
-        """Return the price from which rounding and slipping are measured."""
-        name = id_of(event)
+    def _trigger(self, name: str, market: SimulatedMarket) -> Decimal | None:
+        """Return the price from which rounding and slipping are measured; None for a maker."""
         if name in self.orders.forced:
             return market.units.to_price(self.orders.forced[name].trigger)
-        if event.order_type == OrderType.MARKET and market.last is not None:
-            return market.units.to_price(market.last)
-        resting = market.working.get(name)
-        if event.order_type == OrderType.STOP_MARKET and resting is not None:
-            return market.units.to_price(resting.trigger)
-        return None
+        if self.source.maker:
+            return None
+        if self.orders.walking is not None:
+            return market.units.to_price(market.working[name].trigger)
+        assert market.last is not None  # orders are refused before the first close
+        return market.units.to_price(market.last)
 
     def _begin_children(self, name: str) -> None:
-        """Send the children of a filled order."""
+        """Send the children of a filled order, unless max_leverage denies them now."""
         working = self.book.working
+        self.orders.set_prices()
         for child in [child for child, order in working.items() if order.parent == name]:
-            working[child] = msgspec.structs.replace(working[child], parent=None)
+            begun = working[child] = msgspec.structs.replace(working[child], parent=None)
+            breach = self.book.check(begun, replacing=[child], rules=(MAX_LEVERAGE.name,))
+            if breach is not None:
+                self.orders.list_denial(self.orders.unsent_children[child], breach)
+                self.orders.cancel_unsent(child, f"by {breach.rule}")
+                continue
             copy = self.orders.unsent_children.pop(child)
             if self.orders.walking is None:
                 self.markets[copy.instrument_id].meet_close(child)
@@ -131,13 +138,16 @@ class Reports:
     def _end_excess(self, market: SimulatedMarket) -> None:
         """Cancel orders that could break max_position now."""
         for name in market.excess():
-            breach = Breach(
-                "max_position",
-                {
-                    "position": self.book.positions[market.symbol],
-                    "limit": self.book.limits.markets[market.symbol].max_position,
-                },
-            )
+            position, change = self.book.positions[market.symbol], self.book.working[name].change
+            worst = market.units.to_size(market.worst_position(buy=change > 0))
+            numbers = {
+                "position": position,
+                "open_orders": EXACT.subtract(EXACT.subtract(worst, position), change),
+                "order": change,
+                "worst": worst,
+                "limit": self.book.limits.markets[market.symbol].max_position,
+            }
+            breach = Breach("max_position", numbers)
             order = self.orders.loaded.cache.order(ClientOrderId(name))
             self.orders.list_denial(order, breach)
             self.orders.cancel(market, name, f"by {breach.rule}")

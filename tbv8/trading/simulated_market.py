@@ -63,6 +63,14 @@ class SimulatedMarket:
         """The value of the position at the last close, as money."""
         return self.position * self.last * self.units.scale if self.last is not None else 0
 
+    @property
+    def worst_value(self) -> int:
+        """The value at the last close of the larger position after all buys or all sells."""
+        if self.last is None:
+            return 0
+        worst = max(abs(self.worst_position(buy=buy)) for buy in (True, False))
+        return worst * self.last * self.units.scale
+
     def set_alarm(self, room: int) -> None:
         """Set the alarm at the loss per unit that the account can bear from the last close."""
         assert self.last is not None  # a position has a price
@@ -165,6 +173,11 @@ class SimulatedMarket:
     def excess(self) -> list[str]:
         """Return the ids of orders that could break max_position, the last sent first."""
         return excess(self.working.values(), self.position, self.units.max_position)
+
+    def worst_position(self, *, buy: bool) -> int:
+        """Return the position after all resting orders of a side that could enlarge it."""
+        side = [order.left for order in self.working.values() if order.buy == buy and order.opens]
+        return self.position + (sum(side) if buy else -sum(side))
 
     def children_of(self, name: str) -> list[str]:
         """Return the ids of the orders that wait for an order."""

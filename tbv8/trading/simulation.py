@@ -30,7 +30,7 @@ from tbv8.trading.matching import PlannedEvent, Step, StepAccount
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import CarriedAccount
 from tbv8.trading.simulated_market import SimulatedMarket
-from tbv8.trading.units import NEVER
+from tbv8.trading.units import NEVER, Ratio
 
 _NS = 1_000_000
 
@@ -60,6 +60,7 @@ class Simulation:
         self.carried: CarriedAccount | None = None
         self._counted_from_ms = counted_from_ms
         self._starting_balance = starting_balance
+        self._leverage = Ratio.of(book.limits.leverage)
         self._rates: dict[str, Rates] = {
             symbol: AwaitedRates()
             if awaits_funding
@@ -148,13 +149,14 @@ class Simulation:
 
     def account_of(self, market: SimulatedMarket) -> StepAccount:
         """Return the account that matching in one symbol starts from."""
-        cash, reserved = market.units.from_money(self.book.cash), 0
+        cash, reserved, gross = market.units.from_money(self.book.cash), 0, 0
         for sibling in self.markets:
-            if sibling is not market and sibling.position:
+            if sibling is not market:
                 value, rate = sibling.value, sibling.units.maintenance
                 cash += value
                 reserved += abs(value) * rate.numerator // rate.denominator
-        return StepAccount(market.position, cash, reserved)
+                gross += sibling.worst_value
+        return StepAccount(market.position, cash, reserved, gross, self._leverage)
 
     def plan(
         self, market: SimulatedMarket, prices: Sequence[int], time_ns: int

@@ -125,7 +125,7 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
     ("old", "new", "refusal"),
     [
         ("[10, 20]", "[]", "5: search.space.fast: expected a list of values, or {from: 10, to: 50, step: 5}"),
-        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice, ..."),
+        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice: ..."),
         ("[10, 20]", "[10, two]", "5: search.space.fast[1]: expected a whole number, got 'two'"),
         ("[10, 20]", "{from: 1, to: 2, step: 0.5}", "5: search.space.fast: expected a whole number, got 1.0"),
         ("[10, 20]", "{from: 1, to: 5}", "5: search.space.fast.step: missing: write this key"),

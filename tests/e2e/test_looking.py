@@ -102,6 +102,7 @@ def test_status_without_a_database_makes_none(bare: Project) -> None:
 
     assert told["database"]["problem"] == Line("data/tbv8.sqlite: there is no database: ...")
     assert [one["fresh"] for one in told["strategies"]] == [False]
+    assert bare.doit("status").stdout.count("there is no database") == 1
     assert not bare.db_path.exists()
 
 

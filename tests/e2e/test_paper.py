@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tbv8.freshness.result import session_inputs
 from tbv8.live.results import write_results
 from tbv8.live.session_config import on_venue
-from tbv8.store.sessions import session_lock
+from tbv8.store.locks import session_lock
 from tests.backtest.builders import read_rows
 from tests.builders import is_alive
 from tests.e2e.conftest import Project

@@ -29,6 +29,7 @@ from tests.live.rig import START_MS, World, ema, make_session_config, scripted
 from tests.recorder.rig import wait_until
 
 HANG = """
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -51,7 +52,7 @@ class Hang(Strategy):
         while True:
             try:
                 while True:
-                    pass
+                    time.sleep(9)  # a busy loop hangs no better
             except BaseException:
                 pass
 """

@@ -21,12 +21,12 @@ def make_fills(
 ) -> list[Fill]:
     """Make fills from (signed quantity, price, fee[, type]), one after the other from 0 ms.
 
-    The type `limit takes` is a limit order that is filled at the close at which it is sent.
+    Market orders are filled at a close, and so is any other whose type ends in ` at the close`.
     """
     held, fills = D(position), []
     for number, (change, price, fee, *kind) in enumerate(changes):
         held += D(change)
-        type_, _, takes = (kind[0] if kind else "market").partition(" ")
+        type_, _, at_close = (kind[0] if kind else "market").partition(" ")
         fills.append(
             Fill(
                 ts_ms=number * step_ms,
@@ -37,8 +37,9 @@ def make_fills(
                 quantity=abs(D(change)),
                 price=D(price),
                 fee=D(fee),
-                liquidity="maker" if type_ == "limit" and not takes else "taker",
+                liquidity="maker" if type_ == "limit" and not at_close else "taker",
                 position=held,
+                at="close" if type_ == "market" or at_close else "inside",
             )
         )
     return fills

@@ -121,7 +121,8 @@ def test_funding_is_of_the_position_that_was_open_when_it_was_paid() -> None:
     ("exit_type", "funding"),
     [
         pytest.param("market", [1, 0], id="sent at the close: the funding comes first"),
-        pytest.param("limit takes", [1, 0], id="a limit that takes at the close"),
+        pytest.param("limit at the close", [1, 0], id="a limit that takes at the close"),
+        pytest.param("stop_market at the close", [1, 0], id="a stop that triggers at the close"),
         pytest.param("stop_market", [0, 1], id="inside of the step that ends with the funding"),
         pytest.param("limit", [0, 1], id="a resting limit inside of it"),
     ],

@@ -31,6 +31,7 @@ type RateRow = tuple[int, int, str]
 type Ints = npt.NDArray[np.int64]
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
+_DAYS = 100  # that a market keeps in memory: more than a test goes through again and again
 _DAILY_NAME = re.compile(r"([A-Z0-9]+)-1m-(\d{4}-\d\d-\d\d)\.zip")
 
 
@@ -203,7 +204,7 @@ def market_from_archive(
     [symbol] = symbols
     base, quote = _assets(symbol)
 
-    @lru_cache(maxsize=32)
+    @lru_cache(maxsize=_DAYS)
     def lines_of_day(day_ms: int) -> Sequence[str]:
         return _lines_of_zip(days[day_ms]) if day_ms in days else []
 
@@ -245,7 +246,7 @@ def synthetic_market(
     base, quote = _assets(symbol)
     key = seed << 32 | zlib.crc32(symbol.encode())
 
-    @lru_cache(maxsize=32)
+    @lru_cache(maxsize=_DAYS)
     def lines_of_day(day_ms: int) -> Sequence[str]:
         opens = np.arange(day_ms, day_ms + DAY_MS, MINUTE_MS, dtype=np.int64)
         exists = (opens >= start_ms) & (opens < end_ms)

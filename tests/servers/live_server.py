@@ -562,11 +562,15 @@ class LiveServer:
         await asyncio.sleep(0)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _tick(self) -> None:
+    def publish(self) -> None:
+        """Let what happens until now happen, and send it."""
         for market in self.markets.values():
             events = market.generate()
             if events:
                 self._publish(market, events)
+
+    def _tick(self) -> None:
+        self.publish()
         now_s = time.monotonic()
         while self._late and self._late[0][0] <= now_s:
             _, _, market, trade = heapq.heappop(self._late)
@@ -1011,6 +1015,7 @@ class _Peer(asyncio.Protocol):
     async def _answer(self, request: RestRequest) -> None:
         server = self._server
         fault = server.faults.take("rest", target=request.target)
+        server.publish()  # else a minute that has passed lacks its last trades
         reply = server.wire.rest(request)
         manner = fault.manner if fault else None
         body = None if fault is None or fault.body is None else fault.body.encode()

@@ -131,8 +131,8 @@ def test_the_revision_of_a_database_before_its_first_migration_is_none(tmp_path:
     ],
 )
 def test_errors_of_the_driver_become_messages_with_a_cure(message: str, output: str | None) -> None:
-    problem = file_problem(Path("data/tbv8.sqlite"), message)
+    problem = file_problem(Path("nowhere/tbv8.sqlite"), message)
 
     assert (problem is None) == (output is None)
     if problem is not None and output is not None:
-        assert problem.startswith(f"data/tbv8.sqlite: {output}")
+        assert problem.startswith(f"nowhere/tbv8.sqlite: {output}")

@@ -150,6 +150,7 @@ class Driven(Strategy):
             event.commission.as_decimal(),
             "",
             self.position(event.instrument_id.symbol.value),
+            "",
         )
         self.script.on_fill(self, fill)
 
@@ -346,6 +347,7 @@ def run_script(
                 fill.fee,
                 fill.liquidity,
                 fill.position,
+                fill.at,
             )
         )
     books.denials = [(denial.ts_ms, denial.rule, denial.order) for denial in run.denials]

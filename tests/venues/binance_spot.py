@@ -87,9 +87,10 @@ def bars_of(pieces: Iterable[FetchedSpan]) -> list[tuple[Any, ...]]:
 def truth(market: Market, gaps: Iterable[Span]) -> list[tuple[Any, ...]]:
     """Return the bars that the market has in `gaps`, as they stand on its wire."""
     return [
-        (row[0], *map(float, row[1:6]))
+        (int(open_ms), *map(float, values))
         for gap in gaps
-        for row in market.rows(gap.start_ms, gap.end_ms)
+        for line in market.lines(gap.start_ms, gap.end_ms)
+        for open_ms, *values in (line.split(",", 6)[:6],)
     ]
 
 

@@ -11,6 +11,7 @@ Importing ccxt takes two seconds, so the first session imports it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,20 +32,27 @@ def exchanges() -> list[str]:
 
 def exchange_source(origin: ExchangeOrigin) -> HistorySource:
     """Return the history of a configured exchange."""
+    return HistorySource(
+        span=_span,
+        cost=_cost,
+        open=partial(_open_session, origin),
+        reach=True,
+        rules=partial(_fetch_rules, origin),
+    )
 
-    def open_session(endpoints: Endpoints, log: Log) -> History:
-        from tbv8.venues.ccxt.history import open_history
 
-        return open_history(origin, endpoints, log=log)
+def _open_session(origin: ExchangeOrigin, endpoints: Endpoints, log: Log) -> History:
+    from tbv8.venues.ccxt.history import open_history
 
-    def fetch_rules(
-        endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]
-    ) -> dict[str, Rules]:
-        from tbv8.venues.ccxt.rules import fetch_rules
+    return open_history(origin, endpoints, log=log)
 
-        return fetch_rules(origin, endpoints, symbols, log=log)
 
-    return HistorySource(span=_span, cost=_cost, open=open_session, reach=True, rules=fetch_rules)
+def _fetch_rules(
+    origin: ExchangeOrigin, endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]
+) -> dict[str, Rules]:
+    from tbv8.venues.ccxt.rules import fetch_rules
+
+    return fetch_rules(origin, endpoints, symbols, log=log)
 
 
 def _span(now_ms: int) -> Span:
