@@ -1,4 +1,4 @@
-"""The system: migrate -> backfill -> aggregate per timeframe -> backtest per strategy."""
+"""The graph of tasks: migrate -> backfill -> aggregate per timeframe -> backtest per strategy."""
 
 from doit import task_params
 

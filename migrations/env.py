@@ -1,4 +1,4 @@
-"""Alembic's entry: one transaction for all revisions, so that a kill leaves none half made."""
+"""Alembic's entry point: all revisions in one transaction, so that a kill leaves none half done."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tbv8.store.schema import metadata, open_engine
 db_path = context.config.attributes.get("db_path") or Path("data/tbv8.sqlite")
 
 
-def ours(name: str | None, kind: str, _parents: object) -> bool:
-    """Tell whether `alembic check` compares it: tables of bars come and go with timeframes."""
+def is_compared(name: str | None, kind: str, _parents: object) -> bool:
+    """Return True if `alembic check` compares an object; tables of bars depend on the config."""
     return not (kind == "table" and (name or "").startswith("bars_") and name != "bars_1m")
 
 
@@ -22,7 +22,7 @@ try:
         context.configure(
             connection=connection,
             target_metadata=metadata,
-            include_name=ours,
+            include_name=is_compared,
             transactional_ddl=True,
         )
         with context.begin_transaction():

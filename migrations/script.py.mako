@@ -14,5 +14,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Undo it."""
+    """Undo the upgrade."""
     ${downgrades if downgrades else "raise NotImplementedError"}

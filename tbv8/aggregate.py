@@ -1,6 +1,6 @@
-"""1m bars -> bars of a timeframe. Pure.
+"""The aggregation of 1m bars to bars of a timeframe. Pure.
 
-The code of this file is part of every built day's key: what is changed here is built again.
+The code of this file is part of every built day's key: a change here builds all bars again.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ import pyarrow as pa
 from tbv8.market import Timeframe
 
 # A volume is the decimal of at most eight places that its float64 stands for: its shortest repr.
-# These are added exactly and the sum is rounded once, so neither order nor chunks matter. Not as
-# integers of 1e-8: tiny-priced coins overflow int64, and polars divides by a number by multiplying
-# with its reciprocal, which misses the nearest float64 once in seven times.
-_EXACT = pl.Decimal(38, 8)
+# Volumes are added exactly and the sum is rounded once, so neither order nor chunks matter. They
+# are not integers of 1e-8: tiny-priced coins overflow int64, and polars divides by a number by
+# multiplying with its reciprocal, which misses the nearest float64 once in seven times.
+_VOLUME = pl.Decimal(38, 8)
 
 
 def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
-    """Return a bar for every slot of the timeframe with at least one minute, by time.
+    """Return a bar for every slot of the timeframe with at least one minute, in time order.
 
     Prices are those of the minutes that traded. Minutes with volume 0 carry the last close, which
-    may lie outside of the bar's range; they count only where a bar has nothing else. Binance's own
-    bars are made so.
+    may lie outside of the bar's range; they count only in a bar without any trade. Binance builds
+    its own bars in the same way.
 
-    The caller decides for which slots the whole time is known, and cuts `bars` to them.
+    The caller passes only minutes of slots whose whole time is covered.
 
     Args:
         bars: A table of 1m bars, or of bars with `minutes` that nest in the slots; see
             `tbv8.market`.
-        timeframe: Of the bars wanted.
+        timeframe: The timeframe of the result.
 
     Returns:
-        A table of bars with `minutes`: how many 1m bars are in each.
+        A table of bars with `minutes`, the number of 1m bars in each.
     """
-    volume = pl.col("volume").cast(pl.String).cast(_EXACT).sum()
+    volume = pl.col("volume").cast(pl.String).cast(_VOLUME).sum()
     minutes = pl.col("minutes").sum() if "minutes" in bars.column_names else pl.len()
     frame = pl.DataFrame(bars).with_columns(_open_ms(timeframe).set_sorted())
     price = _of_traded if (frame["volume"] == 0).any() else _of_all  # filters take a third more

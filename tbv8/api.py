@@ -25,7 +25,7 @@ import webbrowser
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -38,16 +38,15 @@ from tbv8.backtest.run import run_backtest
 from tbv8.config.document import unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Kind, Project, Strategy
-from tbv8.config.source import classes
-from tbv8.config.source import params as params_of
+from tbv8.config.source import classes, config_params
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.listing import trials_table
 from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
-from tbv8.page.html import whole
+from tbv8.page.html import with_plotly
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_stored_bars
-from tbv8.store.database import open_reader
+from tbv8.store.database import check_revision, open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
 from tbv8.tasks.loading import available_span, load_folder
@@ -71,7 +70,7 @@ type Time = str | date | datetime
 
 _ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "by")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -89,7 +88,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...;
             `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
-            liquidity, position.
+            liquidity, position, at.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
             quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
             of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable
@@ -112,8 +111,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         summary: All numbers, as a record.
         folder: The folder of its files.
-        primary: The run at the primary venue; `statistics`, `fills`, `positions` and `equity` are
-            short for its own.
+        primary: The run at the primary venue; the result's own `statistics`, `fills`, `positions`
+            and `equity` are those of this run.
         shadow: The run at the secondary venue, if there is one.
     """
 
@@ -144,10 +143,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.primary.equity
 
     def show(self) -> Page:
-        """Show the tearsheet: below a notebook's cell, elsewhere in the browser."""
+        """Show the tearsheet: below a notebook's cell, elsewhere in the browser.
+
+        Of a `run` the browser gets a copy in the system's folder of temporary files, since a script
+        may end before the browser has read the page.
+        """
         page = Page(path=self.folder.absolute() / PAGE)
         if "ipykernel" not in sys.modules:
-            webbrowser.open(page.path.as_uri())
+            path = page.write_copy() if self._temporary else page.path
+            webbrowser.open(path.as_uri())
         return page
 
     def __repr__(self) -> str:
@@ -161,9 +165,20 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
 
+    def write_copy(self) -> Path:
+        """Write the page with all that it loads into a temporary file, and return its path."""
+        with NamedTemporaryFile(
+            "w", encoding="utf-8", prefix="tbv8-", suffix=".html", delete=False
+        ) as file:
+            file.write(self._text())
+        return Path(file.name)
+
     def _repr_html_(self) -> str:
-        text = html.escape(whole(self.path.read_text(encoding="utf-8")))
+        text = html.escape(self._text())
         return f'<iframe srcdoc="{text}" width="100%" height="900" frameborder="0"></iframe>'
+
+    def _text(self) -> str:
+        return with_plotly(self.path.read_text(encoding="utf-8"))
 
 
 def load_bars(
@@ -181,14 +196,13 @@ def load_bars(
     minutes, the number of 1-minute bars in each. Each day is checked by the ledger's digest.
 
     Raises:
-        ConfigError: The timeframe or a time is wrong.
+        ConfigError: The venue, the symbol, the timeframe or a time is wrong.
         DataError: There are none, or a day was changed outside of tbv8.
     """
     loaded = _load(project)
     series, length = Series(venue, symbol), _timeframe(timeframe)
     span = _span(start, end)
-    with open_reader(loaded.db_path):
-        pass  # raises unless it is a database of this revision
+    check_revision(loaded.db_path)
     with open_bars(loaded.db_path) as store, store.transaction("DEFERRED"):
         bars = read_stored_bars(store, series, length, span)
     if not bars.num_rows:
@@ -197,10 +211,9 @@ def load_bars(
             if length == ONE_MINUTE
             else f"aggregate --venue {venue} --symbol {symbol} --timeframes {length}"
         )
+        _check_series(loaded, series)
         _check_in_history(loaded, series, span)
-        raise DataError(
-            _no_data_message(loaded, series, f"{length} bars", span, f"run `doit {task}`")
-        )
+        raise _no_data(series, f"{length} bars", span, f"run `doit {task}`")
     return _with_times(pl.DataFrame(bars))
 
 
@@ -217,7 +230,7 @@ def load_trades(
     `side` is the taker's, `size` in base units.
 
     Raises:
-        ConfigError: A time is wrong.
+        ConfigError: The venue, the symbol or a time is wrong.
         DataError: There are none.
     """
     return _load_ticks("trades", Series(venue, symbol), _span(start, end), project)
@@ -237,7 +250,7 @@ def load_quotes(
     book was empty) and received_ms.
 
     Raises:
-        ConfigError: A time is wrong.
+        ConfigError: The venue, the symbol or a time is wrong.
         DataError: There are none.
     """
     return _load_ticks("bbo", Series(venue, symbol), _span(start, end), project)
@@ -344,7 +357,7 @@ def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) 
 
 def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
     module_classes = classes(strategy.module_path)
-    accepted = params_of(module_classes[f"{strategy.class_name}Config"], module_classes)
+    accepted = config_params(module_classes[f"{strategy.class_name}Config"], module_classes)
     for name in changes:
         if accepted.closed and name not in accepted.required:
             noun = f"param of {strategy.class_name}"
@@ -392,9 +405,23 @@ def _load_ticks(table: str, series: Series, span: Span, project: Path | str) -> 
     with open_reader(loaded.db_path) as query:
         hours = list(read_ticks(query, series, table, span))
     if not hours:
+        _check_series(loaded, series)
         noun = "quotes" if table == "bbo" else table
-        raise DataError(_no_data_message(loaded, series, noun, span, "`doit record` records them"))
+        raise _no_data(series, noun, span, "`doit record` records them")
     return _with_times(pl.DataFrame(pa.concat_tables(hours)))
+
+
+def _check_series(project: Project, series: Series) -> None:
+    """Refuse a venue or a symbol that the project's files do not name."""
+    venues = project.venues
+    if series.venue not in venues:
+        project.check_file("venue", series.venue)
+        problem = unknown("venue", series.venue, venues)
+        raise ConfigError(problem, path=_ARGUMENT, key="venue")
+    symbols = venues[series.venue].symbols
+    if series.symbol not in symbols:
+        problem = unknown(f"symbol of {series.venue}", series.symbol, symbols)
+        raise ConfigError(problem, path=_ARGUMENT, key="symbol")
 
 
 def _check_in_history(project: Project, series: Series, span: Span) -> None:
@@ -403,28 +430,21 @@ def _check_in_history(project: Project, series: Series, span: Span) -> None:
     Raises:
         DataError: No part of the span is in the history.
     """
-    if series.venue not in project.venues:
-        return
     venue = project.venues[series.venue]
     history = available_span(venue, project.db_path, (series.symbol,), now_ms=project.now_ms)
     if history and not span.intersection(history):
         raise DataError(
-            f"{series}: {series.venue} has history of {history} only: choose a start and an end in "
-            "there"
+            f"{series}: {series.venue} has history of {history} only: choose a start and an end "
+            "within it"
         )
 
 
-def _no_data_message(project: Project, series: Series, noun: str, span: Span, cure: str) -> str:
-    """Return the message about a series without stored data: the reason, or the cure."""
-    venues = project.venues
-    if series.venue not in venues:
-        project.check_file("venue", series.venue)
-        return unknown("venue", series.venue, venues)
-    if series.symbol not in venues[series.venue].symbols:
-        choices = venues[series.venue].symbols
-        return unknown(f"symbol of {series.venue}", series.symbol, choices)
+def _no_data(series: Series, noun: str, span: Span, cure: str) -> DataError:
+    """Return the error about a series without stored data."""
     period = "" if span == _ALWAYS else " of that time"
-    return f"{series}: no {noun}{period} are stored: {cure}; `doit status` lists the stored data"
+    return DataError(
+        f"{series}: no {noun}{period} are stored: {cure}; `doit status` lists the stored data"
+    )
 
 
 def _read(

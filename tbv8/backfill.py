@@ -1,4 +1,4 @@
-"""Fill gaps in the ledger from a venue's history, and compare stored bars with the venue's own.
+"""Fill gaps in the ledger from a venue's history, import files, compare stored bars with a venue.
 
 Each piece of history is committed together with its ledger rows, some days at once. A killed run
 leaves whole pieces, and the next run fetches only the missing ones.
@@ -58,7 +58,7 @@ from tbv8.store.ledger import (
 from tbv8.store.natives import NativeMarket, claim_native, is_changed, read_native
 from tbv8.store.verify import DayProblem
 from tbv8.text import counted, one_line
-from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
+from tbv8.venues.base import Endpoints, FetchedSpan, History, HistorySource, RowsWithReach
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_file
 from tbv8.venues.units import UnitRows, unit_bars
@@ -66,10 +66,9 @@ from tbv8.venues.units import UnitRows, unit_bars
 _MONTH = parse_timeframe("1M")
 _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
 _BATCH_S = 0.5
-_VERBS = {HISTORY: "backfill", FUNDING: "funding of"}
-_ROW_BYTES = 92
-_ZONE_OPTION = "add --zone with the zone of its times, such as UTC or Europe/Berlin"
-"""The size of a 1m bar in SQLite with its venue and symbol; measured: 89 for BTC/USDT."""
+_LABELS = {HISTORY: "backfill", FUNDING: "funding of"}
+_ROW_BYTES = 92  # of a 1m bar in SQLite with its venue and symbol; measured: 89 for BTC/USDT
+_ZONE_CURE = "add --zone with the zone of its times, such as UTC or Europe/Berlin"
 
 
 def backfill(
@@ -102,30 +101,30 @@ def backfill(
             fetchable = _within(missing, symbol_history.past)
             if not fetchable:
                 return
-            from_month = Span(
-                _MONTH.floor(symbol_history.listed_ms), symbol_history.clock_ms
-            )  # it is one file
-            cost = source.cost(_within(missing, from_month), symbol_history.clock_ms)
+            clock_ms = symbol_history.clock_ms
+            # from the first of the month, since the month of the listing is one file
+            available = Span(_MONTH.floor(symbol_history.listed_ms), clock_ms)
+            cost = source.cost(_within(missing, available), clock_ms)
             _print_line(series, str(cost))
             if dataset == HISTORY:
                 _check_disk(db_path, sum(span.minutes for span in fetchable))
             try:
-                _fetch(symbol_history, fetchable, writer, label=f"{_VERBS[dataset]} {series}")
+                _fetch(symbol_history, fetchable, writer, label=f"{_LABELS[dataset]} {series}")
             except VenueError as e:
                 if writer.written:
-                    raise VenueError(f"{e}; what was fetched is kept") from e
+                    raise VenueError(f"{e}; fetched data is kept") from e
                 raise
-            if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
-                _print_line(series, _not_yet_text(awaited, dataset))
+            if unpublished := [gap for span in fetchable for gap in gaps(span, writer.written)]:
+                _print_line(series, _unpublished_text(unpublished, dataset))
 
 
 def _fetch(
     symbol_history: SymbolHistory, spans: Sequence[Span], writer: _HistoryWriter, *, label: str
 ) -> None:
-    """Fetch and write spans of a series, and show the progress; of funding in hours."""
+    """Fetch and write spans of a series, and show the progress: in minutes, of funding in hours."""
     unit, unit_ms = ("hours", HOUR_MS) if writer.dataset == FUNDING else ("minutes", MINUTE_MS)
 
-    def units(span: Span) -> int:  # of a span in pieces the same number as of the whole
+    def units(span: Span) -> int:  # the pieces of a span add up to the same number
         return span.end_ms // unit_ms - span.start_ms // unit_ms
 
     with (
@@ -143,16 +142,16 @@ def _fetch(
 
 
 class _HistoryWriter:
-    """Commits several pieces at once: a transaction per day takes 2.4 times as long (measured).
+    """A writer that commits several pieces at once: 2.4 times as fast as one per day (measured).
 
-    A transaction has the days of half a second, or a month of days; it takes less than a second. A
-    piece longer than a day is committed at once, since the next one may be slow to fetch. The end
+    A transaction has the pieces of half a second, or a month of days, and takes less than a second.
+    A piece longer than a day is committed at once, since the next one may be slow to fetch. The end
     of the `with` commits the remaining pieces, also after an exception.
     """
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
         self._store, self.series, self.dataset, self._now_ms = store, series, dataset, now_ms
-        self._waiting: list[Fetched] = []
+        self._waiting: list[FetchedSpan] = []
         self._since_s = 0.0
         self.written: list[Span] = []
 
@@ -162,8 +161,8 @@ class _HistoryWriter:
     def __exit__(self, *_: object) -> None:
         self._commit()
 
-    def add(self, piece: Fetched) -> None:
-        """Add the next piece by time, and commit the waiting pieces if it is time."""
+    def add(self, piece: FetchedSpan) -> None:
+        """Add the next piece, in time order, and commit the waiting pieces if they are due."""
         if not self._waiting:
             self._since_s = time.monotonic()
         self._waiting.append(piece)
@@ -177,9 +176,9 @@ class _HistoryWriter:
         pieces, self._waiting = self._waiting, []
         if not pieces:
             return
-        known_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
+        complete_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
-            self._store, self.series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
+            self._store, self.series, complete_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
@@ -189,14 +188,14 @@ class _HistoryWriter:
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Record in the ledger that spans before the listing are empty."""
         empty = schema_of(self.dataset).empty_table()
-        known_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
+        complete_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
-            self._store, self.series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
+            self._store, self.series, complete_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
 
 
 def _market(series: Series, venue: Venue, native: str) -> NativeMarket:
-    """Return the market of a series in the venue's file; `native` is its full name."""
+    """Return the market that a venue's file configures; `native` is the full native symbol."""
     return NativeMarket(
         native=venue.market_name(native),
         setting=venue.market_name(venue.symbols[series.symbol]),
@@ -215,11 +214,11 @@ def _claim(store: BarStore, series: Series, venue: Venue, native: str) -> None:
 
 
 def check_market(db_path: Path, series: Series, *, venue: Venue) -> None:
-    """Refuse a series whose stored rows are of another market or unit than the venue's file has.
+    """Refuse a series whose stored rows are of another market or unit than its venue's file has.
 
     Raises:
-        ConfigError: They are.
-        VenueError: Only the venue knows its spelling of the symbol, and is out of reach.
+        ConfigError: The rows are of another market or unit.
+        VenueError: Only the venue knows its native symbol, and is out of reach.
     """
     with open_bars(db_path) as store, watch_files(store.files):
         if not _is_changed(store, series, venue):
@@ -253,19 +252,18 @@ def import_file(
         path: The file.
         venue: The venue of the series.
         now_ms: The clock.
-        may_replace: Called with a sentence before stored bars are replaced by others; not called
-            when the file has the same ones.
-        zone: The time zone of times that are written without one; "" if there are none.
+        may_replace: Called with the problem before stored bars are replaced by different ones.
+        zone: The time zone of times without one in the file; "" if there are none.
 
     Returns:
         The span from the file's first bar to its last one; absent minutes in it count as missing.
-        None if nothing may be replaced, and nothing was written.
+        None if `may_replace` returned False, so that nothing was written.
 
     Raises:
         DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are of another market or unit than the venue's file has.
     """
-    bars = read_file(path, name=str(path), zone=zone, zone_cure=_ZONE_OPTION)
+    bars = read_file(path, name=str(path), zone=zone, zone_cure=_ZONE_CURE)
     source = file_source(path.as_posix(), bars.sha256, zone=zone)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
@@ -276,8 +274,8 @@ def import_file(
         months = (month for part in overlap for month in by_month(part))
         changed = sum(_count_changed(store, series, rows_within(table, m), m) for m in months)
         if changed:
-            which = f"{changed:,} of the minutes stored of {series}"
-            if not may_replace(f"{which} differ from {path}"):
+            minutes = f"{changed:,} of the stored minutes of {series}"
+            if not may_replace(f"{minutes} differ from {path}"):
                 return None
             _print_line(series, f"{changed:,} stored minutes are replaced")
         span = connected(bars.span, covered_spans)
@@ -287,28 +285,28 @@ def import_file(
                 rows = rows_within(table, part)
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
-        _print_line_of_earlier(store, series, bars.span)
+        _print_kept_minutes(store, series, bars.span)
     return bars.span
 
 
-def _print_line_of_earlier(store: BarStore, series: Series, span: Span) -> None:
-    """Print the stored minutes outside of an import's span, which it has not replaced."""
+def _print_kept_minutes(store: BarStore, series: Series, span: Span) -> None:
+    """Print the number of stored minutes outside of an import's span, which it keeps."""
     place = "FROM ohlcv_1m WHERE venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
     values = (series.venue, series.symbol, span.start_ms, span.end_ms)
     columns = "count(*), CAST(min(ts_ms) AS INTEGER), CAST(max(ts_ms) AS INTEGER)"
     ((minutes, first_ms, last_ms),) = store.query(f"SELECT {columns} {place}", values)
     if minutes:
-        stay = "stays" if minutes == 1 else "stay"
+        verb = "stays" if minutes == 1 else "stay"
         cure = f"`doit prune --everything --venue {series.venue} --symbol {series.symbol}`"
         _print_line(
             series,
-            f"{counted(minutes, 'minute')} of earlier imports {stay}, between {iso(first_ms)} and "
+            f"{counted(minutes, 'minute')} of earlier imports {verb}, between {iso(first_ms)} and "
             f"{iso(last_ms + MINUTE_MS)}: {cure} drops the whole series",
         )
 
 
 def _count_changed(store: BarStore, series: Series, new: pa.Table, span: Span) -> int:
-    """Return the number of stored bars of a span that others, or none, would take the place of."""
+    """Return the number of stored bars of a span that `new` would change or remove."""
     stored = store.read(series, HISTORY, span)
     if not stored.num_rows or not new.num_rows:
         return int(stored.num_rows)
@@ -319,7 +317,7 @@ def _count_changed(store: BarStore, series: Series, new: pa.Table, span: Span) -
 
 
 def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
-    """Check that a venue knows each symbol, by its first bar.
+    """Check that a venue knows each symbol, by fetching its first bar.
 
     Raises:
         VenueError: The venue does not know one of them, refuses, or is out of reach.
@@ -327,11 +325,11 @@ def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
     if to_check:
         with _open_session(venue, venue.name) as history:
             for series in to_check:
-                history.listed_ms(_native(history, series, venue))
+                history.first_ms(_native(history, series, venue))
 
 
 def reach(series: Series, *, venue: Venue) -> str | None:
-    """Return the age of the venue's oldest 1m bars if only the venue knows it; else None.
+    """Return a line about the age of the venue's oldest 1m bars; None if it is known without it.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
@@ -339,10 +337,10 @@ def reach(series: Series, *, venue: Venue) -> str | None:
     if not _source(venue, HISTORY).reach:
         return None
     with _open_session(venue, series, out=sys.stderr) as history:  # stdout may be JSON
-        return cast(ReachingRows, history.rows).reach(_native(history, series, venue))
+        return cast(RowsWithReach, history.rows).reach(_native(history, series, venue))
 
 
-def recheck(
+def recheck_missing(
     db_path: Path,
     series: Series,
     spans: Sequence[Span],
@@ -350,9 +348,9 @@ def recheck(
     venue: Venue,
     now_ms: int,
 ) -> None:
-    """Fetch again the minutes of `spans` that are missing at the venue according to the ledger.
+    """Fetch the minutes of `spans` again that the ledger records as missing at the venue.
 
-    Stored bars stay, new ones are added, and a line is printed for each changed day.
+    Stored bars stay, new ones are added, and a line is printed for each changed day. Repeatable.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
@@ -378,21 +376,21 @@ def recheck(
                     if piece.bars.num_rows:
                         _write(store, series, piece, now_ms)
                         found += piece.bars.num_rows
-                        _print_line(series, _came_text(piece))
-            _print_line(series, f"fetched {minutes:,} missing minutes again: {found:,} came")
+                        _print_line(series, _found_text(piece))
+            _print_line(series, f"fetched {minutes:,} missing minutes again: {found:,} found")
 
 
 def draw_hours(
     store: BarStore, available_spans: Mapping[Series, Span], *, count: int, seed: int
 ) -> dict[Series, list[Span]]:
-    """Return random hours of the known spans of some series, after their listing, by time.
+    """Return random stored hours of some series, after their listing, in time order.
 
     The same `seed` draws the same hours from the same ledger.
 
     Args:
         store: The database.
-        available_spans: The span of history that the venue of each series still has.
-        count: The number of hours, of all series together.
+        available_spans: For each series, the span of history that its venue still has.
+        count: The number of hours of all series together.
         seed: The seed of the random numbers.
     """
     days = [
@@ -417,7 +415,7 @@ def draw_hours(
 def compare(
     store: BarStore, series: Series, spans: Sequence[Span], *, venue: Venue
 ) -> Iterator[DayProblem]:
-    """Yield the differences between stored bars and those of the venue's API, by time.
+    """Yield the differences between stored bars and those of the venue's API, in time order.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
@@ -435,7 +433,7 @@ def compare(
 
 
 class SymbolHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """An open session with the history of one symbol at its venue."""
+    """An open session with the history of one symbol at its venue; the clock is the venue's."""
 
     history: History
     native: str
@@ -452,14 +450,14 @@ class SymbolHistory(msgspec.Struct, frozen=True, kw_only=True):
 def open_symbol_history(
     series: Series, venue: Venue, dataset: str = HISTORY
 ) -> Iterator[SymbolHistory]:
-    """Open a session with the venue of a series; it logs long waits.
+    """Open a session with the history of a series; it prints long waits.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
     """
     with _open_session(venue, series, dataset) as history:
         native = _native(history, series, venue)
-        listed_ms, clock_ms = history.listed_ms(native), history.clock_ms()
+        listed_ms, clock_ms = history.first_ms(native), history.clock_ms()
         if listed_ms > clock_ms:
             raise VenueError(
                 f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
@@ -499,19 +497,19 @@ def _native(history: History, series: Series, venue: Venue) -> str:
     return venue.symbols[series.symbol] or history.native_symbol(series.symbol)
 
 
-def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None:
+def _write(store: BarStore, series: Series, piece: FetchedSpan, now_ms: int) -> None:
     write_history(store, series, piece.span, piece.bars, source=piece.source, updated_ms=now_ms)
     for note in piece.notes:
         _print_line(series, note)
 
 
 def _check_disk(db_path: Path, minutes: int) -> None:
-    """Refuse bars that would fill the disk; the month being written takes its space twice."""
+    """Refuse bars that would fill the disk; the month being written takes twice its space."""
     needed = (minutes + min(minutes, 31 * DAY_MS // MINUTE_MS)) * _ROW_BYTES
     free = shutil.disk_usage(db_path.parent).free
     if free < needed:
         raise DataError(
-            f"{db_path}: {counted(minutes, 'bar')} take about {_megabytes(needed)}, and "
+            f"{db_path}: {counted(minutes, 'bar')} take about {_megabytes(needed)}, but "
             f"{_megabytes(free)} are free on its disk: free some space, set another db_path in "
             "config/data.yaml, or a later start_date in config/history.yaml"
         )
@@ -535,21 +533,21 @@ def _bar(bars: Mapping[int, tuple[float, ...]], ts_ms: int) -> str:
     return ", ".join(map(repr, bars[ts_ms])) if ts_ms in bars else "no bar"
 
 
-def _came_text(piece: Fetched) -> str:
+def _found_text(piece: FetchedSpan) -> str:
     day = iso_day(piece.span.start_ms)
     return (
-        f"{day}: {piece.bars.num_rows} of {piece.span.minutes} missing minutes came, "
+        f"{day}: {piece.bars.num_rows} of {piece.span.minutes} missing minutes found, "
         f"from {iso(piece.bars['ts_ms'][0].as_py())} on"
     )
 
 
-def _not_yet_text(awaited: Sequence[Span], dataset: str) -> str:
+def _unpublished_text(spans: Sequence[Span], dataset: str) -> str:
     if dataset == FUNDING:
-        since = iso(awaited[0].start_ms)
+        since = iso(spans[0].start_ms)
         return f"the funding from {since} on is not published yet: the next run fetches it"
-    minutes = sum(span.minutes for span in awaited)
+    minutes = sum(span.minutes for span in spans)
     return (
-        f"the venue has no bar from {iso(awaited[0].start_ms)} on yet: the next run fetches "
+        f"the venue has no bar from {iso(spans[0].start_ms)} on yet: the next run fetches "
         f"{counted(minutes, 'minute')}"
     )
 

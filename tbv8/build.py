@@ -1,4 +1,4 @@
-"""Build the bars of a timeframe and their ledger from stored 1m days."""
+"""Build the bars of a timeframe, and their ledger, from stored 1m bars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tbv8.store.bars import (
     rows_within,
 )
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import EMPTY, LedgerDay, StoredDay, read_days, read_stored_days
+from tbv8.store.ledger import EMPTY_DIGEST, LedgerDay, StoredDay, read_days, read_stored_days
 
 SOURCE = "built"
 
@@ -38,8 +38,8 @@ def build_bars(
         db_path: The database.
         series: The series.
         timeframe: The timeframe, above 1m.
-        chunk_days: The number of days of 1m bars in memory at once, at least one bar's. The result
-            does not depend on it.
+        chunk_days: The largest number of days of 1m bars in memory at once, but at least those of
+            one bar. The result does not depend on it.
         now_ms: The clock, for the ledger.
 
     Raises:
@@ -58,7 +58,7 @@ def build_bars(
         for day_ms in builds.without_minutes:
             with store.transaction():
                 store.remove_day(series, timeframe.dataset, day_ms)
-        finer = _nesting(store, series, timeframe)
+        finer = _finer_timeframes(store, series, timeframe)
         label = f"aggregate {series} {timeframe}"
         with progress(label, len(builds.days), "days") as advance:
             for chunk in _chunks(builds.days, chunk_days):
@@ -78,7 +78,7 @@ def _make_table(db_path: Path, timeframe: Timeframe) -> None:
 
 
 def _chunks(days: Sequence[BuildableDay], chunk_days: int) -> Iterator[list[BuildableDay]]:
-    """Split days into runs of at most `chunk_days` consecutive days, at least one each."""
+    """Split days into chunks of at most `chunk_days` consecutive days; a longer day is a chunk."""
     chunk: list[BuildableDay] = []
     for day in days:
         if chunk and (
@@ -118,7 +118,7 @@ def _build(
         store.replace_rows(series, timeframe.dataset, opens, table)
         ledger = []
         for day in days:
-            count, digest = digests.get(day.day_ms, (0, EMPTY))
+            count, digest = digests.get(day.day_ms, (0, EMPTY_DIGEST))
             ledger.append(
                 LedgerDay(
                     day_ms=day.day_ms,
@@ -134,8 +134,8 @@ def _build(
         store.write_days(series, timeframe.dataset, ledger, updated_ms=now_ms)
 
 
-def _nesting(store: BarStore, series: Series, timeframe: Timeframe) -> list[Timeframe]:
-    """Return the built timeframes that divide `timeframe`, the longest first."""
+def _finer_timeframes(store: BarStore, series: Series, timeframe: Timeframe) -> list[Timeframe]:
+    """Return the built timeframes whose bars nest in those of `timeframe`, the longest first."""
     rows = store.query(
         "SELECT DISTINCT dataset FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND source = ?",
@@ -163,8 +163,8 @@ def _read_source(
 ) -> pa.Table:
     """Return the checked bars to build `filled` from: the longest that give the same result.
 
-    Reading is most of the work, and a day has 1440 minutes but 96 quarters of an hour. Bars serve
-    when they are built from the same 1m days and no digit of their volumes was rounded away.
+    Reading takes most of the time, and a day has 1440 minutes but 96 quarters of an hour. Built
+    bars give the same result if they come from the same 1m days and no volume was rounded.
     """
     for timeframe in finer:
         buildable = (

@@ -10,7 +10,7 @@ _MONTH = parse_timeframe("1M")
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
-    """Return the same time as the fewest spans, in time order; adjacent spans are joined."""
+    """Return the union of spans as disjoint spans, in time order; adjacent spans are joined."""
     merged: list[Span] = []
     for span in sorted(span for span in spans if span):
         if merged and span.start_ms <= merged[-1].end_ms:
@@ -36,10 +36,10 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
-    """Return the gaps of `wanted`, widened so that each UTC day is known as one span.
+    """Return the gaps of `wanted`, widened so that each UTC day is covered by one span.
 
-    The ledger has one span a day. A gap that is apart from the known part of its day is widened to
-    touch it.
+    The ledger has one span per day. A gap that does not touch the covered part of its day is
+    widened until it does.
     """
     covered_spans = merge(covered)
     return merge(connected(gap, covered_spans) for gap in gaps(wanted, covered_spans))

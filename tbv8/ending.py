@@ -24,9 +24,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 _GRACE_S = 4
-_CHILD_GRACE_S = 3  # before its parent, which waits for it
-_KILL_AFTER_S = 1.5  # that much later, where Python itself does not run
-_MOST_FILES = 4096
+_CHILD_GRACE_S = 3  # less than that of its parent, which waits for it
+_KILL_AFTER_S = 1.5  # after the grace, if no Python code could run
+_MAX_FILES = 4096
 _ANNOUNCED = b"\0"  # written to the pipe once the line is printed; other bytes are signals
 _INTERRUPTED = "interrupted: finished work is kept, run the same command to continue"
 _STUCK = (
@@ -42,29 +42,29 @@ _KILLED = (
 def end_cleanly() -> None:
     """End this process and its forks on SIGINT and SIGTERM; call it once."""
     main = os.getpid()
-    ending: int | None = None  # with this exit code
+    exit_code: int | None = None  # once the process is ending
 
     def begin_to_end(code: int, message: str) -> None:
-        nonlocal ending
-        ending = code
+        nonlocal exit_code
+        exit_code = code
         in_child = os.getpid() != main
         signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(code))
         signal.alarm(_CHILD_GRACE_S if in_child else _GRACE_S)
         if not in_child:
-            os.write(2, f"{message}\n".encode())  # print() may be what was interrupted
+            os.write(2, f"{message}\n".encode())  # the signal may have interrupted a print()
         if _watchdog.pipe is not None:
             os.write(_watchdog.pipe, _ANNOUNCED)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         code = 128 + number
-        if ending is None:
+        if exit_code is None:
             begin_to_end(code, _INTERRUPTED)
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(code)
         if os.getpid() == main:  # a child gets two signals: of Ctrl-C, and of its parent
             os._exit(code)
 
     def on_child(_number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == main and ending is None and _is_child_killed():
+        if os.getpid() == main and exit_code is None and _is_child_killed():
             begin_to_end(1, _KILLED)
             raise SystemExit(1)
 
@@ -75,10 +75,12 @@ def end_cleanly() -> None:
             sys.__excepthook__(kind, e, traceback)
 
     def on_swallowed(swallowed: sys.UnraisableHookArgs) -> None:
-        if ending is not None and isinstance(swallowed.exc_value, KeyboardInterrupt | SystemExit):
+        if exit_code is not None and isinstance(
+            swallowed.exc_value, KeyboardInterrupt | SystemExit
+        ):
             with suppress(OSError, ValueError):  # the reader of stdout may be gone
                 sys.stdout.flush()
-            os._exit(ending)
+            os._exit(exit_code)
         sys.__unraisablehook__(swallowed)
 
     signal.signal(signal.SIGINT, on_signal)
@@ -93,7 +95,7 @@ def end_cleanly() -> None:
 class _Watchdog:
     """The watchdog process, once it is started.
 
-    Args:
+    Attributes:
         main: The process that called `end_cleanly`; 0 before.
         owner: The process that created `pipe`.
         pipe: The end of the pipe that signals are written to.
@@ -126,7 +128,7 @@ def watch_native_code() -> None:
         if os.fork() == 0:  # the signals stay blocked there: Ctrl-C reaches it too
             try:
                 os.closerange(3, reading)
-                os.closerange(reading + 1, _MOST_FILES)
+                os.closerange(reading + 1, _MAX_FILES)
                 _watch(reading, owner, None if owner == _watchdog.main else parent)
             finally:
                 os._exit(0)
@@ -148,7 +150,7 @@ def _watch(pipe: int, owner: int, parent: int | None) -> None:
         if select.select([pipe], [], [], wait_s)[0]:
             received = os.read(pipe, 100)
             if not received:
-                return  # it has ended
+                return  # the owner has ended
             is_announced = is_announced or _ANNOUNCED in received
             must_end = signal.SIGINT in received or signal.SIGTERM in received
         else:

@@ -1,10 +1,10 @@
-"""The errors that a user can act on; anything else is our bug and keeps its traceback.
+"""The errors that a user can act on; any other exception is a bug and keeps its traceback.
 
 Tbv8Error             one line is printed, the exit code is not 0
-+-- ConfigError       a file of config/ or a word of the command line is wrong
++-- ConfigError       a file of config/ or an argument of the command line is wrong
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 |   +-- NotMigratedError  there is no database yet, or none of this revision
-|   +-- MovedError        the open database is not the file at its path any more
+|   +-- MovedError        the open database is no longer the file at its path
 |   +-- DiffersError      a paper session's replay differs from its journal
 +-- VenueError        a venue refused, or could not be reached
 +-- StrategyError     a user's strategy raised (in trading/loading.py, with its traceback)
@@ -44,7 +44,7 @@ class DataError(Tbv8Error):
 
 
 class NotMigratedError(DataError):
-    """There is no database of this revision: `doit migrate` comes first, so it is no damage."""
+    """There is no database of this revision; `doit migrate` creates or upgrades it."""
 
 
 class MovedError(DataError):

@@ -1,4 +1,4 @@
-"""Replace a file or a folder so that a reader finds the old one or the new one, whole.
+"""Replace a file or a folder atomically: a reader finds either the old one or the new one.
 
 The new one is first written as `.<name>.tbv8-new` in the same folder. An old folder is renamed to
 `.<name>.tbv8-old`, the new one takes its place, and the old one is removed. The writer holds a lock
@@ -21,7 +21,7 @@ _NEW, _OLD = ".tbv8-new", ".tbv8-old"
 
 @contextmanager
 def replacing(path: Path, *, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
-    """Yield a free path to write a file or a folder to, which becomes `path` at the end.
+    """Yield a temporary path for a new file or folder, which replaces `path` at the end.
 
     If anything is raised, `path` stays as it was. A file never replaces a folder, nor a folder a
     file.

@@ -1,4 +1,4 @@
-"""The manifest of a result: its inputs, and the digest of each of its files.
+"""The manifest of a result: its inputs, and the digest of each of its files; and its summary.
 
 The parts of its inputs are `config`, `strategy`, `engine`, `versions`, `span`, one
 `bars:<symbol>:<timeframe>` for each series that was read, `files` for the files that the strategy
@@ -36,6 +36,15 @@ class Manifest(msgspec.Struct, frozen=True):
 
     inputs: dict[str, Input]
     outputs: dict[str, str]
+
+
+def read_summary_json(folder: Path) -> dict[str, Any] | None:
+    """Return the summary.json of a result's folder; None if it is missing or damaged."""
+    try:
+        summary = json.loads((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) else None
 
 
 def make_input(value: Any) -> Input:

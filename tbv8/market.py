@@ -27,7 +27,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 MOST_RATE = 0.5
-"""The limit of one payment of funding, as a fraction of the notional; venues have some percent."""
+"""The limit of one payment of funding, a fraction of the notional; venues pay some percent."""
 FEWEST_DAYS = 30
 """Shorter runs have no yearly figures: those would be noise, multiplied by up to 365."""
 
@@ -87,7 +87,7 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
         return _longest_step(length // MINUTE_MS, 60), "MINUTE"
 
     def floor(self, ts_ms: int) -> int:
-        """Return the open of the bar that holds `ts_ms`."""
+        """Return the open of the bar that contains `ts_ms`."""
         length = self.fixed_ms
         if length is None:
             return ts_ms - ts_ms % DAY_MS - (_calendar(ts_ms)[1].day - 1) * DAY_MS

@@ -1,4 +1,4 @@
-"""The progress of a long action: a bar with ETA on a terminal, now and then a line elsewhere."""
+"""The progress of a long action: a bar with ETA on a terminal, elsewhere a line every 10 s."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from typing import Protocol
 
 _LINE_EVERY_S = 10.0
-_MEASURED_S = 0.05  # a rate of less time would be one of the clock
+_MIN_MEASURED_S = 0.05  # a shorter time gives no meaningful rate
 
 
 class Advance(Protocol):
-    """Shows further finished work, and a note about the present state."""
+    """A function that adds finished work to the progress."""
 
     def __call__(self, amount: int, note: str = "") -> None:
-        """Add an amount of finished work."""
+        """Add an amount of finished work, and show a note about the present state."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    started = time.monotonic()
+    started_s = time.monotonic()
     with Progress(*columns, console=Console(file=sys.stdout), transient=True) as shown:
         task = shown.add_task(label, total=total, unit=unit, rate="0", note="")
         finished = 0
@@ -54,40 +54,40 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
         def advance(amount: int, note: str = "") -> None:
             nonlocal finished
             finished += amount
-            shown.update(task, completed=finished, rate=_rate(finished, started), note=note)
+            shown.update(task, completed=finished, rate=_rate(finished, started_s), note=note)
 
         yield advance
-    _closing_line(label, finished, unit, started)
+    _closing_line(label, finished, unit, started_s)
 
 
 def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
-    started = printed_s = time.monotonic()
+    started_s = printed_s = time.monotonic()
     finished = 0
 
     def advance(amount: int, note: str = "") -> None:
         nonlocal finished, printed_s
         finished += amount
-        now = time.monotonic()
-        if now - printed_s >= _LINE_EVERY_S and finished < total:
-            printed_s = now
-            rate = finished / (now - started)
+        now_s = time.monotonic()
+        if now_s - printed_s >= _LINE_EVERY_S and finished < total:
+            printed_s = now_s
+            rate = finished / (now_s - started_s)
             print(
-                f"   {label}: {finished:,} of {total:,} {unit}, {_rate(finished, started)}/s, "
+                f"   {label}: {finished:,} of {total:,} {unit}, {_rate(finished, started_s)}/s, "
                 f"{(total - finished) / max(rate, 1e-3):,.0f} s to go{f', {note}' if note else ''}",
                 flush=True,
             )
 
     yield advance
-    _closing_line(label, finished, unit, started)
+    _closing_line(label, finished, unit, started_s)
 
 
-def _closing_line(label: str, finished: int, unit: str, started: float) -> None:
-    elapsed_s = time.monotonic() - started
+def _closing_line(label: str, finished: int, unit: str, started_s: float) -> None:
+    elapsed_s = time.monotonic() - started_s
     unit = unit.removesuffix("s") if finished == 1 else unit
-    rate = f" ({_rate(finished, started)}/s)" if elapsed_s >= _MEASURED_S else ""
+    rate = f" ({_rate(finished, started_s)}/s)" if elapsed_s >= _MIN_MEASURED_S else ""
     print(f"   {label}: {finished:,} {unit} in {elapsed_s:.1f} s{rate}", flush=True)
 
 
-def _rate(finished: int, started: float) -> str:
-    rate = finished / max(time.monotonic() - started, 1e-3)
+def _rate(finished: int, started_s: float) -> str:
+    rate = finished / max(time.monotonic() - started_s, 1e-3)
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -1,7 +1,7 @@
-"""`/metrics` for Prometheus and `/healthz`, which is 503 as long as anything is stale.
+"""A small HTTP server for `/metrics` (Prometheus) and `/healthz` (200, or 503 while data is stale).
 
-A small server with fixed limits: the number of connections, the time of each, and one request in
-each. Connections beyond these are closed without a reply and without a line in a log.
+It limits the number of connections and the duration of each, and answers one request per
+connection. A connection beyond these limits is closed without a reply or a log line.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from tbv8.errors import ConfigError
 
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
-_AT_ONCE = 16
+_MOST_CONNECTIONS = 16
 _HEAD_BYTES = 2**13
-LASTS_S = 5.0  # a connection, from its first byte to its last
+CONNECTION_S = 5.0
+"""The longest duration of a connection."""
 
 type _Page = tuple[HTTPStatus, str, bytes]
 
@@ -29,24 +30,24 @@ type _Page = tuple[HTTPStatus, str, bytes]
 async def serve_pages(
     port: int,
     collector: Collector,
-    read_stale: Callable[[], Sequence[str]],
+    read_problems: Callable[[], Sequence[str]],
     *,
     host: str = "127.0.0.1",
-    lasts_s: float = LASTS_S,
+    connection_s: float = CONNECTION_S,
 ) -> AsyncIterator[int]:
-    """Serve `/metrics` and `/healthz`; yield the port.
+    """Serve `/metrics` and `/healthz` during the block; yield the port.
 
     Args:
         port: The port; 0 for any free one.
         collector: The metrics.
-        read_stale: Returns the names of stale parts, for `/healthz`.
+        read_problems: Returns the names of stale parts, for `/healthz`; empty if all is well.
         host: The address to listen at.
-        lasts_s: The time limit for a connection.
+        connection_s: The longest duration of a connection.
 
     Raises:
         ConfigError: The port is taken.
     """
-    pages = _Pages(collector, read_stale)
+    pages = _Pages(collector, read_problems)
     open_now: set[asyncio.Task[None]] = set()
 
     async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,9 +55,9 @@ async def serve_pages(
         assert task is not None
         open_now.add(task)
         try:
-            if len(open_now) <= _AT_ONCE:
+            if len(open_now) <= _MOST_CONNECTIONS:
                 with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
-                    async with asyncio.timeout(lasts_s):
+                    async with asyncio.timeout(connection_s):
                         writer.write(pages.reply(await reader.readuntil(b"\r\n\r\n")))
                         await writer.drain()
                         writer.write_eof()
@@ -83,13 +84,13 @@ async def serve_pages(
 class _Pages:
     """The pages `/metrics` and `/healthz`."""
 
-    def __init__(self, collector: Collector, read_stale: Callable[[], Sequence[str]]) -> None:
-        self._read_stale = read_stale
+    def __init__(self, collector: Collector, read_problems: Callable[[], Sequence[str]]) -> None:
+        self._read_stale = read_problems
         self._registry = CollectorRegistry()
         self._registry.register(collector)
 
     def reply(self, head: bytes) -> bytes:
-        """Return the whole reply to a request's head."""
+        """Return the complete reply to the head of a request."""
         method, _, remainder = head.decode("latin-1").partition(" ")
         path = remainder.partition(" ")[0].partition("?")[0]
         status, kind, body = self._page(method, path)

@@ -1,4 +1,4 @@
-"""Counts as text, and text from outside made fit to print: replies, names, a library's errors.
+"""Counts as text, and safe printing of text from outside: replies, names, a library's errors.
 
 A control character could move the cursor, colour a terminal, or forge or hide a line of a log. So
 each text from outside passes through here before it is printed, stored or raised.
@@ -6,13 +6,16 @@ each text from outside passes through here before it is printed, stored or raise
 
 from __future__ import annotations
 
-_QUOTED_LETTERS = 200
-_LINE_LETTERS = 1000
+_MAX_QUOTED = 200  # characters
+_MAX_LINE = 1000
 
 
-def counted(count: int, what: str) -> str:
-    """Return `1 fill`, `2,000 fills`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """Return `1 fill`, `2,000 fills`, `3 entries`."""
+    if count != 1:
+        has_new_ending = noun[-1] == "y" and noun[-2] not in "aeiou"
+        noun = f"{noun[:-1]}ies" if has_new_ending else f"{noun}s"
+    return f"{count:,} {noun}"
 
 
 def printable(text: str, *, allowed: str = "") -> str:
@@ -23,40 +26,40 @@ def printable(text: str, *, allowed: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        letter
-        if letter.isprintable() or letter in allowed
-        else letter.encode("unicode_escape").decode()
-        for letter in text
+        character
+        if character.isprintable() or character in allowed
+        else character.encode("unicode_escape").decode()
+        for character in text
     )
 
 
-def one_line(text: str, *, most: int = _LINE_LETTERS) -> str:
-    r"""Return text as one line of printable characters, `\x1b` for an escape, shortened.
+def one_line(text: str, *, max_length: int = _MAX_LINE) -> str:
+    r"""Return text as one line of at most `max_length` printable characters; an escape is `\x1b`.
 
     Repeatable: a second call changes nothing.
     """
-    line = printable(" ".join(text[: most * 8].split()))
-    return line if len(line) <= most else f"{line[: most - 3]}..."
+    line = printable(" ".join(text[: max_length * 8].split()))
+    return line if len(line) <= max_length else f"{line[: max_length - 3]}..."
 
 
 def quoted(text: str) -> str:
     """Return text from outside in Python's quotes, as one short line."""
-    return repr(one_line(text, most=_QUOTED_LETTERS)).replace("\\\\", "\\")
+    return repr(one_line(text, max_length=_MAX_QUOTED)).replace("\\\\", "\\")
 
 
 def file_name(text: str) -> str:
-    """Return a name as one part of a path, different for each name: `BTC-USDT` for `BTC/USDT`.
+    """Return a name as one part of a path, unique for each name: `BTC-USDT` for `BTC/USDT`.
 
-    Letters and digits of any script, `_` and dots that do not lead stay; the rest is `%` and hex.
-    No name at all is `%`.
+    Letters and digits of any script, `_`, and dots except a leading one stay; other characters are
+    `%` and hex. The empty name is `%`.
     """
     return (
         "-".join(
             "".join(
-                letter
-                if letter.isalnum() or letter == "_" or (letter == "." and index)
-                else _hex(letter)
-                for index, letter in enumerate(part)
+                character
+                if character.isalnum() or character == "_" or (character == "." and index)
+                else _hex(character)
+                for index, character in enumerate(part)
             )
             for part in text.split("/")
         )
@@ -64,5 +67,5 @@ def file_name(text: str) -> str:
     )
 
 
-def _hex(letter: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in letter.encode(errors="surrogatepass"))
+def _hex(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode(errors="surrogatepass"))

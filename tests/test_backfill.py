@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from tbv8.backfill import backfill, compare, draw_hours, recheck
+from tbv8.backfill import backfill, compare, draw_hours, recheck_missing
 from tbv8.config.records import Venue
 from tbv8.coverage import merge
 from tbv8.errors import ConfigError, DataError, VenueError
@@ -294,7 +294,7 @@ def test_what_was_mended_is_told(
 
     assert (
         f"   {BTC}: BTCUSDT-1m-2024-02-26.zip: floored 60 bars to the minute, dropped 1 bar of "
-        "minutes that it has twice"
+        "repeated minutes"
     ) in capsys.readouterr().out.splitlines()
 
 
@@ -368,16 +368,16 @@ def test_recheck_adds_what_came_and_touches_nothing_else(
     before = ledger_in(db_path, BTC)
     assert sum(day[4] for day in before) == (OUTAGE[1] - OUTAGE[0]) // MINUTE_MS + 30
 
-    recheck(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW + 1)
+    recheck_missing(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW + 1)
     assert ledger_in(db_path, BTC) == before
 
     binance.behave()
     capsys.readouterr()
-    recheck(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW + 1)
+    recheck_missing(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW + 1)
 
     assert capsys.readouterr().out.splitlines() == [
-        f"   {BTC}: 2024-02-24: 30 of 30 missing minutes came, from 2024-02-24T10:00:00Z on",
-        f"   {BTC}: fetched 1,770 missing minutes again: 30 came",
+        f"   {BTC}: 2024-02-24: 30 of 30 missing minutes found, from 2024-02-24T10:00:00Z on",
+        f"   {BTC}: fetched 1,770 missing minutes again: 30 found",
     ]
     assert bars_in(db_path, BTC) == within(past, wanted)
     after = ledger_in(db_path, BTC)
@@ -393,7 +393,7 @@ def test_recheck_leaves_the_time_before_the_listing_alone(
     before = ledger_in(db_path, BTC)
     binance.reset_log()
 
-    recheck(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW)
+    recheck_missing(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW)
 
     assert binance.count("/data/") == 0
     assert ledger_in(db_path, BTC) == before
@@ -479,7 +479,7 @@ def test_rows_of_another_market_or_unit_are_not_added_to_a_series(
 
     for changed, name in ((other, "'ETHUSDT'"), (thousand, "'BTCUSDT' in units of 1000")):
         for wanted in (day, more):
-            with pytest.raises(ConfigError, match=f"are of 'BTCUSDT', and the file has {name} now"):
+            with pytest.raises(ConfigError, match=f"are of 'BTCUSDT', but the file has {name} now"):
                 backfill(db_path, BTC, [wanted], venue=changed, now_ms=NOW)
     assert bars_in(db_path, BTC) == before
 
@@ -495,7 +495,7 @@ def test_a_database_from_before_markets_were_stored_has_units_of_one(
     backfill(db_path, BTC, [day], venue=venue(binance), now_ms=NOW)
     shell(db_path, "DELETE FROM native_markets")
 
-    with pytest.raises(ConfigError, match="are of the market, and the file has 'BTCUSDT' in units"):
+    with pytest.raises(ConfigError, match="are of the market, but the file has 'BTCUSDT' in units"):
         backfill(db_path, BTC, [day], venue=thousand, now_ms=NOW)
     backfill(db_path, BTC, [span("2024-02-26", "2024-02-28")], venue=venue(binance), now_ms=NOW)
 

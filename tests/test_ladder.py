@@ -81,7 +81,7 @@ HEAVY = (
 )
 
 SHARED_BY_VENUES = {"backoff", "base", "binance", "bounds", "http", "live_calls", "live_funding"}
-SHARED_BY_VENUES |= {"live_history", "live_venue", "rates", "units"}
+SHARED_BY_VENUES |= {"live_history", "live_venue", "rate_limit", "rates", "units"}
 
 MODULES = sorted((ROOT / "tbv8").rglob("*.py"))
 

@@ -9,7 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.errors import VenueError
-from tbv8.text import file_name, one_line, quoted
+from tbv8.text import counted, file_name, one_line, quoted
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "text"),
+    [
+        (1, "fill", "1 fill"),
+        (2000, "fill", "2,000 fills"),
+        (0, "day", "0 days"),
+        (1, "try", "1 try"),
+        (12, "try", "12 tries"),
+        (3, "entry", "3 entries"),
+    ],
+)
+def test_a_count_has_the_form_of_its_noun(count: int, noun: str, text: str) -> None:
+    assert counted(count, noun) == text
+
 
 ANY = st.text(st.characters(), max_size=40)  # surrogates and all
 

@@ -15,7 +15,7 @@ _TABLES = ("history_coverage", "trades", "bbo", "recording_gaps", "ohlcv_1m", "b
 
 
 def upgrade() -> None:
-    """Make the ledger, the recorder's tables, and the bars of the usual timeframes."""
+    """Create the ledger, the recorder's tables, and the tables of bars of usual timeframes."""
     tables = [schema.metadata.tables[name] for name in _TABLES]
     schema.metadata.create_all(op.get_bind(), tables)
     for text in schema.USUAL_TIMEFRAMES:
@@ -23,7 +23,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop every table, of bars too."""
+    """Drop every table, including all tables of bars."""
     connection = op.get_bind()
     for name in schema.bars_tables(connection):
         op.drop_table(name)

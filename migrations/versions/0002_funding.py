@@ -11,13 +11,13 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make both tables."""
+    """Create both tables."""
     for table in (schema.funding, schema.mark):
         table.create(op.get_bind())
 
 
 def downgrade() -> None:
-    """Drop both, and what the ledger tells of the first."""
+    """Drop both tables, and the ledger's rows of funding."""
     for table in (schema.funding, schema.mark):
         table.drop(op.get_bind())
     op.execute("DELETE FROM history_coverage WHERE dataset = 'funding'")

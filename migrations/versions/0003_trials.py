@@ -1,4 +1,4 @@
-"""Trials of experiments, and what each experiment is made of."""
+"""The trials of experiments, and the list of each experiment's trials."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _TABLES = (schema.trials, schema.trial_details, schema.experiment_trials)
 
 
 def upgrade() -> None:
-    """Make the three tables; a new database has them from the first revision on."""
+    """Create the three tables, if they are missing."""
     for table in _TABLES:
         table.create(op.get_bind(), checkfirst=True)
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the three tables."""
     for table in reversed(_TABLES):
         table.drop(op.get_bind(), checkfirst=True)

@@ -11,7 +11,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Make the tables; in a new database the first revision has made all that is described."""
+    """Create the tables, if they are missing."""
     for table in SESSION_TABLES:
         table.create(op.get_bind(), checkfirst=True)
 

@@ -11,10 +11,10 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table, if it is missing."""
     native_markets.create(op.get_bind(), checkfirst=True)
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the table."""
     native_markets.drop(op.get_bind())

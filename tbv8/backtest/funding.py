@@ -1,4 +1,4 @@
-"""The funding that a backtest is charged, from the store."""
+"""Read the funding payments of a backtest from the store."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ def read_funding(
 ) -> dict[str, dict[str, FundingPayments]]:
     """Return the payments of each venue of a strategy, by symbol; none for a fixed rate.
 
-    It is that of the time of the strategy's bars, or of another span. The caller owns the
-    transaction, so that the fingerprints can be of the same moment.
+    The caller owns the transaction, so that payments and fingerprints are of the same moment.
+
+    Args:
+        store: The store.
+        strategy: The strategy.
+        span: The time of the payments; None for that of the strategy's bars.
 
     Raises:
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: A day's rows do not have the digest that the ledger has of them.
     """
     found: dict[str, dict[str, FundingPayments]] = {}
     for venue, symbol in strategy.funding_of:
@@ -49,7 +53,7 @@ def _read(store: BarStore, symbol: str, stretches: list[Stretch]) -> FundingPaym
 def funding_within(
     strategy: Strategy, funding: Mapping[str, Mapping[str, FundingPayments]]
 ) -> dict[str, dict[str, FundingPayments]]:
-    """Return of the funding of a longer span what `read_funding` would of the strategy's own."""
+    """Cut the funding of a longer span to a strategy's own: the same as by `read_funding`."""
     found: dict[str, dict[str, FundingPayments]] = {}
     for venue, symbol in strategy.funding_of:
         charged = funding.get(venue, {}).get(symbol, FundingPayments()).within(strategy.bars_span)

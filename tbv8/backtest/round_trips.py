@@ -1,4 +1,4 @@
-"""The closed positions of a stored result, with what closed each and how far the price went."""
+"""The closed positions of a stored result, with the reason of each exit and its excursions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_t
 from tbv8.results.read import read_trades
 from tbv8.results.tearsheet.round_trips import closings, excursions
 from tbv8.store.bars import open_bars, read_checked_days, rows_within
-from tbv8.store.database import open_reader
+from tbv8.store.database import check_revision
 from tbv8.store.ledger import fingerprint, read_stored_days
 from tbv8.trading.nautilus import Floats
 
 
 class Steps(msgspec.Struct, frozen=True):
-    """The bars that matched a run's orders, by symbol, and their timeframe."""
+    """The bars that matched a run's orders, by symbol, and their timeframe `step`."""
 
     bars: Mapping[str, pa.Table]
     step: Timeframe
@@ -29,9 +29,9 @@ class Steps(msgspec.Struct, frozen=True):
 def read_round_trips(folder: Path, steps: Steps | None) -> pa.Table:
     """Return positions.csv of a run with three more columns.
 
-    `by` is what closed a position: the tags or the type of that order. `mae` and `mfe` (maximum
-    adverse and favorable excursion) are how far the price went against the position and for it, as
-    the tearsheet shows them: fractions of the entry price, none below 0; null without `steps`.
+    `by` is the reason of the exit: the tags of the closing order, or its type without tags. `mae`
+    and `mfe` are the maximum adverse and favorable excursion of the price, as in the tearsheet:
+    fractions of the entry price, at least 0; null without `steps`.
     """
     trades = read_trades(folder)
     positions = trades["positions"]
@@ -49,7 +49,7 @@ def read_round_trips(folder: Path, steps: Steps | None) -> pa.Table:
 
 
 def read_steps(db_path: Path, manifest: Manifest) -> Steps | None:
-    """Return the bars that matched a result's orders; None if the database lacks or changed any."""
+    """Return the bars that matched a result's orders; None if any is missing or has changed."""
     config, times = manifest.inputs["config"].value, manifest.inputs["span"].value
     timeframe = parse_timeframe(config["timeframe"]["text"])
     step = ONE_MINUTE if config["detail"] == "1m" else timeframe
@@ -57,8 +57,7 @@ def read_steps(db_path: Path, manifest: Manifest) -> Steps | None:
     span = step.whole(timeframe.whole(run))
     bars = {}
     try:
-        with open_reader(db_path):
-            pass  # refuses a file that is not a database of this revision
+        check_revision(db_path)
         with open_bars(db_path) as store, store.transaction("DEFERRED"):
             for name, part in manifest.inputs.items():
                 if not name.startswith("bars:") or part.value["timeframe"] != step.text:

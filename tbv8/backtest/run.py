@@ -1,4 +1,4 @@
-"""The one way in: a strategy and its bars become the files of a result."""
+"""Run a backtest, and write or redraw the files of its result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tbv8.backtest.feed import check_held, run_at_once
+from tbv8.backtest.feed import require_bars, run_session
 from tbv8.config import records
 from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
 from tbv8.results.accounting import Books, to_books
@@ -16,7 +16,7 @@ from tbv8.results.marks import to_marks
 from tbv8.results.summary import Summary, summarise
 from tbv8.results.write import draw_page, write_files
 from tbv8.trading.bars import Bars
-from tbv8.trading.opened import noting_opened
+from tbv8.trading.opened_files import track_files
 
 
 def run_backtest(
@@ -25,25 +25,25 @@ def run_backtest(
     """Run a strategy over its bars and write `results_path/<strategy_id>/`.
 
     Args:
-        strategy: With all that it inherits.
-        bars: Those of its source whose whole time lies in its span; holes are outages.
-        inputs: For the manifest: digest and value of each part of the result's key, but for
-            what the strategy opens while it runs.
+        strategy: The strategy, with all inherited settings.
+        bars: The bars of its source that lie whole within its run; a gap is an outage.
+        inputs: Digest and value of each part of the result's key, for the manifest, without the
+            files that the strategy opens during the run.
         results_path: The folder of all results.
 
     Raises:
-        ConfigError: The strategy's own class refuses its params.
-        DataError: There are no bars, or some that no market makes.
-        StrategyError: The strategy raised, ended the run early, or opened what cannot be part of
-            a key.
+        ConfigError: The strategy's config class refuses its params.
+        DataError: There are no bars, or a bar is impossible.
+        StrategyError: The strategy raised, ended the run, or opened something that cannot be part
+            of a key.
     """
-    check_held(strategy, bars)
+    require_bars(strategy, bars)
     routing, marks = strategy.routing, to_marks(strategy, bars)
     files: dict[str, str] = {}
 
     def account(venue: str) -> Books:
-        with noting_opened(strategy) as opened:
-            run = run_at_once(strategy, venue, bars, with_lines=venue == routing.primary)
+        with track_files(strategy) as opened:
+            run = run_session(strategy, venue, bars, with_chart_lines=venue == routing.primary)
             books = to_books(run, marks)
         files.update(opened.files())
         return books
@@ -69,14 +69,14 @@ def draw_again(
     *,
     inputs: Mapping[str, Any],
 ) -> None:
-    """Draw the page of a result from its other files and its bars; nothing is run.
+    """Draw the page of a result again from its other files and its bars, without a run.
 
     Args:
-        folder: The result's.
-        manifest: Its own; what the strategy opened is taken over from it.
-        strategy: As of `run_backtest`.
-        bars: As of `run_backtest`: those of the result's key, so that the page is the same.
-        inputs: As of `run_backtest`.
+        folder: The result's folder.
+        manifest: The result's manifest; the files that the strategy opened are kept from it.
+        strategy: As in `run_backtest`.
+        bars: As in `run_backtest`; those of the result's key, so that the page is the same.
+        inputs: As in `run_backtest`.
     """
     key = {**inputs, FILES_PART: manifest.inputs[FILES_PART]}
 

@@ -1,7 +1,7 @@
-"""The output of `doit --version` and `doit help`, and the reading of `name=value` and "".
+"""Changes to pydoit itself: its loader, `doit --version`, `doit help`, `name=value` arguments.
 
-pydoit has no plugin for these. It imports its task loader at each start, before it answers either
-and before it looks for commands, so this module replaces them.
+pydoit has no plugin for the last three. It imports the loader first at each start in a project, so
+this module replaces its functions for them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from doit.exceptions import InvalidDodoFile
 from doit.plugin import PluginDict
 from doit.task import Task
 
-from tbv8.commands import state  # noqa: F401  # signals are handled from here on
+from tbv8.commands import state  # noqa: F401  # first: it installs the handlers of signals
 
 _START = (
     ("list", "list every task with a description"),
@@ -34,7 +34,7 @@ _TASKS = (
     ("backfill", "fetch the 1m history of every series"),
     ("funding", "fetch the funding rates that venues charged"),
     ("aggregate", "build the bars of every timeframe from 1m bars"),
-    ("backtest:STRATEGY", "run a strategy on history, with all that it needs"),
+    ("backtest:STRATEGY", "backtest a strategy, after fetching and building its data"),
     (
         "experiment:ID",
         "run many trials of a strategy; walkforward:ID and montecarlo:ID are its parts",
@@ -45,22 +45,22 @@ _TASKS = (
     ("paper:STRATEGY", "run a strategy on live bars, without orders at a venue, until Ctrl-C"),
     ("replay:STRATEGY", "run the bars of a paper session again and compare every byte"),
 )
-_SHOWN = ("list", "plan", "info", "help", "run")
+_IN_START = ("list", "plan", "info", "help", "run")
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit ships no types
-    """pydoit's loader of dodo.py. It refuses a folder, from which pydoit would load no tasks."""
+    """pydoit's loader of dodo.py, which refuses a folder: pydoit would load no tasks from it."""
 
     def setup(self, opt_values: Mapping[str, Any]) -> None:
-        """Load the tasks' file."""
+        """Load dodo.py."""
         file: str = opt_values["dodoFile"]
         if Path(file).is_dir():  # "" is the current folder
             raise InvalidDodoFile(f"-f: {file!r} is a folder: write the path of a dodo.py")
         super().setup(opt_values)
 
     def load_tasks(self, cmd: Any, pos_args: Sequence[str]) -> list[Task]:
-        """Return the tasks; pydoit raises an IndexError for an empty argument, not for a space."""
-        tasks: list[Task] = super().load_tasks(cmd, [word or " " for word in pos_args])
+        """Return the tasks; an empty argument, an IndexError in pydoit, is passed as a space."""
+        tasks: list[Task] = super().load_tasks(cmd, [argument or " " for argument in pos_args])
         return tasks
 
 
@@ -80,7 +80,7 @@ def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
         print(f"  {command.bin_name} {usage:<19} {purpose}")
     print("\nCommands")
     for name in sorted(commands):
-        if name not in _SHOWN and not getattr(commands[name], "cure", ""):
+        if name not in _IN_START and not getattr(commands[name], "cure", ""):
             print(f"  {command.bin_name} {name:<19} {commands[name].doc_purpose}")
     print("\nSee the README and docs/ for more.")
 
@@ -88,7 +88,7 @@ def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
 def take_variables(_main: DoitMain, arguments: Sequence[str]) -> list[str]:
     """Set each `name=value` of a command line as a variable, and return the other arguments.
 
-    An empty argument is one of the others: pydoit's own function raises an IndexError for it.
+    Empty arguments are returned too; pydoit's own function raises an IndexError for them.
     """
     reset_vars()
     remaining = []
@@ -112,6 +112,6 @@ DoitMain.print_version = staticmethod(print_version)
 DoitMain.process_args = take_variables
 Help.print_usage = print_usage
 
-# Commands, backend and reporters come from pyproject.toml alone: pydoit would search each installed
-# package for others, three times at every start, which takes a fifth of a `doit list`.
+# Commands, backend and reporters come from pyproject.toml alone: pydoit would search all installed
+# packages for further ones, three times at each start, which takes a fifth of a `doit list`.
 PluginDict._from_entry_points = lambda _self, _category: {}

@@ -9,10 +9,10 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import ReadOnlyCommand
+from tbv8.commands.base import ProjectCommand
 
 
-class Bench(ReadOnlyCommand):
+class Bench(ProjectCommand):
     """Measure speed."""
 
     doc_purpose = "measure speed, as ratios to a reference of the same run; prints JSON lines"

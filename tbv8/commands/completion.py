@@ -1,6 +1,6 @@
-"""Scripts that complete commands, tasks, ids and options in bash, zsh and fish.
+"""Completion scripts for bash, zsh and fish: commands, tasks, ids and options.
 
-The options are written into the script; tasks and ids are listed anew at each completion.
+A script contains the commands and their options; it lists tasks and ids at each completion.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CASES
     elif [[ $groups ]]; then words=$(sed -nE "s/^($groups)://p" <<< "$words")
     else words="COMMANDS $words"; fi
     COMPREPLY=($(compgen -W "$words" -- "$word"))
-    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then  # bash wants what follows it
+    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then  # bash adds what follows the colon
         COMPREPLY=("${COMPREPLY[@]#"${word%:*}:"}")
     fi
 }
@@ -83,7 +83,7 @@ def completion_script(shell: str, name: str, commands: Mapping[str, Sequence[str
         name: The command to complete, `doit` or `tbv8`.
         commands: The long options of each command.
     """
-    options = {word: list(longs) for word, longs in commands.items()}
+    options = {command: list(longs) for command, longs in commands.items()}
     options |= {
         group: [option["long"] for option in accepted] for group, accepted in _TASKS.items()
     }
@@ -93,7 +93,7 @@ def completion_script(shell: str, name: str, commands: Mapping[str, Sequence[str
 
 
 def _cases(options: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the branches of a `case` over the first word."""
+    """Return the branches of the script's `case` over the first word."""
     lines = []
     for word, longs in options.items():
         options_text = " ".join(f"--{long}" for long in longs)

@@ -9,7 +9,8 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
+from tbv8.commands.base import JSON, ProjectCommand, print_json, whole_number
+from tbv8.commands.errors import refuse_options
 from tbv8.config.document import unknown
 from tbv8.config.folder import name_problem
 from tbv8.config.records import Experiment, Project
@@ -22,17 +23,17 @@ from tbv8.tasks.states import trials_state
 _SORTS = ("number", *METRICS, "trades", "fills")
 
 
-class Trials(ReadOnlyCommand):
+class Trials(ProjectCommand):
     """List the trials of an experiment."""
 
     doc_purpose = "list the trials of an experiment, the best first"
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "above what the best of all tries reaches by luck: tries are all variants of this "
-        "strategy that experiments have run on this series. PBO is the probability of backtest "
-        "overfitting, from the experiment's last result. Trials without a result come "
-        "last, with the reason."
+        "above what the best of all tries reaches by luck. A try is a variant with a result of the "
+        "strategy's class on its series, as its file has them now, by any experiment. PBO is the "
+        "probability of backtest overfitting, from the experiment's last result. Trials without a "
+        "result come last, with the reason."
     )
     cmd_options = (
         JSON,
@@ -71,7 +72,7 @@ class Trials(ReadOnlyCommand):
         return 0
 
 
-class Compare(ReadOnlyCommand):
+class Compare(ProjectCommand):
     """Compare results side by side."""
 
     doc_purpose = "compare strategies and experiments side by side, with deflated Sharpe ratios"
@@ -93,7 +94,7 @@ class Compare(ReadOnlyCommand):
         )
 
         project: Project = self.loader.namespace["PROJECT"]
-        _refuse_options(pos_args)
+        refuse_options(pos_args)
         if not pos_args:
             raise InvalidCommand("name at least one strategy or experiment: `doit list` shows them")
         results: Mapping[str, Any] = {**project.strategies, **project.experiments}
@@ -109,7 +110,7 @@ class Compare(ReadOnlyCommand):
                 else compare_strategy(query, project.strategies[name], project.results_path)
                 for name in pos_args
             ]
-        comparisons = [replace(row, stale=_stale(project, row.name)) for row in comparisons]
+        comparisons = [replace(row, stale=_stale_reasons(project, row.name)) for row in comparisons]
         if as_json:
             print_json(msgspec.to_builtins(comparisons))
         else:
@@ -117,15 +118,15 @@ class Compare(ReadOnlyCommand):
         return 0
 
 
-class Promote(ReadOnlyCommand):
-    """Write the strategy of a trial."""
+class Promote(ProjectCommand):
+    """Write a trial's values as a strategy's file."""
 
     doc_purpose = "write a trial's values as a new strategy"
     doc_usage = "EXPERIMENT --as STRATEGY_ID [--number N]"
     doc_description = (
         "Writes config/strategies/<strategy_id>.yaml: the file of the experiment's strategy with "
         "the values of the trial, and their origin in comments. Its backtest gives the trial's "
-        "numbers. Without --number it is the trial that the objective chooses."
+        "numbers. Without --number, the trial is the one that the objective chooses."
     )
     cmd_options = (
         {
@@ -162,8 +163,8 @@ class Promote(ReadOnlyCommand):
         return 0
 
 
-def _stale(project: Project, name: str) -> tuple[str, ...]:
-    """Return the reasons for which the result of a strategy or an experiment is stale."""
+def _stale_reasons(project: Project, name: str) -> tuple[str, ...]:
+    """Return why the result of a strategy or an experiment is stale; empty if it is fresh."""
     db_path, results_path = project.db_path, project.results_path
     try:
         if name in project.experiments:
@@ -175,20 +176,13 @@ def _stale(project: Project, name: str) -> tuple[str, ...]:
         return (str(e),)
 
 
-def _refuse_options(names: Sequence[str]) -> None:
-    """Refuse an option after a name: `OneLineErrors` then moves it to the front and tries again."""
-    for name in names:
-        if name.startswith("-"):
-            raise InvalidCommand(f"'{name}' is not a task.")
-
-
 def _experiment(project: Project, names: Sequence[str], command: str) -> Experiment:
     """Return the experiment named on the command line.
 
     Raises:
         InvalidCommand: Not exactly one name, or an unknown one.
     """
-    _refuse_options(names)
+    refuse_options(names)
     if len(names) != 1:
         raise InvalidCommand(
             f"`{command}` needs exactly one experiment: `doit list experiment` shows them"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose_series
+from tbv8.commands.base import SERIES, ProjectCommand, choose_series
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 _FOLDER = "data/export"
 _TRIALS = "trials"
+_YEAR_10000_MS = 253_402_300_800_000
 
 
-class Export(ReadOnlyCommand):
+class Export(ProjectCommand):
     """Write files for other tools."""
 
     doc_purpose = "write bars, trades, quotes or trials to Parquet, or copy the whole database"
@@ -207,15 +208,15 @@ def _export_file(project: Project, options: _Options, path: Path) -> None:
     days = _days(project, options)
     with progress(f"export {options.dataset}", sum(map(len, days.values())), "days") as advance:
         export_file(project.db_path, path, options.dataset, days, advance=advance)
-    apart = ", told apart by the columns venue and symbol" if len(days) > 1 else ""
-    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}{apart}")
+    columns = ", distinguished by the columns venue and symbol" if len(days) > 1 else ""
+    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}{columns}")
 
 
 def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
     """Return the days to write, by series.
 
     Raises:
-        InvalidCommand: There are none.
+        InvalidCommand: No day is stored.
     """
     from tbv8.store.export import exportable
     from tbv8.store.tick_tables import tick_days
@@ -224,18 +225,18 @@ def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
     with open_reader(project.db_path) as query:
         days: dict[Series, list[Any]] = {
             series: series_days
-            for series in _selected(project, query, options)
+            for series in _select_series(project, query, options)
             if (series_days := list(find(query, series, options.dataset, options.span)))
         }
     if not days:
         raise InvalidCommand(
-            f"no rows of {options.dataset} are stored for this selection: `doit status` shows all "
-            "that are"
+            f"no rows of {options.dataset} are stored for this selection: `doit status` shows the "
+            "stored ones"
         )
     return days
 
 
-def _selected(project: Project, query: Query, options: _Options) -> list[Series]:
+def _select_series(project: Project, query: Query, options: _Options) -> list[Series]:
     """Return the stored series of a dataset that match the options.
 
     Raises:
@@ -258,7 +259,7 @@ def _selected(project: Project, query: Query, options: _Options) -> list[Series]
 
 
 def _span(start: str, end: str) -> Span:
-    span = Span(_day_ms("--start", start, 0), _day_ms("--end", end, 253_402_300_800_000))
+    span = Span(_day_ms("--start", start, 0), _day_ms("--end", end, _YEAR_10000_MS))
     if not span:
         raise InvalidCommand(
             f"--end: {end!r} is not after the start: write the day after the last one"
@@ -303,4 +304,4 @@ def _copy(project: Project, target: Path, *, yes: bool) -> None:
         )
     with progress(f"copy {source}", round(size / 1e6), "MB") as advance:
         copy_database(source, target, advance=advance)
-    print(f"   {target}: {target.stat().st_size / 1e6:,.0f} MB, as of when the copy began")
+    print(f"   {target}: {target.stat().st_size / 1e6:,.0f} MB, as of the start of the copy")

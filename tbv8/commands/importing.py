@@ -8,13 +8,14 @@ from pathlib import Path
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import ReadOnlyCommand
+from tbv8.commands.base import ProjectCommand
+from tbv8.commands.errors import refuse_options
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.market import Series
 
 
-class Import(ReadOnlyCommand):
+class Import(ProjectCommand):
     """Write the 1m bars of a file into the database."""
 
     doc_purpose = "write the 1m bars of a CSV, gzip, Parquet or Feather file into ohlcv_1m, once"
@@ -23,7 +24,7 @@ class Import(ReadOnlyCommand):
         "The venue is one of config/venues without a history source: "
         "`{venue: mine, symbols: [BTC/USDT]}`. Columns are found by their names: ts, time, "
         "timestamp or date, and open, high, low, close, volume. A file with errors is refused, "
-        "with the line of the first. Before it replaces stored minutes of another file it asks; "
+        "with the line of the first. Asks before it replaces stored minutes of another file; "
         "the same file may be imported again. Later changes of the file have no effect: use "
         "`history: files` in a venue's YAML for files that change."
     )
@@ -65,11 +66,7 @@ class Import(ReadOnlyCommand):
         from tbv8.store.schema import migrate
 
         project: Project = self.loader.namespace["PROJECT"]
-        for name in pos_args:
-            if name.startswith(
-                "-"
-            ):  # by this message `OneLineErrors` moves the option to the front
-                raise InvalidCommand(f"{name!r} is not a task.")
+        refuse_options(pos_args)
         if len(pos_args) != 1:
             raise InvalidCommand("name one file: `doit import FILE --venue mine --symbol BTC/USDT`")
         path, series = Path(pos_args[0]), _series(project, venue, symbol)

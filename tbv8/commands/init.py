@@ -1,7 +1,7 @@
 """`tbv8 init FOLDER`: create a project folder that works without a clone of tbv8.
 
-The files come from `tbv8/project` in the wheel, or from the clone if that is installed; of its
-`config/` only what ships is copied.
+The files come from `tbv8/project` in the wheel, or from the clone if that is installed; of
+`config/` only the files in the wheel are copied.
 """
 
 from __future__ import annotations

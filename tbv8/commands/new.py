@@ -9,8 +9,8 @@ from pathlib import Path
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.called import as_called
-from tbv8.commands.readonly import ReadOnlyCommand
+from tbv8.commands.base import ProjectCommand
+from tbv8.commands.program_name import with_program_name
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.config.source import STRATEGIES
@@ -60,7 +60,7 @@ instruments:                              # from the venue's pages of contracts 
 """
 
 
-class New(ReadOnlyCommand):
+class New(ProjectCommand):
     """Create the files of a new strategy or venue."""
 
     doc_purpose = "create commented files: `new strategy NAME`, `new venue NAME`"
@@ -88,7 +88,7 @@ class New(ReadOnlyCommand):
                 raise InvalidCommand(f"{path}: exists already: choose another name")
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(as_called(text, self.bin_name), encoding="utf-8")
+            path.write_text(with_program_name(text, self.bin_name), encoding="utf-8")
             print(f"   {path}")
         if kind == "strategy":
             print(f"   ready to run: `doit backtest:{name}`")

@@ -1,8 +1,8 @@
-"""The order in which tasks run: the same in each run of `doit`, and the one that `plan` prints."""
+"""The order of tasks: the same in each run of `doit`, and in the list of `doit plan`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import doit.control
@@ -13,7 +13,7 @@ from doit.task import Task
 
 
 class _InOrder(dict[Any, None]):
-    """A set that keeps the order in which its members came."""
+    """A set in insertion order."""
 
     def add(self, member: Any) -> None:
         """Add a member."""
@@ -21,9 +21,9 @@ class _InOrder(dict[Any, None]):
 
 
 class _Node(doit.control.ExecNode):
-    """A task in the dispatcher, with the tasks that wait for it in order.
+    """A task in the dispatcher; the tasks that wait for it are in insertion order.
 
-    pydoit has a set of them, so that their order depends on memory addresses.
+    pydoit keeps them in a set, whose order depends on memory addresses.
     """
 
     def __init__(self, task: Any, parent: Any) -> None:
@@ -31,11 +31,11 @@ class _Node(doit.control.ExecNode):
         self.waiting_me = _InOrder()
 
 
-doit.control.ExecNode = _Node  # the dispatcher knows no other way to choose it
+doit.control.ExecNode = _Node  # the dispatcher has no parameter for it
 
 
 def in_order(control: Any) -> Iterator[Task]:
-    """Yield the selected tasks and all that they need, as a run of one process executes them.
+    """Yield the selected tasks and their dependencies, as a run of one process executes them.
 
     Args:
         control: A TaskControl of pydoit, with its selection.
@@ -47,6 +47,19 @@ def in_order(control: Any) -> Iterator[Task]:
         except StopIteration:
             return
         is_selected = node.run_status == "run" or not node.task.setup_tasks
-        node.run_status = "done" if is_selected else "run"  # its setup tasks come in between
+        node.run_status = "done" if is_selected else "run"  # "run" yields its setup tasks first
         if is_selected:
             yield node.task
+
+
+def with_dependencies(tasks: Iterable[Task], names: Iterable[str]) -> dict[str, Task]:
+    """Return the named tasks and all their dependencies, by name and in no order."""
+    by_name = {task.name: task for task in tasks}
+    found: dict[str, Task] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in found:
+            found[name] = by_name[name]
+            waiting += [*by_name[name].task_dep, *by_name[name].setup_tasks]
+    return found

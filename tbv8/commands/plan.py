@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from doit.task import Task
 
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, read_state
+from tbv8.commands.base import JSON, ProjectCommand, print_json, read_state
 
 
 class PlannedTask(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class PlannedTask(msgspec.Struct, frozen=True):
         return (*self.reasons, f"{text} must run first")
 
 
-class Plan(ReadOnlyCommand):
+class Plan(ProjectCommand):
     """Print the tasks that would run, and why."""
 
     is_about_tasks = True
@@ -53,14 +53,18 @@ class Plan(ReadOnlyCommand):
 
 
 def _with_reach(planned: PlannedTask, task: Task) -> PlannedTask:
-    """Return a planned task with the reach of the history, if only the venue knows it."""
+    """Return a planned task with the age of the venue's oldest bars, if only the venue knows it."""
     if "reach" not in task.meta:
         return planned
     return msgspec.structs.replace(planned, reasons=(*planned.reasons, task.meta["reach"]()))
 
 
 def plan(tasks: Iterator[Task]) -> Iterator[PlannedTask]:
-    """Yield the stale tasks of `tasks` (dependencies first), with the reasons."""
+    """Yield the tasks that would run, with the reasons.
+
+    Args:
+        tasks: All tasks to consider, each after its dependencies.
+    """
     runs: dict[str, tuple[str, ...]] = {}
     for task in tasks:
         upstream = tuple(dict.fromkeys(name for dep in task.task_dep for name in runs.get(dep, ())))
@@ -70,7 +74,7 @@ def plan(tasks: Iterator[Task]) -> Iterator[PlannedTask]:
         state = read_state(task)
         reasons = state.reasons
         if upstream and not state.parts:  # unknown until the tasks upstream have run
-            reasons = task.meta.get("outlook", tuple)()
+            reasons = task.meta.get("reasons_if_new", tuple)()
         if (reasons or upstream) and not task.name.startswith("_"):
             runs[task.name] = (task.name,)
             yield PlannedTask(task.name, reasons, upstream)

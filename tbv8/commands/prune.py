@@ -1,36 +1,43 @@
-"""`doit prune`: drop old trades and quotes."""
+"""`doit prune`: drop old trades and quotes, unused trials, or a series or paper session."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose_series
+from tbv8.commands.base import SERIES, ProjectCommand, choose_series
+from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.market import Series, iso, parse_duration_ms
+from tbv8.market import Series, Span, iso, parse_duration_ms
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
+from tbv8.store.locks import recorder_lock, session_lock
 from tbv8.store.prune import (
     OldRows,
     count_rows,
+    count_session_rows,
     drop_series,
+    drop_session,
     find_old,
     free_bytes,
     prune,
     stored_ticks,
 )
-from tbv8.store.ticks import recorder_lock
+from tbv8.store.sessions import read_sessions
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 from tbv8.text import counted
 
 
-class Prune(ReadOnlyCommand):
-    """Drop old trades and quotes."""
+class Prune(ProjectCommand):
+    """Drop rows of the database."""
 
-    doc_purpose = "drop old trades and quotes, unused trials, or one series"
-    doc_usage = "--older-than 90d | --trials [--died] | --everything --venue V --symbol S"
+    doc_purpose = "drop old trades and quotes, unused trials, paper sessions, or one series"
+    doc_usage = (
+        "--older-than 90d | --trials [--died] | --session ID | --everything --venue V --symbol S"
+    )
     doc_description = (
         "Lists the rows to drop of each series with their span, and asks for confirmation; without "
         "a terminal it needs --yes. Works in small transactions, also beside a running recorder; "
@@ -39,6 +46,8 @@ class Prune(ReadOnlyCommand):
         "and the list of recorder gaps stay. The file does not shrink: its free pages are used "
         "again before it grows. --trials drops the trials that no file of config/experiments uses "
         "any more; with --died also those whose process died, so that they are tried again. "
+        "--session drops one paper session, by its number, or all of a strategy, by its id: their "
+        "minutes, events and places in `doit status`; no process may run them, and files stay. "
         "--everything drops all rows of one series, its bars and ledger too, as is needed where "
         "its native symbol or multiplier has changed; the recorder must not run meanwhile."
     )
@@ -65,6 +74,13 @@ class Prune(ReadOnlyCommand):
             "help": "with --trials: also drop those whose process died",
         },
         {
+            "name": "session",
+            "long": "session",
+            "type": str,
+            "default": "",
+            "help": "drop a paper session by its number, or all sessions of a strategy by its id",
+        },
+        {
             "name": "everything",
             "long": "everything",
             "type": bool,
@@ -87,6 +103,7 @@ class Prune(ReadOnlyCommand):
         older_than: str,
         trials: bool,
         died: bool,
+        session: str,
         everything: bool,
         venue: str,
         symbol: str,
@@ -97,11 +114,15 @@ class Prune(ReadOnlyCommand):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
         if trials:
-            if older_than or venue or symbol:
+            if older_than or session or everything or venue or symbol:
                 raise InvalidCommand("--trials drops only trials: leave the other options out")
             return _prune_trials(project, died=died, yes=yes)
         if died:
             raise InvalidCommand("--died: needs --trials: add it")
+        if session:
+            if older_than or everything or venue or symbol:
+                raise InvalidCommand("--session drops only sessions: leave the other options out")
+            return _prune_sessions(project, session, yes=yes)
         if everything:
             if older_than or not (venue and symbol):
                 raise InvalidCommand(
@@ -109,37 +130,41 @@ class Prune(ReadOnlyCommand):
                     "leave the other options out"
                 )
             return _drop_series(project, Series(venue, symbol), yes=yes)
-        before_ms = project.now_ms - _milliseconds(older_than)
-        with open_reader(project.db_path) as query:
-            stored = list(stored_ticks(query))
-            chosen = choose_series(
-                project, (series for _, series in stored), venue=venue, symbol=symbol
-            )
-            candidates = [
-                find_old(query, table, series, before_ms=before_ms)
-                for table, series in stored
-                if series in chosen
-            ]
-        old = [part for part in candidates if part]
-        if not old:
-            print(f"nothing is older than {iso(before_ms)}: nothing to drop")
-            return 0
-        _check_terminal(yes)
-        for part in old:
-            print(f"   {part.table} of {part.series}: {part.rows:,} rows, {part.span}")
-        if not yes and not _confirm(sum(part.rows for part in old)):
-            print("nothing was dropped")
-            return 1
-        for part in old:
-            _prune(project, part)
-        with open_reader(project.db_path) as query:
-            free = free_bytes(query)
-        print(
-            f"{project.db_path} keeps its size: {free / 1e6:,.0f} MB in it are free now and are "
-            "used again before it grows. To shrink it, stop the recorder and run "
-            f"`sqlite3 {project.db_path} VACUUM`"
+        return _prune_old(project, older_than, venue=venue, symbol=symbol, yes=yes)
+
+
+def _prune_old(project: Project, older_than: str, *, venue: str, symbol: str, yes: bool) -> int:
+    """Drop old trades and quotes of the chosen series."""
+    before_ms = project.now_ms - _age_ms(older_than)
+    with open_reader(project.db_path) as query:
+        stored = list(stored_ticks(query))
+        chosen = choose_series(
+            project, (series for _, series in stored), venue=venue, symbol=symbol
         )
+        candidates = [
+            find_old(query, table, series, before_ms=before_ms)
+            for table, series in stored
+            if series in chosen
+        ]
+    old = [part for part in candidates if part]
+    if not old:
+        print(f"nothing is older than {iso(before_ms)}: nothing to drop")
         return 0
+    _check_terminal(yes)
+    for part in old:
+        print(f"   {part.table} of {part.series}: {part.rows:,} rows, {part.span}")
+    if not _is_confirmed(sum(part.rows for part in old), yes=yes):
+        return 1
+    for part in old:
+        _drop_old(project, part)
+    with open_reader(project.db_path) as query:
+        free = free_bytes(query)
+    print(
+        f"{project.db_path} keeps its size: {free / 1e6:,.0f} MB in it are free now and are "
+        "used again before it grows. To shrink it, stop the recorder and run "
+        f"`sqlite3 {project.db_path} VACUUM`"
+    )
+    return 0
 
 
 def _check_terminal(yes: bool) -> None:
@@ -148,7 +173,7 @@ def _check_terminal(yes: bool) -> None:
 
 
 def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
-    """Drop trials that no experiment uses; one with an error in its file keeps its trials."""
+    """Drop trials that no experiment uses; an experiment with an error in its file keeps them."""
     used = {*project.experiments, *(p.name for p in project.problems if p.kind == "experiment")}
     with open_reader(project.db_path) as query:
         removed = [name for name in read_experiment_ids(query) if name not in used]
@@ -161,17 +186,51 @@ def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
     _check_terminal(yes)
     for name in removed:
         print(f"   {name}: no longer in config/experiments")
-    if not yes and not _confirm(len(keys)):
-        print("nothing was dropped")
+    if not _is_confirmed(len(keys), yes=yes):
         return 1
     with open_trials(project.db_path) as store:
-        store.forget(removed)
+        store.drop_lists(removed)
         store.drop(keys)
     print(f"dropped {counted(len(keys), 'trial')}")
     return 0
 
 
-def _prune(project: Project, old: OldRows) -> None:
+def _prune_sessions(project: Project, name: str, *, yes: bool) -> int:
+    """Drop the paper session of a number, or all sessions of a strategy."""
+    with open_reader(project.db_path) as query:
+        stored = read_sessions(query)
+        chosen = [s for s in stored if name in (str(s.session_id), s.strategy_id)]
+        if not chosen:
+            raise InvalidCommand(
+                f"--session: {unknown('session', name, {s.strategy_id for s in stored})}"
+            )
+        rows = {s.session_id: count_session_rows(query, s.session_id) for s in chosen}
+    _check_terminal(yes)
+    for s in chosen:
+        span = Span(s.counted_ms, max(s.done_ms, s.counted_ms))
+        print(
+            f"   session {s.session_id} of {s.strategy_id} at {s.venue} ({s.role}): "
+            f"{rows[s.session_id]:,} rows, {span}"
+        )
+    total = sum(rows.values())
+    if not _is_confirmed(total, yes=yes):
+        return 1
+    with ExitStack() as stack:
+        for lock in sorted(
+            {n for s in chosen for n in (s.strategy_id, f"{s.strategy_id}.{s.role}")}
+        ):
+            stack.enter_context(session_lock(project.db_path, lock))
+        advance = stack.enter_context(progress(f"drop session {name}", total, "rows"))
+        for s in chosen:
+            drop_session(project.db_path, s.session_id, now_ms=project.now_ms, advance=advance)
+    print(f"dropped {counted(len(chosen), 'session')}")
+    for folder in sorted({project.paper_folder(s.strategy_id) for s in chosen}):
+        if folder.exists():
+            print(f"   {folder}: its result files stay; delete the folder if nobody needs them")
+    return 0
+
+
+def _drop_old(project: Project, old: OldRows) -> None:
     label = f"prune {old.table} of {old.series}"
     with progress(label, old.rows, "rows") as advance:
         prune(project.db_path, old, advance=advance)
@@ -181,14 +240,13 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
     with open_reader(project.db_path) as query:
         counts = count_rows(query, series)
     if not counts:
-        print(f"nothing is stored of {series}: nothing to drop")
+        print(f"no rows of {series} are stored: nothing to drop")
         return 0
     _check_terminal(yes)
     for table, rows in counts.items():
         print(f"   {table} of {series}: {rows:,} rows")
     rows = sum(counts.values())
-    if not yes and not _confirm(rows):
-        print("nothing was dropped")
+    if not _is_confirmed(rows, yes=yes):
         return 1
     with recorder_lock(project.db_path), progress(f"drop {series}", rows, "rows") as advance:
         drop_series(project.db_path, series, advance=advance)
@@ -199,7 +257,7 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
     return 0
 
 
-def _milliseconds(older_than: str) -> int:
+def _age_ms(older_than: str) -> int:
     if not older_than:
         raise InvalidCommand("--older-than: missing: write an age, such as --older-than 90d")
     try:
@@ -208,9 +266,12 @@ def _milliseconds(older_than: str) -> int:
         raise InvalidCommand(f"--older-than: {e}") from e
 
 
-def _confirm(rows: int) -> bool:
-    try:
-        return input(f"Drop these {rows:,} rows for good? [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        print()
-        return False
+def _is_confirmed(rows: int, *, yes: bool) -> bool:
+    """Ask whether rows may be dropped, unless `yes`; if not, print that nothing was."""
+    answer = "y" if yes else ""
+    with suppress(EOFError):
+        answer = answer or input(f"Drop these {rows:,} rows for good? [y/N] ").strip().lower()
+    if answer in ("y", "yes"):
+        return True
+    print("nothing was dropped")
+    return False

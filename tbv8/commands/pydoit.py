@@ -1,4 +1,4 @@
-"""pydoit's own commands, with one-line errors, also for mistakes that pydoit does not report."""
+"""pydoit's own commands with one-line errors, also where pydoit itself reports none."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import doit.cmd_resetdep
 import doit.cmd_run
 import doit.cmd_strace
 from doit.cmdparse import CmdOption
-from doit.exceptions import InvalidCommand
+from doit.exceptions import InvalidCommand, InvalidDodoFile
 
+from tbv8.commands.base import ProjectCommand
 from tbv8.commands.completion import SHELLS, completion_script
+from tbv8.commands.errors import OneLineErrors, check_patterns, no_dodo_problem
 from tbv8.commands.plan import plan
-from tbv8.commands.readonly import ReadOnlyCommand
-from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.tasks.loading import STATE_FILE
 from tbv8.tasks.options import OPTIONS
 
@@ -34,9 +34,9 @@ from tbv8.tasks.options import OPTIONS
 
 
 class Run(OneLineErrors, doit.cmd_run.Run):
-    """Run tasks; it is `doit` alone too."""
+    """Run tasks, also for a bare `doit`."""
 
-    may_mean_command = is_about_tasks = True
+    suggests_commands = is_about_tasks = True
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run the tasks, or refuse `--help` after the name of a task."""
@@ -49,7 +49,7 @@ class Run(OneLineErrors, doit.cmd_run.Run):
         if params["num_process"] < 0:
             processes = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {processes!r}")
-        if params["outfile"] is None:  # stdout was closed when pydoit took it for the default
+        if params["outfile"] is None:  # pydoit chose it as the default while it was closed
             params["outfile"] = sys.stdout
         code: int = super().execute(params, args)
         return code
@@ -89,7 +89,7 @@ class List(OneLineErrors, doit.cmd_list.List):
         return code
 
 
-class Info(ReadOnlyCommand):
+class Info(ProjectCommand):
     """Describe one task; pydoit's own command shows addresses of functions."""
 
     is_about_tasks = True
@@ -107,9 +107,9 @@ class Info(ReadOnlyCommand):
             raise InvalidCommand("`doit info` needs exactly one task: `doit list` shows them")
         (task,) = named
         print(f"{task.name}: {task.doc}")
-        for before in task.task_dep:
-            if not before.startswith("_"):
-                print(f"    after {before}")
+        for dependency in task.task_dep:
+            if not dependency.startswith("_"):
+                print(f"    after {dependency}")
         if hide_status:
             return 0
         reasons = [reason for run in planned if run.task == task.name for reason in run.all_reasons]
@@ -123,7 +123,14 @@ class Info(ReadOnlyCommand):
 class Help(OneLineErrors, doit.cmd_help.Help):
     """Print the usage of a command or a task."""
 
-    may_mean_command = True
+    suggests_commands = True
+
+    def execute(self, params: Any, args: Sequence[str]) -> int:
+        """Print the help; outside of a project refuse, where pydoit lists its own commands."""
+        if not Path(params["dodoFile"]).exists():
+            raise InvalidDodoFile(no_dodo_problem(Path.cwd()))
+        code: int = super().execute(params, args)
+        return code
 
     def _execute(self, pos_args: Sequence[str]) -> bool:
         if not super()._execute(pos_args):
@@ -164,56 +171,56 @@ class TabCompletion(OneLineErrors, doit.cmd_completion.TabCompletion):
 
     def execute(self, params: Any, _args: Sequence[str]) -> int:
         """Print the script; the tasks are listed anew at each completion."""
-        name = self.bin_name if self.bin_name.isidentifier() else "doit"
-        usable = {
-            word: [option["long"] for option in command.cmd_options if option.get("long")]
-            for word, command in sorted(self.cmds.items())
+        program = self.bin_name if self.bin_name.isidentifier() else "doit"
+        options_by_command = {
+            name: [option["long"] for option in command.cmd_options if option.get("long")]
+            for name, command in sorted(self.cmds.items())
             if not getattr(command, "cure", "")
         }
-        print(completion_script(params["shell"], name, usable), end="")
+        print(completion_script(params["shell"], program, options_by_command), end="")
         return 0
 
 
-class _Refused(OneLineErrors):
-    """A command of pydoit that has no use here: it names the alternative."""
+class _Disabled(OneLineErrors):
+    """A command of pydoit that has no use here; its error names the alternative."""
 
     cure = ""
 
     def execute(self, _params: Any, _args: Sequence[str]) -> int:
-        """Refuse."""
+        """Raise the error."""
         raise InvalidCommand(self.cure)
 
 
-def _refuse(command: Any, cure: str) -> Any:
-    return type(command.__name__, (_Refused, command), {"cure": cure})
+def _disable(command: Any, cure: str) -> Any:
+    return type(command.__name__, (_Disabled, command), {"cure": cure})
 
 
-Clean = _refuse(
+Clean = _disable(
     doit.cmd_clean.Clean,
     "tasks have nothing to clean: results are folders of data/results, and "
     "`doit verify --repair` drops damaged days",
 )
-Forget = _refuse(
+Forget = _disable(
     doit.cmd_forget.Forget,
     "freshness is computed from the data, so there is nothing to forget: "
     "`doit -a TASK` runs a task even if it is fresh",
 )
-Ignore = _refuse(
+Ignore = _disable(
     doit.cmd_ignore.Ignore,
     "freshness is computed from the data, and no stale task is skipped silently: name the tasks "
     "to run",
 )
-ResetDep = _refuse(
+ResetDep = _disable(
     doit.cmd_resetdep.ResetDep,
     "freshness is computed from the data, so there is nothing to reset: "
     "`doit why TASK` shows the reasons",
 )
-DumpDB = _refuse(
+DumpDB = _disable(
     doit.cmd_dumpdb.DumpDB,
     f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; tbv8 does "
     "not depend on it",
 )
-Strace = _refuse(
+Strace = _disable(
     doit.cmd_strace.Strace,
     "pydoit traces only shell commands, and no task here is one: `strace -f doit TASK` traces any "
     "task",

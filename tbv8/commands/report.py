@@ -1,4 +1,4 @@
-"""`doit report`: one page about data, results and tasks."""
+"""`doit report`: one page with the data, the results and the graph of tasks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.commands.base import ProjectCommand
+from tbv8.commands.order import with_dependencies
 from tbv8.commands.plan import PlannedTask, plan
-from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.status import stale_results
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -22,7 +23,7 @@ from tbv8.tasks.wanted import wanted_funding, wanted_history
 _STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest", "experiment")
 
 
-class Report(ReadOnlyCommand):
+class Report(ProjectCommand):
     """Write the overview page."""
 
     doc_purpose = "write data/results/index.html: data, gaps, results and tasks on one page"
@@ -48,14 +49,14 @@ class Report(ReadOnlyCommand):
         }
         nodes: list[Node] = []
 
-        def read_staled_state() -> Mapping[str, Sequence[str]]:
+        def read_stale() -> Mapping[str, Sequence[str]]:
             tasks = list(self.selected())
             planned = list(plan(iter(tasks)))
-            needed = _needed(tasks, self.loader.namespace["DOIT_CONFIG"]["default_tasks"])
-            nodes.extend(_nodes(tasks, planned, needed))
+            default_tasks = self.loader.namespace["DOIT_CONFIG"]["default_tasks"]
+            nodes.extend(_nodes(tasks, planned, with_dependencies(tasks, default_tasks)))
             return stale_results(planned)
 
-        status = read_status(project, wanted, read_staled_state, funding=wanted_funding(project))
+        status = read_status(project, wanted, read_stale, funding=wanted_funding(project))
         report = read_report(
             status,
             nodes,
@@ -73,23 +74,10 @@ class Report(ReadOnlyCommand):
         return 0
 
 
-def _needed(tasks: Sequence[Task], names: Iterable[str]) -> set[str]:
-    """Return the names of tasks and of all their dependencies."""
-    by_name = {task.name: task for task in tasks}
-    needed: set[str] = set()
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed and name in by_name:
-            needed.add(name)
-            waiting += [*by_name[name].task_dep, *by_name[name].setup_tasks]
-    return needed
-
-
 def _nodes(
     tasks: Iterable[Task], planned: Iterable[PlannedTask], needed: Collection[str]
 ) -> Iterator[Node]:
-    """Yield the tasks of the graph, without the internal checks before a backtest."""
+    """Yield the nodes of the graph, without internal tasks; `needed` are the names for `doit`."""
     runs = {run.task: run for run in planned}
     for task in tasks:
         if task.meta and not task.name.startswith("_"):
@@ -103,9 +91,9 @@ def _nodes(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to overwrite a page that tbv8 did not write."""
+    """Refuse to replace a file that is not a page of tbv8."""
     if path.exists() and not (path.is_file() and is_page(path.read_bytes())):
         raise DataError(
-            f"{path}: is not a page of tbv8, so it is not replaced: move it elsewhere, or "
-            "set another results_path in config/data.yaml"
+            f"{path}: is not a page of tbv8, so it is not replaced: move it elsewhere, or set "
+            "another results_path in config/data.yaml"
         )

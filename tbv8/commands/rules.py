@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json
+from tbv8.commands.base import JSON, ProjectCommand, print_json
 from tbv8.config.document import plain, unknown
 from tbv8.config.records import Project, Venue
 from tbv8.errors import VenueError
@@ -21,8 +21,8 @@ from tbv8.venues.base import Endpoints
 from tbv8.venues.base import Rules as PublishedRules
 
 _KEYS = PublishedRules.__struct_fields__
-_UNREACHED = 3
-_NONE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
+_UNREACHED = 3  # exit code
+_NO_VENUE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,13 +35,13 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     published: str
 
 
-class Rules(ReadOnlyCommand):
+class Rules(ProjectCommand):
     """Compare the configured trading rules with the published ones."""
 
     doc_purpose = "compare tick, lot, fees and limits in config/venues with what the venues publish"
     doc_usage = "[--venue mexc] [--write]"
     doc_description = (
-        "Queries each enabled venue, or the one of --venue, and shows the differences to its file. "
+        "Queries each enabled venue, or the one of --venue, and shows where its file differs. "
         "--write changes those values in the file and keeps its comments and its order. Exits with "
         "1 if there are differences that were not written, with 3 if a venue cannot be reached."
     )
@@ -75,7 +75,7 @@ class Rules(ReadOnlyCommand):
         else:
             _print(published, differences, written)
             if not published and not errors:
-                print(_NONE)
+                print(_NO_VENUE)
         for problem in errors:
             sys.stderr.write(f"ERROR: {problem}\n")
         return _UNREACHED if errors else 1 if differences and not write else 0
@@ -112,8 +112,8 @@ def _fetch(venue: Venue) -> dict[Series, PublishedRules]:
     def log(line: str) -> None:
         sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
 
-    differences = venue.rules(endpoints, log, symbols)
-    return {Series(venue.name, symbol): rules for symbol, rules in differences.items()}
+    published = venue.rules(endpoints, log, symbols)
+    return {Series(venue.name, symbol): rules for symbol, rules in published.items()}
 
 
 def _differences(project: Project, published: dict[Series, PublishedRules]) -> Iterator[Difference]:
@@ -132,22 +132,22 @@ def _differences(project: Project, published: dict[Series, PublishedRules]) -> I
 
 
 def _write(project: Project, differences: Iterable[Difference]) -> list[Path]:
-    """Write the published values into the files; return those that changed."""
+    """Write the published values into the venues' files; return their paths from the project."""
     from tbv8.config.edit import edit_instruments
 
     changes: dict[str, dict[str, dict[str, Decimal]]] = {}
-    for rule in differences:
-        symbols = changes.setdefault(rule.venue, {})
-        symbols.setdefault(rule.symbol, {})[rule.key] = Decimal(rule.published)
+    for difference in differences:
+        symbols = changes.setdefault(difference.venue, {})
+        symbols.setdefault(difference.symbol, {})[difference.key] = Decimal(difference.published)
     written = []
     for venue, symbols in changes.items():
-        named = (Path("config/venues") / f"{venue}{suffix}" for suffix in (".yaml", ".yml"))
-        shown = next(path for path in named if (project.root / path).is_file())
-        path = project.root / shown
-        text = edit_instruments(path.read_text(encoding="utf-8"), symbols, path=shown)
+        names = (Path("config/venues") / f"{venue}{suffix}" for suffix in (".yaml", ".yml"))
+        relative = next(path for path in names if (project.root / path).is_file())
+        path = project.root / relative
+        text = edit_instruments(path.read_text(encoding="utf-8"), symbols, path=relative)
         with replacing(path.resolve()) as new:
             new.write_text(text, encoding="utf-8")
-        written.append(shown)
+        written.append(relative)
     return written
 
 
@@ -159,7 +159,7 @@ def _to_json(
         | {key: None if (value := getattr(row, key)) is None else plain(value) for key in _KEYS}
         for series, row in published.items()
     ]
-    return {"rules": rules, "differences": [msgspec.to_builtins(rule) for rule in differences]}
+    return {"rules": rules, "differences": [msgspec.to_builtins(each) for each in differences]}
 
 
 def _print(
@@ -169,7 +169,7 @@ def _print(
 ) -> None:
     if differences:
         heads = ("venue", "symbol", "rule", "configured", "published")
-        rows = [heads, *(msgspec.structs.astuple(rule) for rule in differences)]
+        rows = [heads, *map(msgspec.structs.astuple, differences)]
         widths = [max(len(row[index]) for row in rows) for index in range(len(heads))]
         for row in rows:
             print(

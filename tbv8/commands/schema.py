@@ -10,7 +10,7 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.refusals import OneLineErrors
+from tbv8.commands.errors import OneLineErrors
 from tbv8.config.schema import FOLDER, schemas
 from tbv8.files import replacing
 

@@ -1,6 +1,7 @@
 """pydoit's own state file, which tbv8 does not depend on: freshness is computed from the data.
 
-pydoit's loader of tbv8 imports this module first, so signals are handled from here on.
+tbv8's loader for pydoit imports this module first. On import it reopens closed standard streams,
+installs the handlers of signals, and postpones garbage collection.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ atexit.register(gc.freeze)
 class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
     """pydoit's state in SQLite with one transaction per write: parallel runs never wait.
 
-    pydoit's own class keeps a lock from the first failure of a run to its end, and creates the file
+    pydoit's own class holds a lock from the first failure of a run to its end, and creates the file
     even for commands that only read.
 
     Raises:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
+from tbv8.commands.base import JSON, SERIES, ProjectCommand, choose_series, print_json
 from tbv8.commands.plan import PlannedTask, plan
-from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose_series, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import (
@@ -21,22 +21,20 @@ from tbv8.report.status import (
 )
 from tbv8.tasks.wanted import wanted_funding, wanted_history
 
-_RESULT = "backtest:"
 
-
-class Status(ReadOnlyCommand):
+class Status(ProjectCommand):
     """Print the state of the database, the recorder and the results."""
 
-    doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
+    doc_purpose = "show series, recorder gaps, results, paper sessions, experiments, the database"
     doc_usage = ""
     doc_description = (
-        "Nothing runs, nothing is written. Bars: the first and last stored bar and the number of "
+        "Runs nothing, writes nothing. Bars: the first and last stored bar and the number of "
         "bars; missing: minutes that the venue itself does not have; gaps: spans without known "
         "data, for configured history everything still to be fetched; size: an estimate from the "
         "number of bars (about 82 bytes each). Recorder gaps, per channel: their number, those "
-        "filled afterwards, those still open, and the total length of the rest. A strategy is "
-        "stale if `doit backtest:<strategy_id>` would run; `doit plan` and `doit why` show the "
-        "reasons. With many series, those of a venue and a dataset share a row, with the number of "
+        "filled afterwards, those still open, and the total length of the rest. A strategy or an "
+        "experiment is stale if its task would run; `doit plan` and `doit why` show the reasons. "
+        "With many series, those of a venue and a dataset share a row, with the number of "
         "series that end before the newest (behind); --venue and --symbol show each. "
         "A missing, damaged or locked database, or one of another revision, is reported as such."
     )
@@ -46,7 +44,7 @@ class Status(ReadOnlyCommand):
         if pos_args:
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
-        self.sel_tasks = ["backtest"]
+        self.sel_tasks = ["backtest", "experiment"]
         wanted = {
             series: spans for series in project.wanted if (spans := wanted_history(project, series))
         }
@@ -86,9 +84,5 @@ def _restrict(status: ProjectStatus, project: Project, *, venue: str, symbol: st
 
 
 def stale_results(planned: Iterable[PlannedTask]) -> dict[str, tuple[str, ...]]:
-    """Return the reasons of each stale result, by strategy."""
-    return {
-        run.task.removeprefix(_RESULT): run.all_reasons
-        for run in planned
-        if run.task.startswith(_RESULT)
-    }
+    """Return the reasons of each task that would run."""
+    return {run.task: run.all_reasons for run in planned}

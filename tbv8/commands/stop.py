@@ -7,10 +7,11 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import ReadOnlyCommand
+from tbv8.commands.base import ProjectCommand
+from tbv8.commands.errors import refuse_options
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.live.setting import our_clock
+from tbv8.live.environment import our_clock
 from tbv8.live.stopping import (
     await_close,
     await_reply,
@@ -23,16 +24,12 @@ from tbv8.live.stopping import (
 from tbv8.market import MINUTE_MS
 
 
-class _Switch(ReadOnlyCommand):
+class _Switch(ProjectCommand):
     """The common parts of `stop` and `start`."""
 
     def _choose(self, names: Sequence[str]) -> tuple[Project, str]:
         project: Project = self.loader.namespace["PROJECT"]
-        for name in names:
-            if name.startswith(
-                "-"
-            ):  # by this message `OneLineErrors` moves the option to the front
-                raise InvalidCommand(f"{name!r} is not a task.")
+        refuse_options(names)
         if len(names) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
         if names[0] not in project.paper_strategies:
@@ -51,9 +48,9 @@ class Stop(_Switch):
         "position stays, unprotected, unless --close closes it: at the first close after the "
         "command, so at the end of the present minute; while no session runs, at the first close "
         "after its next start. The strategy may still send orders that "
-        "only reduce a position. The process goes on: Ctrl-C ends it. The stop is the file "
-        "data/paper/<strategy_id>.stop: a session opens nothing from a second later on, also while "
-        "the strategy hangs, and stays stopped over restarts until `doit start`."
+        "only reduce a position. The process keeps running: Ctrl-C ends it. The stop is the file "
+        "data/paper/<strategy_id>.stop: a session opens nothing from a second later on, even while "
+        "the strategy hangs, and stays stopped after a restart, until `doit start`."
     )
     cmd_options: tuple[dict[str, Any], ...] = (
         {

@@ -1,4 +1,4 @@
-"""`doit trades`: the closed positions of a result, one a line."""
+"""`doit trades`: the round trips of a result, one a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
+from tbv8.commands.base import JSON, ProjectCommand, print_json, whole_number
+from tbv8.commands.errors import refuse_options
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -25,19 +26,15 @@ from tbv8.text import counted
 if TYPE_CHECKING:
     from tbv8.backtest.round_trips import Steps
 
-_DROPPED = (
-    "% of entry",
-    "quantity",
-    "MFE",
-    "MAE",
-    "closed",
-)  # in this order, where a terminal is narrow
+_OPTIONAL = ("% of entry", "quantity", "MFE", "MAE", "closed")
+"""Columns that a narrow terminal leaves out, in this order."""
+
 _WRITTEN = "written about every five minutes while `doit paper` runs, and at its end"
 _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
 
 
-class Trades(ReadOnlyCommand):
-    """List the closed positions of a result."""
+class Trades(ProjectCommand):
+    """List the round trips of a result."""
 
     doc_purpose = "list the round trips of a result: times, prices, PnL, exit reason, MAE, MFE"
     doc_usage = "STRATEGY_ID"
@@ -62,14 +59,14 @@ class Trades(ReadOnlyCommand):
             "long": "shadow",
             "type": bool,
             "default": False,
-            "help": "those of the shadow run at the secondary venue",
+            "help": "list the round trips of the shadow run at the secondary venue",
         },
         {
             "name": "paper",
             "long": "paper",
             "type": bool,
             "default": False,
-            "help": "those of the paper session, as of its last results",
+            "help": "list the round trips of the paper session, as of its last results",
         },
     )
 
@@ -77,11 +74,7 @@ class Trades(ReadOnlyCommand):
         self, as_json: bool, last: str, shadow: bool, paper: bool, pos_args: Sequence[str]
     ) -> int:
         project: Project = self.loader.namespace["PROJECT"]
-        for word in pos_args:
-            if word.startswith(
-                "-"
-            ):  # by this message `OneLineErrors` moves the option to the front
-                raise InvalidCommand(f"{word!r} is not a task.")
+        refuse_options(pos_args)
         if len(pos_args) != 1:
             raise InvalidCommand("name one strategy: `doit trades STRATEGY_ID`")
         name = pos_args[0].removeprefix("backtest:")
@@ -110,7 +103,7 @@ class Trades(ReadOnlyCommand):
 
 
 class _Listing(msgspec.Struct, frozen=True):
-    """The closed positions of a result; `as_of` is its end, `newer_fills` a session's since."""
+    """The round trips of a result; `as_of` is its end, `newer_fills` the session's fills since."""
 
     venue: str
     trips: list[dict[str, Any]]
@@ -119,7 +112,7 @@ class _Listing(msgspec.Struct, frozen=True):
 
 
 def _read(project: Project, name: str, *, shadow: bool, paper: bool) -> _Listing:
-    """Return the closed positions of a result."""
+    """Return the round trips of a result."""
     from tbv8.backtest.round_trips import read_round_trips, read_steps
     from tbv8.results.summary import read_summary
 
@@ -150,7 +143,7 @@ def _read(project: Project, name: str, *, shadow: bool, paper: bool) -> _Listing
 
 
 def _session_cure(project: Project, name: str) -> str:
-    """Return when a session without a result has one."""
+    """Return the cure for a paper session without a result: start it, or wait."""
     session = _read_session(project, name, "primary")
     if session is None:
         return f"run `doit paper:{name}`"
@@ -183,7 +176,7 @@ def _session_steps(project: Project, manifest: Manifest, role: Role) -> Steps | 
 
 
 def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:
-    """Return round trips as a table of at most `width` columns, without its least parts."""
+    """Return a table of round trips, without optional columns that exceed `width` letters."""
     from tbv8.experiments.listing import in_columns
 
     rows = [_row(trip) for trip in trips]
@@ -191,11 +184,11 @@ def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     dropped: list[str] = []
     while True:
         lines = in_columns(heads, [[row[head] for head in heads] for row in rows])
-        droppable = [head for head in _DROPPED if head in heads]
-        if not droppable or max(map(len, lines)) <= width:
+        optional = [head for head in _OPTIONAL if head in heads]
+        if not optional or max(map(len, lines)) <= width:
             break
-        heads.remove(droppable[0])
-        dropped.append(droppable[0])
+        heads.remove(optional[0])
+        dropped.append(optional[0])
     if dropped:
         lines.append(f"left out at {width} columns: {', '.join(dropped)}")
     return lines

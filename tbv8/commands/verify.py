@@ -1,4 +1,4 @@
-"""`doit verify`: the ledger against the rows, or the rows against the venue."""
+"""`doit verify`: compare the ledger with the rows, or the rows with the venue's own bars."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import (
+from tbv8.commands.base import (
     JSON,
     SERIES,
-    ReadOnlyCommand,
+    ProjectCommand,
     choose_series,
     print_json,
     whole_number,
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 _SAMPLE = "50"
 
 
-class Verify(ReadOnlyCommand):
-    """Check the ledger against the rows, or the rows against the venue."""
+class Verify(ProjectCommand):
+    """Compare the ledger with the rows, or the rows with the venue's own bars."""
 
     doc_purpose = "recompute the ledger's digests and counts from the rows, and report differences"
     doc_usage = ""
@@ -122,7 +122,7 @@ class Verify(ReadOnlyCommand):
 
 
 class _Options(msgspec.Struct, frozen=True):
-    """The options of `verify`: the days to check ("" for all), and the damaged days to drop."""
+    """The options of `verify`: the rows to check ("" for all), and the damaged days to drop."""
 
     venue: str
     symbol: str
@@ -153,7 +153,7 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
                 problems = list(verify(store, name, series))
             all_problems += problems
             if not as_json:
-                verdict = counted(len(problems), "problem") if problems else "whole"
+                verdict = counted(len(problems), "problem") if problems else "no problems"
                 print(f"{name} {series}: {verdict}")
         remaining = all_problems
         if options.repair:
@@ -175,11 +175,12 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
     if lost_days:
         print(f"dropped {days_text(lost_days)} permanently")
     if options.repair and remaining:
-        files = any(problem.dataset == HISTORY for problem in remaining)
+        is_imported = any(problem.dataset == HISTORY for problem in remaining)
+        cure = "import their files again, " if is_imported else ""
         print(
             f"{days_text(_days(remaining))} cannot be fetched or built again: "
-            f"{'import their files again, ' if files else ''}restore a copy of the database, or "
-            "drop them with `doit verify --repair --give-up`"
+            f"{cure}restore a copy of the database, or drop them with "
+            "`doit verify --repair --give-up`"
         )
     if all_problems and not options.repair:
         print("`doit verify --repair` drops the days that can be fetched or built again")
@@ -262,7 +263,7 @@ def _selected_series(
 
 
 def _can_fetch(project: Project, dataset: str, series: Series, span: Span) -> bool:
-    """Return True if the venue of a series has a dataset's history of a span."""
+    """Return True if a dataset's history of a series can be fetched over a span."""
     fetchable = _fetchable(project, series, dataset)
     return fetchable is not None and fetchable.contains(span)
 
@@ -276,7 +277,7 @@ def _has_api(project: Project, series: Series) -> bool:
 
 
 def _fetchable(project: Project, series: Series, dataset: str = HISTORY) -> Span | None:
-    """Return the span of the venue's history of a series; None if it is not configured."""
+    """Return the span that can be fetched of a series; None without a history source."""
     venue = project.venues.get(series.venue)
     source = venue.history_of(dataset) if venue else None
     if venue is None or source is None or series.symbol not in venue.symbols:

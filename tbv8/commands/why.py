@@ -9,12 +9,12 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.commands.base import JSON, ProjectCommand, print_json, read_state
 from tbv8.commands.plan import plan
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, read_state
 from tbv8.freshness.state import Part, State
 
 
-class Why(ReadOnlyCommand):
+class Why(ProjectCommand):
     """Show the reasons for a task's state, and its inputs."""
 
     is_about_tasks = True
@@ -34,7 +34,7 @@ class Why(ReadOnlyCommand):
         for name in pos_args:
             if name not in tasks:
                 raise InvalidCommand(not_found=name)
-            task_names = [name] if tasks[name].meta else _tasks_below(tasks, name)
+            task_names = [name] if tasks[name].meta else _subtasks(tasks, name)
             for task in task_names:
                 state = read_state(tasks[task])
                 shown.append((task, State(planned.get(task, state.reasons), state.parts)))
@@ -51,7 +51,7 @@ class Why(ReadOnlyCommand):
         return 0
 
 
-def _tasks_below(tasks: Mapping[str, Task], name: str) -> list[str]:
+def _subtasks(tasks: Mapping[str, Task], name: str) -> list[str]:
     deps = tasks[name].task_dep
     return [dep for dep in deps if tasks[dep].meta and not dep.startswith("_")]
 

@@ -1,8 +1,8 @@
 """YAML files as records: every error names the file, the line, the key, the problem and the cure.
 
-msgspec checks types and unknown keys; this module remembers the line of each key. Times stay text
+msgspec checks types and unknown keys; this module records the line of each key. Times stay text
 (YAML 1.1 would turn some of them into dates), numbers follow YAML 1.2, keys are text and unique.
-The result is plain: text, numbers, booleans, null, lists, mappings.
+Values are plain: text, numbers, booleans, null, lists, mappings.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ for _kind, _pattern in (("int", _INT), ("float", f"{_FLOAT}|{_NOT_FINITE}")):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """One YAML file: its value, and the line (from 1) of each key.
+    """One YAML file: its value, and the line number (from 1) of each key.
 
     `path` is relative to the project, as users write it.
     """
 
     path: Path
     value: dict[str, Any]
-    lines: dict[Key, int]
+    line_numbers: dict[Key, int]
 
     def refuse(self, key: Key, problem: str) -> NoReturn:
         """Raise a ConfigError at `key`; if the key is missing, at its nearest parent."""
@@ -68,7 +68,8 @@ class Document(msgspec.Struct, frozen=True):
         return f"{self.path}:{self._line(key)}"
 
     def _line(self, key: Key) -> int:
-        return next(self.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.lines)
+        keys = (key[:n] for n in range(len(key), -1, -1))
+        return next(self.line_numbers[k] for k in keys if k in self.line_numbers)
 
     def choose[T](self, key: Key, value: str, choices: Mapping[str, T], noun: str) -> T:
         """Return `choices[value]`, or refuse `value` and list the choices."""
@@ -78,7 +79,7 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def line_of(path: Path, key: Key, *, root: Path) -> int | None:
-    """Return the line of a key in a file of config/, or of its parent; None for no such file.
+    """Return the line number of a key in a file of config/, or of its parent; None if unreadable.
 
     Args:
         path: Relative to the project's folder, as users write it.
@@ -94,7 +95,7 @@ def line_of(path: Path, key: Key, *, root: Path) -> int | None:
 def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
     """Return the message about a value outside of `choices`: the nearest spelling, the choices.
 
-    The nearest spelling alone where the choices are too many to show.
+    If there are too many choices to show, only the nearest spelling.
     """
     names = sorted(choices)
     closest = nearest(value, names)
@@ -102,8 +103,9 @@ def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
         return f"unknown {noun} {value!r}, did you mean {closest!r}?"
     hint = f", did you mean {closest!r}? Known" if closest else "; known"
     shown = ", ".join(names[:_MAX_CHOICES_SHOWN]) or "none"
-    more = f" and {len(names) - _MAX_CHOICES_SHOWN} more" if len(names) > _MAX_CHOICES_SHOWN else ""
-    return f"unknown {noun} {value!r}{hint}: {shown}{more}"
+    others = len(names) - _MAX_CHOICES_SHOWN
+    rest = f" and {others} more" if others > 0 else ""
+    return f"unknown {noun} {value!r}{hint}: {shown}{rest}"
 
 
 def unknown_key(name: str, allowed: Iterable[str]) -> str:
@@ -117,10 +119,10 @@ def unknown_key(name: str, allowed: Iterable[str]) -> str:
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the spelling in `names` that is closest to `name`; None if none is close.
 
-    Names of several parts, as `sample:BTC/USDT`, are close if each part is: a common quote currency
-    brings no two symbols together.
+    Names of several parts, as `sample:BTC/USDT`, are close only if each part is: a common quote
+    currency alone makes no two symbols close.
     """
-    import difflib  # of an error alone
+    import difflib  # only errors need it
 
     parts = re.split("[:/]", name.casefold())
     folded = {spelling.casefold(): spelling for spelling in names}
@@ -142,23 +144,23 @@ def read_document(path: Path, *, root: Path) -> Document:
     Raises:
         ConfigError: It cannot be read, is not YAML, or is not a mapping of plain values.
     """
-    shown = path.relative_to(root)
+    relative = path.relative_to(root)
     try:
         content = path.read_bytes()
         text = content.decode()
     except OSError as e:
-        raise ConfigError(f"cannot be read: {e.strerror}", path=shown) from e
+        raise ConfigError(f"cannot be read: {e.strerror}", path=relative) from e
     except UnicodeDecodeError as e:
         line = content.count(b"\n", 0, e.start) + 1
-        raise ConfigError("not UTF-8: save it as UTF-8", path=shown, line=line) from e
+        raise ConfigError("not UTF-8: save it as UTF-8", path=relative, line=line) from e
     try:
-        return _parse(text, shown)
+        return _parse(text, relative)
     except yaml.MarkedYAMLError as e:
-        raise _not_yaml(e, text, shown) from e
+        raise _not_yaml(e, text, relative) from e
     except yaml.reader.ReaderError as e:
         line = content.count(b"\n", 0, e.position) + 1
         problem = f"not YAML: the character U+{e.character:04X} is not allowed, remove it"
-        raise ConfigError(problem, path=shown, line=line) from e
+        raise ConfigError(problem, path=relative, line=line) from e
 
 
 def to_record[T](document: Document, record: type[T]) -> T:
@@ -199,7 +201,7 @@ def _parse(text: str, path: Path) -> Document:
         _check_node(document, node, (), loader.resolve)
         if not isinstance(node, yaml.MappingNode):
             document.refuse((), "expected `key: value` lines")
-        return Document(path, loader.construct_document(node), document.lines)
+        return Document(path, loader.construct_document(node), document.line_numbers)
     finally:
         loader.dispose()
 
@@ -221,8 +223,8 @@ def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
 def _check_node(
     document: Document, node: yaml.Node, key: Key, resolve: Callable[[type, str, Any], str]
 ) -> None:
-    """Note the line of each key below `node`; refuse values that are not plain."""
-    lines = document.lines
+    """Record the line of each key below `node`; refuse values that are not plain."""
+    lines = document.line_numbers
     if len(key) > _MAX_DEPTH or len(lines) > _MAX_KEYS:
         document.refuse(key[:1], _TOO_DEEP)
     if isinstance(node, yaml.ScalarNode):
@@ -283,19 +285,19 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
     choices = _choices(kind)
     if choices and isinstance(value, str):
         document.refuse(key, unknown("value", value, choices))
-    document.refuse(key, expected(problem, value, choices, _constraints(record, key)))
+    document.refuse(key, type_problem(problem, value, choices, _constraints(record, key)))
 
 
-def expected(
+def type_problem(
     message: str,
     value: Any,
     choices: Iterable[str] = (),
     constraints: Mapping[str, Any] = types.MappingProxyType({}),
 ) -> str:
-    """Return the message that names the expected type or choices, from msgspec's message.
+    """Return the message about a value of the wrong type, from msgspec's message.
 
-    A number in place of a text is to be quoted, unless that text would not fit `pattern` of the
-    key's `constraints`: then their `examples` are shown.
+    For a number in place of text the cure is quotes, unless the quoted number would not match the
+    `pattern` in `constraints`: then their `examples` are shown.
     """
     named = re.match(r"Expected `([^`]*)`", message)
     alternatives = " or ".join(choices) or (_type_names(named[1]) if named else "a number")
@@ -304,9 +306,9 @@ def expected(
     if is_quotable and examples and not re.search(constraints.get("pattern", r"\Z."), str(value)):
         *first, last = examples
         shown = f"{', '.join(first)} or {last}" if first else last
-        return f"expected {alternatives}, such as {shown}, got {_shown(value)}"
+        return f"expected {alternatives}, such as {shown}, got {_value_text(value)}"
     cure = ": write it in quotes" if is_quotable else ""
-    return f"expected {alternatives}, got {_shown(value)}{cure}"
+    return f"expected {alternatives}, got {_value_text(value)}{cure}"
 
 
 _TYPE_NAMES = {
@@ -320,14 +322,15 @@ _TYPE_NAMES = {
 }
 
 
-def _type_names(types_named: str) -> str:
-    names = types_named.split(" | ")
+def _type_names(union: str) -> str:
+    """Return `a number or nothing` for msgspec's `int | float | null`, and the like."""
+    names = union.split(" | ")
     if "float" in names and "int" in names:
         names.remove("int")
     return " or ".join(_TYPE_NAMES.get(name, name) for name in names)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Loads the files of `config/experiments/` as frozen records; errors appear before bars are read.
+"""The files of `config/experiments/` as frozen records, checked before any bars are read.
 
 An experiment varies one strategy: its params, its risk, its backtest options, its timeframe.
 `vary` returns the strategy at a point, equal to the record of a file with these values.
@@ -42,7 +42,7 @@ from tbv8.config.records import (
     Strategy,
     WalkForward,
 )
-from tbv8.config.source import GIVEN, classes, param_types, params
+from tbv8.config.source import INJECTED, classes, config_params, param_types
 from tbv8.config.space import (
     MOST_POINTS,
     Axis,
@@ -51,8 +51,8 @@ from tbv8.config.space import (
     Point,
     Search,
     count_points,
-    numbered,
     parse_condition,
+    range_values,
 )
 from tbv8.config.strategies import param_problem
 from tbv8.config.values import check_amount
@@ -60,16 +60,16 @@ from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
 FOLDER = "experiments"
-"""The folder of experiments' results in that of all results; no strategy may have this name."""
+"""The folder of experiments' results inside that of all results; no strategy has this id."""
 
 ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
 """The metrics that have no value over fewer than `FEWEST_DAYS` days."""
 
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _BACKTEST_KEYS = ("slippage_ticks", "starting_balance_usd", "detail")
-_MOST_BLOCKS, _MOST_WORKERS, _MOST_LOSSES = 20, 1024, 10
-_PATHS = (100, 100_000)  # fewer say nothing about the worst 5 %
-_SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
+_MAX_BLOCKS, _MAX_WORKERS, _MAX_LOSSES = 20, 1024, 10
+_PATHS = (100, 100_000)  # fewer paths cannot show the worst 5 %
+_MAX_SEED, _MAX_TPE_SEED = 2**63 - 1, 2**32 - 1
 
 
 def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Project:
@@ -101,8 +101,8 @@ def _overrides(overrides: Mapping[str, str], *, root: Path) -> dict[str, Any]:
     """Return the command line's changes to an experiment's `workers`, `on` and `address`."""
     changes: dict[str, Any] = {}
     if (text := overrides.get("workers")) is not None:
-        if not text.isdecimal() or int(text) > _MOST_WORKERS:
-            problem = f"expected a whole number up to {_MOST_WORKERS}, got {text!r}"
+        if not text.isdecimal() or int(text) > _MAX_WORKERS:
+            problem = f"expected a whole number up to {_MAX_WORKERS}, got {text!r}"
             raise ConfigError(problem, key="workers")
         changes["workers"] = int(text)
     if (text := overrides.get("on")) is not None:
@@ -142,7 +142,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         on=raw.run.on,
         address=raw.run.address,
         trial_limit_ms=_trial_limit_ms(document, raw.run.trial_limit),
-        lines={".".join(map(str, key)): line for key, line in document.lines.items()},
+        line_numbers={".".join(map(str, k)): line for k, line in document.line_numbers.items()},
     )
 
 
@@ -156,8 +156,8 @@ def _monte_carlo(document: Document, raw: MonteCarloSection | None) -> MonteCarl
         if index and loss <= raw.losses[index - 1]:
             problem = f"{loss} is not above the one before it: write them from small to large"
             document.refuse(("monte_carlo", "losses", index), problem)
-    if len(raw.losses) > _MOST_LOSSES:
-        problem = f"expected at most {_MOST_LOSSES}, got {len(raw.losses)}"
+    if len(raw.losses) > _MAX_LOSSES:
+        problem = f"expected at most {_MAX_LOSSES}, got {len(raw.losses)}"
         document.refuse(("monte_carlo", "losses"), problem)
     return MonteCarlo(
         paths=raw.paths,
@@ -169,14 +169,14 @@ def _monte_carlo(document: Document, raw: MonteCarloSection | None) -> MonteCarl
 
 
 def _check_steps(document: Document, strategy: Strategy, axes: Sequence[Axis]) -> None:
-    """Refuse markets if bars that match orders do not nest in a day: markets are made of days."""
+    """Refuse markets if the bars that match orders do not nest in a day, as markets do."""
     lengths = [axis for axis in axes if axis.key in ("timeframe", "detail")]
     for point in itertools.product(*(axis.values for axis in lengths)):
         step = vary(strategy, lengths, point).step
         if not step.nests_in_a_day:
             document.refuse(
                 ("monte_carlo", "markets"),
-                f"orders are matched by {step} bars, which are no part of a day: write detail: 1m "
+                f"orders are matched by {step} bars, which do not divide a day: write detail: 1m "
                 "in the strategy's backtest, or 0 here",
             )
 
@@ -194,19 +194,19 @@ def _check_numbers(document: Document, raw: ExperimentFile, *, root: Path) -> No
     """Refuse numbers of the file that are out of range."""
     monte_carlo, is_tpe = raw.monte_carlo or MonteCarloSection(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
-        (("search", "seed"), raw.search.seed, 0, _MOST_TPE_SEED if is_tpe else _SEEDS.stop - 1),
+        (("search", "seed"), raw.search.seed, 0, _MAX_TPE_SEED if is_tpe else _MAX_SEED),
         (("search", "batch"), raw.search.batch, 1, 1000),
         (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
-        (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
-        (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
+        (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MAX_BLOCKS),
+        (("run", "workers"), raw.run.workers, 0, _MAX_WORKERS),
         (("monte_carlo", "paths"), monte_carlo.paths, *_PATHS),
         (("monte_carlo", "block_days"), monte_carlo.block_days, 1, 10**4),
-        (("monte_carlo", "seed"), monte_carlo.seed, 0, _SEEDS.stop - 1),
+        (("monte_carlo", "seed"), monte_carlo.seed, 0, _MAX_SEED),
         (("monte_carlo", "markets"), monte_carlo.markets, 0, MOST_POINTS),
     ]
-    for key, value, least, most in ranges:
-        if not least <= value <= most:
-            document.refuse(key, f"expected {least} to {most:,}, got {value:,}")
+    for key, value, minimum, maximum in ranges:
+        if not minimum <= value <= maximum:
+            document.refuse(key, f"expected {minimum} to {maximum:,}, got {value:,}")
     if raw.run.on == "ray" and (problem := missing_library("ray", root=root)):
         document.refuse(("run", "on"), problem)
     if raw.overfitting.blocks % 2:
@@ -247,11 +247,11 @@ def _walk_forward(
             f"expected 0{' or more' if search.method == 'grid' else ': only a grid has neighbours'}"
             f", got {raw.plateau}",
         )
-    trained = days["train"] - days["purge"]
-    if objective.metric in ANNUAL_METRICS and trained < FEWEST_DAYS:
+    train_days = days["train"] - days["purge"]
+    if objective.metric in ANNUAL_METRICS and train_days < FEWEST_DAYS:
         document.refuse(
             ("walk_forward", "train"),
-            f"{trained} days are too short for a {objective.metric} ratio, which needs at least "
+            f"{train_days} days are too short for a {objective.metric} ratio, which needs at least "
             f"{FEWEST_DAYS}: lengthen train, or use maximize: return",
         )
     return WalkForward(
@@ -302,7 +302,7 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
         method=method,
         axes=axes,
         conditions=tuple(conditions),
-        written=tuple(raw.where),
+        where=tuple(raw.where),
         trials=None if method == "grid" else raw.trials,
         seed=0 if method == "grid" else raw.seed,
         batch=raw.batch,
@@ -321,17 +321,17 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
     axis_names: dict[tuple[str, str], str] = {}
     classes_by_name = classes(strategy.module_path)
     types = param_types(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
-    for name, written in space.items():
+    for name, raw in space.items():
         key: Key = ("search", "space", name)
         place, place_key = _place(document, key, name, strategy)
         if (place, place_key) in axis_names:
             document.refuse(key, f"is the same as {axis_names[place, place_key]!r}: remove one")
         axis_names[place, place_key] = name
-        values = _values(document, key, written)
+        values = _values(document, key, raw)
         axis = Axis(name=name, place=place, key=place_key, values=values)
         kind = types.get(place_key, Any) if place == "params" else Any
         for index, value in enumerate(values):
-            value_key = (*key, index) if isinstance(written, list) else key
+            value_key = (*key, index) if isinstance(raw, list) else key
             _check_value(document, value_key, axis, value, strategy)
             if problem := param_problem(value, kind):
                 document.refuse(value_key, problem)
@@ -343,7 +343,7 @@ def _place(
 ) -> tuple[Literal["params", "risk", "backtest", "strategy"], str]:
     """Return the part of the strategy's file that an axis changes, and the key there."""
     classes_by_name = classes(strategy.module_path)
-    accepted = params(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
+    accepted = config_params(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
     risks = risk_keys(strategy)
     place, separator, place_key = name.partition(".")
     if place == "risk" and separator:
@@ -361,7 +361,7 @@ def _place(
         if name in accepted.required:
             document.refuse(key, f"is ambiguous: write params.{name} or backtest.{name}")
         return "backtest", name
-    if place_key in GIVEN:
+    if place_key in INJECTED:
         document.refuse(key, "set by tbv8 itself: remove it")
     if accepted.closed and place_key not in accepted.required:
         names = [
@@ -375,23 +375,23 @@ def _place(
 
 
 def risk_keys(strategy: Strategy) -> dict[str, str | None]:
-    """Return the keys of `risk`: those of position limits with their symbol, others with None."""
+    """Return the keys of `risk` with the symbol of each position limit, None for other keys."""
     bases = {symbol: symbol.partition("/")[0].lower() for symbol in strategy.symbols}
     positions = {f"max_position_{base}": symbol for symbol, base in bases.items()}
     return {**positions, "max_daily_loss_usd": None, "max_leverage": None}
 
 
-def _values(document: Document, key: Key, written: Any) -> Point:
-    if isinstance(written, dict):
-        return _range_values(document, key, written)
-    if not isinstance(written, list) or not written:
+def _values(document: Document, key: Key, raw: Any) -> Point:
+    if isinstance(raw, dict):
+        return _range_values(document, key, raw)
+    if not isinstance(raw, list) or not raw:
         document.refuse(key, "expected a list of values, or {from: 10, to: 50, step: 5}")
     values: list[Any] = []
-    for index, value in enumerate(written):
+    for index, value in enumerate(raw):
         if value is None or isinstance(value, dict | list):
             document.refuse((*key, index), "expected a number, a text, true or false")
         if any(_is_same(value, earlier) for earlier in values):
-            document.refuse((*key, index), f"{value!r} is given twice, remove one")
+            document.refuse((*key, index), f"{value!r} is given twice: remove one")
         values.append(value)
     return tuple(values)
 
@@ -400,16 +400,16 @@ def _is_same(value: Any, other: Any) -> bool:
     return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
-def _range_values(document: Document, key: Key, written: Mapping[str, Any]) -> Point:
+def _range_values(document: Document, key: Key, raw: Mapping[str, Any]) -> Point:
     names = ("from", "to", "step")
-    for name in written:
+    for name in raw:
         if name not in names:
             document.refuse((*key, name), unknown_key(name, names))
     numbers = {}
     for name in names:
-        if name not in written:
+        if name not in raw:
             document.refuse((*key, name), "missing: write this key")
-        value = written[name]
+        value = raw[name]
         try:
             if isinstance(value, bool):
                 raise ValueError
@@ -425,19 +425,19 @@ def _range_values(document: Document, key: Key, written: Mapping[str, Any]) -> P
         document.refuse((*key, "to"), f"{end} is below from, {start}")
     if (end - start) / step >= MOST_POINTS:
         document.refuse(key, f"has more than {MOST_POINTS:,} values: write a larger step")
-    if beyond := (end - start) % step:
-        last = end - beyond
+    if remainder := (end - start) % step:
+        last = end - remainder
         document.refuse(
             (*key, "to"),
             f"{plain(end)} is not reached from {plain(start)} by steps of {plain(step)}: write "
             f"{plain(last)} or {plain(last + step)}",
         )
-    whole = all(isinstance(written[name], int) for name in names)
-    return numbered(start, end, step, whole=whole)
+    whole = all(isinstance(raw[name], int) for name in names)
+    return range_values(start, end, step, whole=whole)
 
 
 def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy: Strategy) -> None:
-    """Refuse a value that a strategy's file could not have at the same key."""
+    """Refuse a value that is not allowed at this key of a strategy's file."""
     if axis.place == "risk" or axis.key == "starting_balance_usd":
         if isinstance(value, bool) or not isinstance(value, int | float):
             document.refuse(key, f"expected a number, got {value!r}")
@@ -468,7 +468,7 @@ def vary(strategy: Strategy, axes: Sequence[Axis], point: Point) -> Strategy:
         if axis.place == "params":
             new_params[axis.key] = value
         elif axis.place == "risk":
-            changes["risk"] = _limited(strategy, changes.get("risk", strategy.risk), axis, value)
+            changes["risk"] = _with_limit(strategy, changes.get("risk", strategy.risk), axis, value)
         elif axis.key == "starting_balance_usd":
             changes[axis.key] = Decimal(str(value))
         elif axis.key == "timeframe":
@@ -481,7 +481,7 @@ def vary(strategy: Strategy, axes: Sequence[Axis], point: Point) -> Strategy:
     return varied
 
 
-def _limited(strategy: Strategy, risk: Any, axis: Axis, value: Any) -> Any:
+def _with_limit(strategy: Strategy, risk: Any, axis: Axis, value: Any) -> Any:
     symbol, amount = risk_keys(strategy)[axis.key], Decimal(str(value))
     if symbol is None:
         return replace(risk, **{axis.key: amount})

@@ -1,4 +1,4 @@
-"""The optional libraries of tbv8: are they there, and how are they installed."""
+"""The optional libraries of tbv8: whether they are installed, and how to install them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SOURCES = STRATEGIES.parent.parent
 
 
 def missing_library(library: str, *, root: Path) -> str | None:
-    """Return the message that a library is missing and how to install it; None if it is there.
+    """Return the message that a library is missing, with the cure; None if it is installed.
 
     `root` is the project's folder.
     """
@@ -27,7 +27,7 @@ def missing_library(library: str, *, root: Path) -> str | None:
 def install_command(library: str, *, root: Path) -> str:
     """Return the command that installs a library where tbv8 runs.
 
-    The extra of a clone is installed in its folder alone: uv knows it from no other.
+    In the folder of a clone that is `uv sync` with an extra, elsewhere `uv pip install`.
     """
     extra = _EXTRAS[library]
     if (root / "pyproject.toml").is_file() and root.resolve() == _SOURCES.resolve():

@@ -1,8 +1,8 @@
 """The YAML files of `config/` as written: each key with its type, default and description.
 
 msgspec checks the types. The constraints beside a description are for `doit schema` alone;
-the other modules of `tbv8.config` check them with messages of their own. This module
-does without `from __future__ import annotations`: msgspec would compile each annotation's text at
+the other modules of `tbv8.config` check them with messages of their own. This module has no
+`from __future__ import annotations`, since msgspec would compile the text of each annotation at
 every start.
 """
 
@@ -30,7 +30,7 @@ CLASS = (
 )
 """A strategy's class: `module.Class` or `path/to/file.py:Class`."""
 
-_SYMBOL = "^[^\\s/_-]+/[^\\s/_-]+$"  # nearly: letters and digits of any script
+_SYMBOL = "^[^\\s/_-]+/[^\\s/_-]+$"  # about: letters and digits of any script
 _QUOTED = "^[^\\s/_-]+/(USD|USDT|USDC)$"
 _TIMEFRAME = "^([1-9][0-9]{0,4}[mhd]|1w|1M)$"
 _UP_TO_A_DAY = "^(([1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440)m|([1-9]|1[0-9]|2[0-4])h|1d)$"
@@ -131,7 +131,7 @@ class NotifySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class DataFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The project's data: its places, the bars to build, options of paper sessions."""
+    """The project's data: its paths, the bars to build, options of paper sessions."""
 
     db_path: Annotated[str, key("The SQLite file, relative to the project.", pattern=_PATH)]
     results_path: Annotated[str, key("The folder of results.", pattern=_PATH)] = "data/results"
@@ -195,8 +195,8 @@ class Instrument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The rules and costs of orders in one symbol at one venue; fees as fractions of the notional.
 
     A long position pays `funding_rate_8h` per eight hours and a short one receives it. It is
-    charged every `funding_hours`, in proportion. In a file 0 stands for the venue's own interval;
-    a loaded project has that filled in.
+    charged every `funding_hours`, in proportion. In a file 0 means the venue's own interval; a
+    loaded project has the interval itself.
 
     `multiplier` is how many of the symbol's units the venue trades as one: 1000 for PEPE where it
     trades kPEPE. All other fields, and all stored data, are in the symbol's unit.
@@ -442,7 +442,7 @@ class StrategyFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                 },
                 "max_leverage": {
                     "description": "The largest value of all positions, as a multiple of equity. "
-                    "A venue's own, if it is lower, holds instead.",
+                    "The venue's own maximum applies if it is lower.",
                     **_POSITIVE,
                 },
             },

@@ -12,7 +12,16 @@ from tbv8.errors import ConfigError
 
 
 def read_config(root: Path, name: str, cure: str) -> Document:
-    """Return a file of config/; one that is missing is refused with its cure."""
+    """Read a file of config/.
+
+    Args:
+        root: The project's folder.
+        name: The file's name.
+        cure: What to write if the file is missing.
+
+    Raises:
+        ConfigError: The file is missing, or is not a YAML mapping.
+    """
     path = root / "config" / name
     if not path.is_file():
         if path.with_suffix(".yml").is_file():
@@ -24,7 +33,15 @@ def read_config(root: Path, name: str, cure: str) -> Document:
 def load_files[T](
     root: Path, name: str, noun: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
-    """Load each file of a folder of config/; return the records and the errors, by file name."""
+    """Load each file of a folder of config/; return the records and the errors, by file name.
+
+    Args:
+        root: The project's folder.
+        name: The folder's name.
+        noun: What a file configures, for errors.
+        cure: What to write if there is no file; None if there need not be one.
+        load: Turns a document into a record.
+    """
     loaded: dict[str, T] = {}
     broken: dict[str, ConfigError] = {}
     for path in _paths(root, name, noun, cure):
@@ -42,7 +59,7 @@ def load_files[T](
 
 
 def _paths(root: Path, name: str, noun: str, cure: str | None) -> list[Path]:
-    """Return the files of a folder of config/; without a `cure` the folder may be empty."""
+    """Return the files of a folder of config/, by name; see `load_files`."""
     folder = root / "config" / name
     paths = sorted(
         path

@@ -62,7 +62,7 @@ def load_project(
         root: The project's folder, with `dodo.py` in it.
         overrides: The command line's `venue`, `start`, `end`, `workers`, `on` and `address`.
         now_ms: The clock, read once.
-        history_span: Called with each venue that needs history, the database's path and symbols.
+        history_span: Returns the span of a venue's history; see `HistorySpan`.
 
     Raises:
         ConfigError: The first missing or wrong value.
@@ -92,10 +92,11 @@ def load_project(
         warnings=warnings,
         without_history={},
     )
-    history_venue, history, _ = resolve_span(inputs, None, None)
+    resolved = resolve_span(inputs, None, None)
+    history_venue = resolved.venue
     strategies, paper_only, broken_strategies = load_strategies(inputs)
     symbols = venues[history_venue].symbols if history_venue in venues else ()
-    whole = {Series(history_venue, symbol): [history] for symbol in symbols}
+    whole = {Series(history_venue, symbol): [resolved.span] for symbol in symbols}
     return Project(
         root=root,
         db_path=data.db_path,
@@ -169,7 +170,7 @@ def _load_data(root: Path) -> _DataSettings:
 def _with_runs(
     spans: dict[Series, list[Span]], strategies: Iterable[Strategy]
 ) -> dict[Series, list[Span]]:
-    """Return the spans together with the strategies' run spans."""
+    """Add the strategies' run spans to the spans of their series, and return them."""
     for strategy in strategies:
         for series in strategy.sources:
             runs = spans.setdefault(series, [])
@@ -188,7 +189,7 @@ def _problems(broken: BrokenVenues, strategies: Mapping[str, ConfigError]) -> tu
 
 
 def _below(root: Path, document: Document, key: str, text: str) -> Path:
-    """Return a configured path as users would write it: relative to the working directory."""
+    """Return a configured path, relative to the working directory if it lies below it."""
     if not text.strip() or "://" in text or not text.isprintable():
         document.refuse((key,), f"expected a path such as data/tbv8.sqlite, got {text!r}")
     path = root / text

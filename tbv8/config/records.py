@@ -55,7 +55,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         return self.multipliers.get(symbol, Decimal(1))
 
     def market_name(self, native: str | None) -> str:
-        """Return a native symbol after the name of its exchange, if the file names one."""
+        """Return a native symbol, after its exchange's name if the file configures an exchange."""
         return " ".join(name for name in (self.exchange, native) if name)
 
     @property
@@ -65,7 +65,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_files(self) -> bool:
-        """True if its 1m bars come from the user's files: a renamed one is read again."""
+        """True if its 1m bars come from the user's files."""
         return self.history is not None and self.history.files is not None
 
     @property
@@ -90,18 +90,18 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy with all inherited settings.
 
     Attributes:
-        symbol: The main symbol; results are marked by its bars of `timeframe`.
+        symbol: The main symbol; results are marked to the closes of its `timeframe`.
         symbols: All symbols, the main one first; they share one quote currency.
         bars: Further timeframes, the longest first.
         module: A dotted module below `tbv8/strategies/`, or the path of a file from `root`.
         source: The series of the main symbol.
         span: The counted span: the configured one, limited to the venue's history.
-        not_in_history: The configured times before and after the venue's history.
+        not_in_history: The parts of the configured span before and after the venue's history.
         warm_up_ms: The length of the run before `span`.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
         simulated: True if the market of `source` is synthetic.
-        funding: `history`: the venues' recorded rates. `held`: the same if the database has any,
-            else as `fixed`. `fixed`: the `funding_rate_8h` of the instruments.
+        funding: `history`: the rates that venues charged. `fixed`: the `funding_rate_8h` of the
+            instruments. `held`: `history` if the database has rates of the span, else `fixed`.
         detail: `1m` matches orders by minutes inside longer bars; `none` if `timeframe` is 1m.
         root: The project's folder.
     """
@@ -187,7 +187,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def earliest_start_ms(history: Span, warm_up_ms: int) -> int:
-    """Return the first 00:00 UTC before which a history has a whole warm-up."""
+    """Return the first 00:00 UTC that a whole warm-up of history precedes."""
     return -(-(history.start_ms + warm_up_ms) // DAY_MS) * DAY_MS
 
 
@@ -224,7 +224,7 @@ class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
         paths: The number of draws of its days, and of its round trips.
         block_days: The mean length of the blocks in which days are drawn.
         seed: The seed of all draws.
-        losses: Fractions of the starting balance, rising, whose probabilities are computed.
+        losses: Fractions of the starting balance, ascending, whose probabilities are estimated.
         markets: The number of markets, made of blocks of the real days, that it is run on.
     """
 
@@ -241,7 +241,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     `blocks` is the number of blocks in the cross-validation that estimates overfitting. `workers`,
     `on`, `address` and `trial_limit_ms` change no result: 0 workers means one per core, an
     `address` of None starts a Ray cluster, and a trial that takes longer than its limit is ended.
-    `lines` has the line of each dotted key of its file.
+    `line_numbers` has the line number of each dotted key of its file.
     """
 
     experiment_id: str
@@ -256,17 +256,18 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     on: Executor = "pool"
     address: str | None = None
     trial_limit_ms: int | None = None
-    lines: Mapping[str, int] = {}
+    line_numbers: Mapping[str, int] = {}
 
     def error(self, key: str, problem: str) -> ConfigError:
         """Return an error at a key of its file, with the line of the key or of its parent."""
         parts = key.split(".")
         above = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
-        line = next((self.lines[name] for name in above if name in self.lines), None)
+        lines = self.line_numbers
+        line = next((lines[name] for name in above if name in lines), None)
         return ConfigError(problem, path=self.path, line=line, key=key)
 
     def span_error(self) -> ConfigError | None:
-        """Return the error of a span that is too short for a window, a market or blocks of days."""
+        """Return the error of a span too short for a window, a market or blocks; None without."""
         walk, span = self.walk_forward, self.strategy.run_span
         if walk and walk.first_test_ms(span) >= span.end_ms // DAY_MS * DAY_MS:
             return self.error(
@@ -283,22 +284,22 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         return self._block_error() if self.monte_carlo else None
 
     def _block_error(self) -> ConfigError | None:
-        """Return the error of blocks that are too long for the counted days.
+        """Return the error about blocks that are too long for the counted days; None without.
 
-        One block that is about as long as the span returns the same days on every path, so that
-        all paths end alike. Libraries (R's np, after Patton, Politis and White, 2009) allow at
-        most a third of the days; a fifth gives every path five blocks on average.
+        A block about as long as the span gives every path the same days, so that all paths end
+        alike. Libraries (R's np, after Patton, Politis and White, 2009) allow at most a third of
+        the days; a fifth gives every path five blocks on average.
         """
         assert self.monte_carlo
         span, blocks = self.strategy.span, self.monte_carlo.block_days
         days = (span.end_ms - span.start_ms) // DAY_MS
-        most = max(1, days // _FEWEST_BLOCKS)
-        if blocks <= most:
+        limit = max(1, days // _FEWEST_BLOCKS)
+        if blocks <= limit:
             return None
         return self.error(
             "monte_carlo.block_days",
             f"blocks of {blocks:,} days are too long for a span of {days:,}: every path would have "
-            f"nearly the same days; write at most a fifth of the span, {most:,}",
+            f"nearly the same days; write at most a fifth of the span, {limit:,}",
         )
 
     @property
@@ -310,7 +311,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error in a file of `config/` or in an instrument; it stops only the tasks that need it.
+    """An error in a file of `config/` or in an instrument; only the tasks that need it fail.
 
     `name` is the file's name without suffix.
     """
@@ -341,12 +342,12 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration: the files of `config/` and the command line.
+    """The whole configuration: the files of `config/`, and overrides by the command line.
 
     `wanted` are the spans of each series to fetch: for the history venue and for strategies.
-    `paper_only` are strategies whose history has a problem, which a paper session does not read.
+    `paper_only` are strategies whose history has a problem; paper sessions do not read it.
     `now_ms` is the clock, read once. Venues, instruments, strategies and experiments with
-    `problems` are left out. `warnings` are lines about values that are allowed but suspicious.
+    `problems` are left out. `warnings` are lines about allowed but suspicious values.
     """
 
     root: Path
@@ -366,10 +367,10 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     def check_file(self, kind: Kind, name: str) -> None:
-        """Raise the error of a venue's, a strategy's or an experiment's file, if it has one.
+        """Raise the error of a file of config/, if it has one; call it for an unknown name.
 
         Raises:
-            ConfigError: It has one: the name is not unknown, its file is wrong.
+            ConfigError: The name is unknown since its file has an error.
         """
         for problem in self.problems:
             if (problem.kind, problem.name) == (kind, name):
@@ -398,7 +399,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.paper.stale_after_ms or 3 * bar_ms
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
-        """Return the timeframes to build of a series, the shortest first; never 1m."""
+        """Return the timeframes to build for a series, the shortest first; never 1m."""
         timeframes = set(self.timeframes)
         for strategy in self.strategies.values():
             if series in strategy.sources:
@@ -406,9 +407,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         for experiment in self.experiments.values():
             if series in experiment.strategy.sources:
                 timeframes.update(experiment.timeframes)
-        return sorted((timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length)
+        return sorted(
+            (timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length_key
+        )
 
 
-def length(timeframe: Timeframe) -> tuple[int, str]:
+def length_key(timeframe: Timeframe) -> tuple[int, str]:
     """Return a sort key that puts short timeframes first."""
     return timeframe.fixed_ms or 31 * DAY_MS, timeframe.text

@@ -1,8 +1,8 @@
 """JSON Schemas of the YAML files, for editors.
 
 The records of `tbv8.config.files` supply the keys, types, defaults and descriptions. Names of the
-project's own venues and strategies are offered, but other names are valid too: a file may be newer
-than the schema.
+project's own venues and strategies are offered as choices, but other names are valid too: a file
+may be newer than the schema.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import msgspec
 
 from tbv8.config import files
 from tbv8.config.files import JsonSchema
-from tbv8.config.source import STRATEGIES, classes, module_path, params, strategy_modules
+from tbv8.config.source import STRATEGIES, classes, config_params, module_path, strategy_modules
 
 FOLDER = ".schemas"
-"""Below `config/`."""
+"""The folder of the schemas below `config/`."""
 
 _FILES: dict[str, type] = {
     "data": files.DataFile,
@@ -126,7 +126,7 @@ def _strategy_params() -> Mapping[str, Any]:
         classes_by_name = classes(module_path(module, root=STRATEGIES))
         for name in classes_by_name:
             if f"{name}Config" in classes_by_name:
-                accepted_by_class[f"{module}.{name}"] = params(
+                accepted_by_class[f"{module}.{name}"] = config_params(
                     classes_by_name[f"{name}Config"], classes_by_name
                 )
     return accepted_by_class

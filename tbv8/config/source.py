@@ -1,4 +1,4 @@
-"""Reads Python sources as syntax trees, without importing them: classes, params, imports, digests.
+"""Python sources, read without importing them: classes, params, imports, digests.
 
 A source's digest covers its compiled code without line numbers: comments and blank lines change
 nothing, and it is the same on any machine with the same Python.
@@ -32,10 +32,10 @@ _PACKAGE = Path(__file__).parent.parent
 STRATEGIES = _PACKAGE / "strategies"
 """The folder of the strategies that are named as `module.Class`."""
 
-GIVEN = frozenset(
+INJECTED = frozenset(
     ("instrument_id", "bar_type", "max_position", "instrument_ids", "bar_types", "max_positions")
 )
-"""Arguments that tbv8 itself passes to a strategy's config class, beside the YAML's params."""
+"""The arguments that tbv8 itself passes to a strategy's config class, beside the YAML's params."""
 
 UNTRACKED = frozenset(
     (
@@ -45,12 +45,12 @@ UNTRACKED = frozenset(
         *(f"tbv8.{name}" for name in ("backfill", "build", "recorder", "store", "venues")),
     )
 )
-"""Modules that open files or connections by code of their own, which raises no audit event.
+"""Modules that open files or connections by native code, which raises no audit event.
 
 Tried with Python 3.12: polars, pyarrow and adbc raise none; open(), numpy, sqlite3 and sockets do.
 """
 
-_MARKS = (".git", "pyproject.toml")
+_ROOT_MARKS = (".git", "pyproject.toml")  # of a repository
 _LIBRARIES = ("site-packages", "dist-packages")
 
 ABSENT = "absent"
@@ -85,6 +85,11 @@ def is_file(module: str) -> bool:
     return module.endswith(".py")
 
 
+def class_text(module: str, class_name: str) -> str:
+    """Return a strategy's class as its file names it: `ema_cross.EmaCross`, `my/x.py:Class`."""
+    return f"{module}{':' if is_file(module) else '.'}{class_name}"
+
+
 def module_path(module: str, *, root: Path) -> Path:
     """Return the file of a strategy's module: dotted, or the path of a file from `root`."""
     if is_file(module):
@@ -104,7 +109,7 @@ def import_root(module: str, *, root: Path) -> Path:
     path = module_path(module, root=root)
     if path.is_relative_to(root):
         return root
-    marked = (p for p in path.parents if any((p / name).exists() for name in _MARKS))
+    marked = (p for p in path.parents if any((p / name).exists() for name in _ROOT_MARKS))
     return next(marked, path.parent)
 
 
@@ -230,7 +235,7 @@ def classes(path: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in parse_source(path).body if isinstance(node, ast.ClassDef)}
 
 
-def params(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]) -> Params:
+def config_params(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]) -> Params:
     """Return the params that a config class accepts.
 
     They are the arguments of its `__new__` and `__init__`, else its annotated fields (a dataclass)
@@ -241,23 +246,25 @@ def params(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef
         module_classes: The classes of its module, among them its bases.
     """
     accepted = _constructor_params(config_class, module_classes)
-    required = {name: needed for name, needed in accepted.required.items() if name not in GIVEN}
+    required = {name: needed for name, needed in accepted.required.items() if name not in INJECTED}
     return Params(required, accepted.closed)
 
 
-def given(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]) -> Params:
-    """Return the arguments of a config class among those of `GIVEN`."""
+def injected_params(
+    config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]
+) -> Params:
+    """Return the arguments of a config class that tbv8 itself passes: those in `INJECTED`."""
     accepted = _constructor_params(config_class, module_classes)
-    required = {name: needed for name, needed in accepted.required.items() if name in GIVEN}
+    required = {name: needed for name, needed in accepted.required.items() if name in INJECTED}
     return Params(required, accepted.closed)
 
 
 def param_types(
     config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]
 ) -> dict[str, Any]:
-    """Return the types of a dataclass's params, as far as the source alone names them.
+    """Return the types of a dataclass's params, as far as they are simple.
 
-    They are numbers, texts and booleans, and unions of these.
+    Simple types are numbers, texts and booleans, and unions of these.
     """
     is_dataclass = any(
         re.search(r"\bdataclass\b", ast.unparse(decorator))
@@ -285,7 +292,7 @@ def param_types(
 
 
 def _simple_type(annotation: ast.expr) -> Any:
-    """Return the type that an annotation names; None for one that only running can tell."""
+    """Return the type of an annotation; None if it is known only at run time."""
     if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
         left, right = _simple_type(annotation.left), _simple_type(annotation.right)
         return None if left is None or right is None else left | right
@@ -347,8 +354,8 @@ def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
 def strategy_sources(module: str, *, root: Path) -> tuple[list[Path], Path]:
     """Return the sorted files of a strategy's module and its imports, and their common folder.
 
-    Files of tbv8 may lie outside that folder. Imports by other ways (a folder added to sys.path)
-    are found when the strategy runs.
+    Files of tbv8 may lie outside that folder. Other imports, such as from a folder that was added
+    to sys.path, are found when the strategy runs.
     """
     folder = import_root(module, root=root)
     return project_imports([module_path(module, root=root)], root=folder), folder

@@ -1,4 +1,4 @@
-"""The points of a search space: axes of values, conditions on them, and the order of the trials.
+"""The points of a search space: axes with values, conditions, and the order of the points.
 
 A point has one value per axis. Everything here is exact (integers, decimals and sha256): the same
 YAML and seed give the same points on any machine. Trial k of `random` and `halton` does not depend
@@ -25,8 +25,8 @@ type Point = tuple[Any, ...]
 type Draw = Callable[[int], tuple[int, ...]]
 
 MOST_POINTS = 100_000
-_MOST_LISTED = 10_000_000
-_MOST_MISSES, _MOST_DRAWS = 10_000, 2_000_000  # consecutive draws without a new point
+_MAX_LISTED = 10_000_000  # points of a grid before its conditions
+_MAX_MISSES, _MAX_DRAWS = 10_000, 2_000_000  # consecutive draws without a new point
 _WORD_BITS = 64
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -71,7 +71,7 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operand(msgspec.Struct, frozen=True):
-    """One side of a comparison: the number of an axis, or a constant."""
+    """One side of a comparison: the index of an axis, or a constant."""
 
     axis: int | None
     constant: Any = None
@@ -88,15 +88,15 @@ class Comparison(msgspec.Struct, frozen=True):
 class Search(msgspec.Struct, frozen=True, kw_only=True):
     """A choice of points in a space, and their order.
 
-    `trials` is None for a grid, which has all points. `written` are the conditions as written in
-    the YAML. `batch` is the number of points that `tpe` suggests before it sees their results. The
+    `trials` is None for a grid, which has all points. `where` is the text of `conditions` in the
+    YAML. `batch` is the number of points that `tpe` suggests before it sees their results; the
     points depend on it, so it is not derived from the number of cores.
     """
 
     method: Method
     axes: tuple[Axis, ...]
     conditions: tuple[Comparison, ...] = ()
-    written: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
     trials: int | None = None
     seed: int = 0
     batch: int = 16
@@ -171,7 +171,7 @@ def _kind_of(operand: Operand, axes: Sequence[Axis]) -> str:
     return _kind(operand.constant) if operand.axis is None else axes[operand.axis].kind
 
 
-def numbered(start: Decimal, end: Decimal, step: Decimal, *, whole: bool) -> Point:
+def range_values(start: Decimal, end: Decimal, step: Decimal, *, whole: bool) -> Point:
     """Return `start`, `start + step`, ... up to `end`: integers, or floats of exact decimals."""
     count = int((end - start) // step) + 1
     decimals = (start + number * step for number in range(count))
@@ -206,7 +206,7 @@ def count_points(search: Search) -> int:
         return search.trials
     count = search.size
     if search.conditions:
-        if count > _MOST_LISTED:
+        if count > _MAX_LISTED:
             raise ValueError(f"{count:,} points before `where` are too many: shrink the space")
         count = sum(1 for _ in _indices(search)) if count > MOST_POINTS else count
         if next(_indices(search), None) is None:
@@ -216,12 +216,12 @@ def count_points(search: Search) -> int:
 
 def _check_trials(search: Search, trials: int) -> None:
     """Raise a ValueError if the conditions leave fewer points than `trials`."""
-    left = sum(1 for _ in itertools.islice(_fitting(search), trials))
-    if not left:
+    count = sum(1 for _ in itertools.islice(_fitting(search), trials))
+    if not count:
         raise ValueError("`where` excludes every point of the space: loosen it")
-    if left < trials:
+    if count < trials:
         raise ValueError(
-            f"`where` leaves {left:,} of {search.size:,} points, not {trials:,}: write fewer "
+            f"`where` leaves {count:,} of {search.size:,} points, not {trials:,}: write fewer "
             "trials, or loosen it"
         )
 
@@ -247,7 +247,7 @@ def _indices(search: Search) -> Iterator[tuple[int, ...]]:
         indices = draw(number)
         if indices in drawn or not holds(indices):
             misses += 1
-            if misses > min(_MOST_MISSES + 20 * search.size, _MOST_DRAWS):
+            if misses > min(_MAX_MISSES + 20 * search.size, _MAX_DRAWS):
                 raise ValueError(
                     f"`where` leaves {len(drawn):,} points, not {trials:,}: write fewer trials"
                 )
@@ -320,7 +320,7 @@ def _uniform(text: str) -> int:
 
 
 def _radical_inverse(number: int, base: int) -> tuple[int, int]:
-    """Return the digits of a number mirrored behind the point, as a fraction."""
+    """Return a number's digits mirrored at the radix point, as numerator and denominator."""
     numerator, denominator = 0, 1
     while number:
         number, digit = divmod(number, base)
@@ -339,5 +339,5 @@ def to_text(axes: Sequence[Axis], point: Point) -> str:
 
 
 def as_mapping(axes: Sequence[Axis], point: Point) -> Mapping[str, Any]:
-    """Return a point's values by the names of the axes."""
+    """Return a point's values by the axes' names."""
     return {axis.name: value for axis, value in zip(axes, point, strict=True)}

@@ -1,4 +1,4 @@
-"""The span of a strategy: its settings by rank, its history and its warm-up."""
+"""The span of a strategy: its dates by precedence, limited to the history after a warm-up."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tbv8.market import (
 )
 
 HistorySpan = Callable[[Venue, Path, Sequence[str]], Span | None]
-"""The span of the history of symbols of a venue, of all for (), given the database's path.
+"""A function of a venue, the database's path and symbols (() for all): the span of their history.
 
-None if there is no history.
+None if the span is unknown.
 """
 _TIMES_MS = range(parse_time("9999-01-01"))
 
@@ -38,7 +38,8 @@ _TIMES_MS = range(parse_time("9999-01-01"))
 class LoadInputs(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs for loading a strategy, apart from its own file.
 
-    `without_history` collects the errors about the history of strategies that are otherwise valid.
+    `history` and `document` are history.yaml. Loading adds to `warnings` and to `without_history`:
+    the errors about the history of strategies that are otherwise valid, by strategy.
     """
 
     root: Path
@@ -55,9 +56,9 @@ class LoadInputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Setting(msgspec.Struct, frozen=True):
-    """A configured text, its place, and its rank: history.yaml, strategy, command line.
+    """A configured text, its key, and its rank: 0 history.yaml, 1 strategy, 2 command line.
 
-    Without a document it comes from the command line.
+    `document` is None for the command line.
     """
 
     text: str | None
@@ -94,7 +95,7 @@ def _settings(
     option: str,
     key: str,
 ) -> list[_Setting]:
-    """Return every setting written for `key`; the last one takes effect."""
+    """Return every setting of `key`, by rank; the last one takes effect."""
     settings = [_Setting(getattr(inputs.history, key), ("history", key), 0, inputs.document)]
     if backtest is not None and getattr(backtest, key) is not None:
         settings.append(_Setting(getattr(backtest, key), ("backtest", key), 1, document))
@@ -103,7 +104,19 @@ def _settings(
     return settings
 
 
-class _Room(msgspec.Struct, frozen=True):
+class ResolvedSpan(msgspec.Struct, frozen=True):
+    """A data venue and a configured span, limited to the venue's history.
+
+    `not_in_history` are the configured parts before and after the history; dates of history.yaml
+    do not count as configured there.
+    """
+
+    venue: str
+    span: Span
+    not_in_history: tuple[Span, ...] = ()
+
+
+class _WarmUpRoom(msgspec.Struct, frozen=True):
     """The history of a venue and a warm-up that must fit into it."""
 
     venue: Venue
@@ -114,19 +127,23 @@ class _Room(msgspec.Struct, frozen=True):
     def earliest_ms(self) -> int:
         return earliest_start_ms(self.history, self.warm_up_ms)
 
-    def start_from(self, start: _Setting) -> str:
-        """Return the cure for a start that leaves no room: the earliest one."""
+    def start_cure(self, start: _Setting) -> str:
+        """Return the cure for a start that leaves no room: the earliest possible one."""
         key = "start_date: " if start.document else "start="
         return f"{key}{iso_day(self.earliest_ms)} or later"
 
 
 def _room(
     document: Document, backtest: BacktestSection, venue: Venue, history: Span
-) -> _Room | None:
-    """Return the room for a warm-up, which leaves some of the history; None without a warm-up."""
+) -> _WarmUpRoom | None:
+    """Return the room for a warm-up; None without one.
+
+    Raises:
+        ConfigError: The warm-up is as long as the history.
+    """
     if not (warm_up_ms := to_warm_up_ms(document, backtest.warm_up)):
         return None
-    room = _Room(venue, history, warm_up_ms)
+    room = _WarmUpRoom(venue, history, warm_up_ms)
     if room.earliest_ms >= history.end_ms:
         bars = "" if venue.history else ", or add bars"
         document.refuse(
@@ -142,14 +159,19 @@ def resolve_span(
     backtest: BacktestSection | None,
     document: Document | None,
     symbols: Sequence[str] = (),
-) -> tuple[str, Span, tuple[Span, ...]]:
-    """Return the data venue, the configured span limited to its history, and the other parts.
+) -> ResolvedSpan:
+    """Return the data venue, and the configured span limited to the venue's history.
 
-    Its history is that of `symbols`, or of all.
+    Overridden settings are checked too, so that each file is correct by itself.
 
-    Those are the parts before and after the history that a strategy or the command line names.
+    Args:
+        inputs: The inputs for loading.
+        backtest: The strategy's section; None for the history of the project.
+        document: The strategy's file.
+        symbols: The symbols whose history counts; () for all.
 
-    Settings that are overridden are checked too, so that each file is correct by itself.
+    Raises:
+        ConfigError: A setting is wrong, or none of the span is in the history.
     """
     for setting in _settings(inputs, backtest, document, "venue", "market_data_venue"):
         name = str(setting.text)
@@ -167,23 +189,27 @@ def resolve_span(
         room = _room(document, backtest, venue, venue_span)
     if not span.intersection(available):
         starts_late = start_ms >= available.end_ms
-        first = f", {room.start_from(start)}" if room else ""
+        first = f", {room.start_cure(start)}" if room else ""
         (start if starts_late else end).refuse(
-            f"{name} has no history of {span}, only of {available}: write dates in there{first}"
+            f"{name} has no history of {span}, only of {available}: write dates within it{first}"
         )
     in_history = span.intersection(available)
     configured = Span(
         start_ms if start.rank else in_history.start_ms, end_ms if end.rank else in_history.end_ms
     )
-    outside = tuple(gaps(configured, [available])) if venue_span else ()
+    not_in_history = tuple(gaps(configured, [available])) if venue_span else ()
     span = in_history
     if backtest is not None and document is not None:
         _check_warm_up(document, backtest, span, start, room)
-    return name, span, outside
+    return ResolvedSpan(name, span, not_in_history)
 
 
 def _check_warm_up(
-    document: Document, backtest: BacktestSection, span: Span, start: _Setting, room: _Room | None
+    document: Document,
+    backtest: BacktestSection,
+    span: Span,
+    start: _Setting,
+    room: _WarmUpRoom | None,
 ) -> None:
     """Refuse a warm-up that begins before the venue's history, or a start that is not 00:00 UTC."""
     key, begins = ("backtest", "warm_up"), span.start_ms
@@ -195,7 +221,7 @@ def _check_warm_up(
                 f"begins at {iso(room.history.start_ms)}"
             )
         later_end = ", and a later end_date" if room.earliest_ms >= span.end_ms else ""
-        document.refuse(key, f"{problem}: write {room.start_from(start)}{later_end}")
+        document.refuse(key, f"{problem}: write {room.start_cure(start)}{later_end}")
     if begins % DAY_MS and to_warm_up_ms(document, backtest.warm_up):
         document.refuse(
             key,
@@ -205,7 +231,7 @@ def _check_warm_up(
 
 
 def to_warm_up_ms(document: Document, text: str) -> int:
-    """Return the milliseconds of `backtest.warm_up`; refuse what is no length."""
+    """Return the milliseconds of `backtest.warm_up`; refuse anything but whole minutes."""
     key = ("backtest", "warm_up")
     if text in ("0m", "0h", "0d"):
         return 0
@@ -221,7 +247,7 @@ def to_warm_up_ms(document: Document, text: str) -> int:
 def _limit_to_now(
     inputs: LoadInputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int
 ) -> int:
-    """Return the end, no later than now; errors blame the setting of the higher rank."""
+    """Return the end, no later than now; an error is about the setting of the higher rank."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
             start.refuse(f"{start.text!r} is not before the end, {end.describe(end_ms)}")

@@ -16,29 +16,29 @@ from msgspec.structs import replace
 from tbv8.config.document import (
     Document,
     Key,
-    expected,
     nearest,
     read_document,
     to_record,
+    type_problem,
     unknown,
     unknown_key,
 )
 from tbv8.config.files import Instrument, Routing, StrategyFile
 from tbv8.config.folder import check_name, load_files
-from tbv8.config.records import Funding, Risk, Strategy, Venue, length
+from tbv8.config.records import Funding, Risk, Strategy, Venue, length_key
 from tbv8.config.source import (
-    GIVEN,
+    INJECTED,
     STRATEGIES,
     classes,
-    given,
+    config_params,
+    injected_params,
     module_path,
     param_types,
-    params,
     strategy_modules,
     strategy_sources,
     untracked_imports,
 )
-from tbv8.config.spans import LoadInputs, resolve_span, to_warm_up_ms
+from tbv8.config.spans import LoadInputs, ResolvedSpan, resolve_span, to_warm_up_ms
 from tbv8.config.values import check_amount, to_timeframe
 from tbv8.config.venues import QUOTES, check_rate, check_symbol, warn_of_percent
 from tbv8.errors import ConfigError
@@ -49,7 +49,7 @@ from tbv8.venues.registry import find_venue
 def load_strategies(
     inputs: LoadInputs,
 ) -> tuple[dict[str, Strategy], dict[str, Strategy], dict[str, ConfigError]]:
-    """Return the valid strategies, those valid for paper only, and the errors by name."""
+    """Return the valid strategies, those valid for paper alone, and the errors; each by id."""
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
     loaded, errors = load_files(
         inputs.root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
@@ -67,8 +67,8 @@ def _load_strategy(inputs: LoadInputs, document: Document) -> Strategy:
         history = _strategy_history(inputs, document, raw, symbols)
     except ConfigError as e:  # a paper session reads the bars of its own venue
         with suppress(ConfigError):
-            of_paper = (raw.routing.primary, Span(0, 0), ())
-            strategy = _make_strategy(inputs, document, raw, symbols, of_paper)
+            no_history = ResolvedSpan(raw.routing.primary, Span(0, 0))
+            strategy = _make_strategy(inputs, document, raw, symbols, no_history)
             inputs.without_history[strategy_id] = e
             return strategy
         raise
@@ -80,10 +80,9 @@ def _make_strategy(
     document: Document,
     raw: StrategyFile,
     symbols: tuple[str, ...],
-    history: tuple[str, Span, tuple[Span, ...]],
+    history: ResolvedSpan,
 ) -> Strategy:
-    """Return a strategy with its data venue, its span and the parts outside of the history."""
-    data_venue, span, not_in_history = history
+    """Return the strategy of a file, with its resolved span."""
     timeframe = to_timeframe(document, ("timeframe",), raw.timeframe)
     check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -111,26 +110,26 @@ def _make_strategy(
         params=raw.params,
         routing=raw.routing,
         risk=_risk(document, raw.risk, symbols),
-        source=Series(data_venue, symbols[0]),
-        span=span,
-        not_in_history=not_in_history,
+        source=Series(history.venue, symbols[0]),
+        span=history.span,
+        not_in_history=history.not_in_history,
         warm_up_ms=to_warm_up_ms(document, raw.backtest.warm_up),
         detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
-        funding=_funding_mode(raw, data_venue, instruments),
+        funding=_funding_mode(raw, history.venue, instruments),
         instruments=instruments,
         starting_balance_usd=raw.backtest.starting_balance_usd,
         slippage_ticks=raw.backtest.slippage_ticks,
-        simulated=find_venue(data_venue).simulated,
+        simulated=find_venue(history.venue).simulated,
         root=inputs.root,
     )
 
 
 def _strategy_history(
     inputs: LoadInputs, document: Document, raw: StrategyFile, symbols: tuple[str, ...]
-) -> tuple[str, Span, tuple[Span, ...]]:
-    """Return the result of `resolve_span`, for a data venue that has every symbol."""
+) -> ResolvedSpan:
+    """Return the result of `resolve_span`; refuse a data venue without every symbol and bar."""
     resolved = resolve_span(inputs, raw.backtest, document, symbols)
-    name = resolved[0]
+    name = resolved.venue
     if name in inputs.broken.venues:
         raise inputs.broken.venues[name]
     venue_symbols = inputs.venues[name].symbols
@@ -138,9 +137,9 @@ def _strategy_history(
         if symbol not in venue_symbols:
             cure = ""
             if not nearest(symbol, venue_symbols):
-                of_venue = find_venue(name).symbols
+                possible = find_venue(name).symbols
                 file = f"config/venues/{name}.yaml"
-                can_add = not of_venue or symbol in of_venue
+                can_add = not possible or symbol in possible
                 add = f"add it to `symbols` of {file}, or " if can_add else ""
                 cure = f": {add}write another backtest.market_data_venue"
             document.refuse(key, f"{unknown(f'symbol of {name}', symbol, venue_symbols)}{cure}")
@@ -153,10 +152,10 @@ def _check_has_bars(
     document: Document,
     raw: StrategyFile,
     symbols: tuple[str, ...],
-    history: tuple[str, Span, tuple[Span, ...]],
+    history: ResolvedSpan,
 ) -> None:
-    """Refuse a span in which no whole bar of a timeframe lies."""
-    venue, span, _ = history
+    """Refuse a span without a whole bar of each timeframe."""
+    venue, span = history.venue, history.span
     main = to_timeframe(document, ("timeframe",), raw.timeframe)
     run = Span(span.start_ms - to_warm_up_ms(document, raw.backtest.warm_up), span.end_ms)
     needed: list[tuple[Key, Timeframe, Span]] = [(("timeframe",), main, main.whole(span))]
@@ -200,7 +199,7 @@ def _strategy_symbols(document: Document, raw: StrategyFile) -> tuple[str, ...]:
     for index, (key, symbol) in enumerate(zip(_symbol_keys(raw), symbols, strict=True)):
         check_symbol(document, key, symbol)
         if symbol in symbols[:index]:
-            document.refuse(key, f"{symbol!r} is given twice, remove one")
+            document.refuse(key, f"{symbol!r} is given twice: remove one")
         symbol_quote = symbol.rpartition("/")[2]
         if symbol_quote not in QUOTES and symbol_quote.upper() in QUOTES:
             document.refuse(key, f"{symbol!r} is in small letters: write {symbol.upper()}")
@@ -225,7 +224,7 @@ def _further_bars(
         if further == timeframe:
             document.refuse(("bars", index), f"{text!r} is the main timeframe: remove it")
         if further in further_bars:
-            document.refuse(("bars", index), f"{text!r} is given twice, remove one")
+            document.refuse(("bars", index), f"{text!r} is given twice: remove one")
         for earlier in (timeframe, *further_bars):
             if earlier.label == further.label:
                 step, unit = earlier.label
@@ -235,7 +234,7 @@ def _further_bars(
                     f"{step}-{unit}, so a strategy could not tell them apart: remove one",
                 )
         further_bars.append(further)
-    return tuple(sorted(further_bars, key=length, reverse=True))
+    return tuple(sorted(further_bars, key=length_key, reverse=True))
 
 
 def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
@@ -260,18 +259,18 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
 
 def _funding(document: Document, raw: StrategyFile, warnings: list[str]) -> Decimal | None:
     """Return the rate per 8 h that replaces each instrument's; None if it is not written."""
-    key, written = ("backtest", "funding"), raw.backtest.funding
-    if written is None:
+    key, funding = ("backtest", "funding"), raw.backtest.funding
+    if funding is None:
         return None
-    if written == "none":
+    if funding == "none":
         return Decimal(0)
-    if written == "history":
+    if funding == "history":
         return None
     try:
-        rate = Decimal(str(written))
+        rate = Decimal(str(funding))
     except ArithmeticError:
         document.refuse(
-            key, f"expected history, none or a rate per 8 h such as 0.0001, got {written!r}"
+            key, f"expected history, none or a rate per 8 h such as 0.0001, got {funding!r}"
         )
     check_rate(document, key, rate)
     warn_of_percent(warnings, document, key, rate)
@@ -296,7 +295,7 @@ def _instruments(
     inputs: LoadInputs,
     funding: Decimal | None,
 ) -> dict[str, dict[str, Instrument]]:
-    """Return the rules of every symbol at both venues, with the `funding` of the backtest."""
+    """Return the rules by venue and symbol at both venues, with the `funding` of the backtest."""
     if routing.mode != "PRIMARY_ONLY" and routing.secondary is None:
         document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs a second venue")
     if routing.secondary == routing.primary:
@@ -316,10 +315,10 @@ def _instruments(
         for symbol in symbols:
             if symbol not in venue.instruments:
                 inputs.broken.check_rules(name, symbol)
-                able = [
+                candidates = [
                     v.name for v in inputs.venues.values() if v.instruments.keys() >= {*symbols}
                 ]
-                alternatives = f"one of {', '.join(able)}, or " if able else ""
+                alternatives = f"one of {', '.join(candidates)}, or " if candidates else ""
                 document.refuse(
                     ("routing", role),
                     f"{name} has no instrument rules for {symbol}: write {alternatives}"
@@ -336,26 +335,26 @@ def _instruments(
 
 
 def _rules_line(root: Path, venue: Venue, symbol: str) -> str:
-    """Return the cure for a symbol without rules: the line for its venue's file, and the place."""
+    """Return the cure for a symbol without rules: a line for the venue's file, and its place."""
     numbers = 'tick_size: "0.1", lot_size: "0.001", maker_fee: "0.0002", taker_fee: "0.0005"'
     line = f"{symbol}: {{{numbers}, max_leverage: 20}}"
     path = root / "config" / "venues" / f"{venue.name}.yaml"
     document = read_document(path if path.is_file() else path.with_suffix(".yml"), root=root)
-    also = ", with the venue's own numbers"
+    note = ", with the venue's own numbers"
     if symbol not in venue.symbols:
         is_list = isinstance(document.value["symbols"], list)
         entry = f"{symbol}" if is_list else f"`{symbol}: its name at {venue.name}`"
-        also += f"; and {entry} into {document.place(('symbols',))}, `symbols:`"
+        note += f"; and {entry} into {document.place(('symbols',))}, `symbols:`"
     place = document.place(("instruments",))
     if not document.value.get("instruments"):
         where = (
             f"in place of {place}" if "instruments" in document.value else f"into {document.path}"
         )
-        return f"`instruments: {{{line}}}` {where}{also}"
+        return f"`instruments: {{{line}}}` {where}{note}"
     first = document.place(("instruments", next(iter(document.value["instruments"]))))
     if place == first:
-        return f"`{line}` into the braces of {place}{also}"
-    return f"`  {line}` below {place}, `instruments:`{also}"
+        return f"`{line}` into the braces of {place}{note}"
+    return f"`  {line}` below {place}, `instruments:`{note}"
 
 
 def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:
@@ -385,8 +384,8 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
         if (strategy := class_name.removesuffix("Config")) in names:
-            written = text.removesuffix("Config")
-            document.refuse(key, f"holds the params of {strategy}: write {written}")
+            name = text.removesuffix("Config")
+            document.refuse(key, f"is the config class of {strategy}: write {name}")
         alternatives = f", or name another class: {', '.join(names)}" if names else ""
         document.refuse(
             key, f"{file} has no class {class_name}Config: write one for its params{alternatives}"
@@ -431,9 +430,9 @@ def _check_params(
     document: Document, path: Path, class_name: str, values: Mapping[str, Any]
 ) -> None:
     classes_by_name = classes(path)
-    accepted = params(classes_by_name[f"{class_name}Config"], classes_by_name)
+    accepted = config_params(classes_by_name[f"{class_name}Config"], classes_by_name)
     for name in values:
-        if name in GIVEN:
+        if name in INJECTED:
             document.refuse(("params", name), "set by tbv8 itself: remove it")
         if accepted.closed:
             document.choose(("params", name), name, accepted.required, f"param of {class_name}")
@@ -451,7 +450,7 @@ def param_problem(value: Any, kind: Any) -> str | None:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as e:
-        return expected(str(e), value)
+        return type_problem(str(e), value)
     return None
 
 
@@ -462,19 +461,19 @@ def _check_markets(
     symbols: tuple[str, ...],
     bars: tuple[Timeframe, ...],
 ) -> None:
-    """Refuse several symbols or further bars if the config class takes one of each."""
+    """Refuse several symbols or further bars if the config class accepts only one."""
     classes_by_name = classes(path)
     name = f"{class_name}Config"
-    taken = given(classes_by_name[name], classes_by_name)
-    if not taken.closed:
+    injected = injected_params(classes_by_name[name], classes_by_name)
+    if not injected.closed:
         return
-    if len(symbols) > 1 and taken.required.keys().isdisjoint({"instrument_ids", "bar_types"}):
+    if len(symbols) > 1 and injected.required.keys().isdisjoint({"instrument_ids", "bar_types"}):
         document.refuse(
             ("symbols",),
             f"{name} takes one instrument_id, so only {symbols[0]} would be traded: write `symbol: "
             f"{symbols[0]}`, or give {name} the field instrument_ids",
         )
-    if bars and "bar_types" not in taken.required:
+    if bars and "bar_types" not in injected.required:
         document.refuse(
             ("bars",),
             f"{name} takes one bar_type, so bars of {', '.join(map(str, bars))} would not be used: "

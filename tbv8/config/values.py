@@ -1,4 +1,4 @@
-"""Checks of single values that several files have: amounts and timeframes."""
+"""Checks of values that occur in several files: amounts and timeframes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def check_decimals(document: Document, key: Key, value: Decimal) -> None:
         document.refuse(key, f"expected at most {_DECIMALS} decimals, got {value}")
 
 
-def to_timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Timeframe:
-    """Return a timeframe; refuse what is none."""
+def to_timeframe(document: Document, key: Key, text: str) -> Timeframe:
+    """Return the timeframe of a text; refuse any other text."""
     try:
         return parse_timeframe(text)
     except ValueError as e:

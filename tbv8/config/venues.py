@@ -1,4 +1,4 @@
-"""Venues from `config/venues/`, each checked by itself."""
+"""The venues of `config/venues/`, each checked by itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.config.document import Document, nearest, plain, to_record, unknown
+from tbv8.config.document import Document, Key, nearest, plain, to_record, unknown
 from tbv8.config.files import HOST, Instrument, VenueFile
 from tbv8.config.folder import check_name, load_files
 from tbv8.config.records import Venue
 from tbv8.config.values import check_amount, check_decimals
 from tbv8.errors import ConfigError
-from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.base import ExchangeOrigin, FilesOrigin, HistorySource
 from tbv8.venues.base import Venue as KnownVenue
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
@@ -122,14 +122,14 @@ def _own_history(
                 ("exchange",), "missing: write ccxt's name of the exchange, such as kraken"
             )
         document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
-        return make_history(FromExchange(exchange=raw.exchange))
+        return make_history(ExchangeOrigin(exchange=raw.exchange))
     path = _files_path(document, raw.path, symbols)
     zone = raw.zone or ""
     if zone and zone != "UTC":
         from zoneinfo import available_timezones
 
         document.choose(("zone",), zone, dict.fromkeys(sorted(available_timezones())), "time zone")
-    return make_history(FromFiles(path=path, root=root, symbols=symbols, zone=zone))
+    return make_history(FilesOrigin(path=path, root=root, symbols=symbols, zone=zone))
 
 
 def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
@@ -139,37 +139,37 @@ def _files_path(document: Document, path: str | None, symbols: Collection[str]) 
     for placeholder in re.findall(r"\{[^{}]*\}", path):
         if placeholder not in _PLACEHOLDERS:
             document.refuse(key, unknown("placeholder", placeholder, _PLACEHOLDERS))
-    if len(symbols) > 1 and not any(word in path for word in _PLACEHOLDERS):
+    if len(symbols) > 1 and not any(placeholder in path for placeholder in _PLACEHOLDERS):
         document.refuse(
             key, f"{path!r} is the same for every symbol: write {{symbol}} in place of its name"
         )
     return path
 
 
-def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
-    """Return symbol -> native symbol; None if only the symbol was written."""
-    if not written:
+def _symbols(document: Document, raw: dict[str, str] | list[str]) -> dict[str, str | None]:
+    """Return the native symbol of each symbol; None if only the symbol is written."""
+    if not raw:
         document.refuse(("symbols",), "expected at least one symbol, such as BTC/USDT")
-    if isinstance(written, list):
-        for index, symbol in enumerate(written):
+    if isinstance(raw, list):
+        for index, symbol in enumerate(raw):
             check_symbol(document, ("symbols", index), symbol)
-            if symbol in written[:index]:
-                document.refuse(("symbols", index), f"{symbol!r} is given twice, remove one")
-        return dict.fromkeys(written)
-    for symbol, native in written.items():
+            if symbol in raw[:index]:
+                document.refuse(("symbols", index), f"{symbol!r} is given twice: remove one")
+        return dict.fromkeys(raw)
+    for symbol, native in raw.items():
         check_symbol(document, ("symbols", symbol), symbol)
         if not native.strip():
             document.refuse(("symbols", symbol), f"expected the venue's own name, got {native!r}")
-        first = next(key for key, name in written.items() if name == native)
+        first = next(key for key, name in raw.items() if name == native)
         if first != symbol:
             document.refuse(("symbols", symbol), f"{native!r} is the native symbol of {first} too")
-    return dict(written)
+    return dict(raw)
 
 
 def _check_symbols_of_history(
     document: Document, symbols: Mapping[str, str | None], venue: KnownVenue
 ) -> None:
-    """Refuse a symbol that the history of its venue can never have."""
+    """Refuse a symbol that its venue can never have."""
     for index, (symbol, native) in enumerate(symbols.items()):
         if venue.symbols and (native or symbol) not in venue.symbols:
             is_list = isinstance(document.value["symbols"], list)
@@ -182,7 +182,7 @@ def _check_symbols_of_history(
 def _multipliers(
     document: Document, raw: VenueFile, symbols: Mapping[str, str | None]
 ) -> dict[str, Decimal]:
-    """Return the multipliers other than 1: bars are stored by them, so that none may be wrong."""
+    """Return the multipliers other than 1; refuse one that contradicts its native symbol."""
     for symbol, rules in raw.instruments.items():
         check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
     multipliers = {symbol: rules.multiplier for symbol, rules in raw.instruments.items()}
@@ -201,8 +201,8 @@ def _multipliers(
     return {symbol: number for symbol, number in multipliers.items() if number != 1}
 
 
-def check_symbol(document: Document, key: tuple[str | int, ...], symbol: str) -> None:
-    """Refuse what is no symbol."""
+def check_symbol(document: Document, key: Key, symbol: str) -> None:
+    """Refuse a text that is not a symbol."""
     if not re.fullmatch(r"[^\W_]+/[^\W_]+", symbol):  # letters and digits of any script
         document.refuse(key, f"{symbol!r} is not a symbol: write BASE/QUOTE, such as BTC/USDT")
 
@@ -226,8 +226,8 @@ def _check_instrument(
         check_rate(document, (*key, name), getattr(rules, name))
 
 
-def check_rate(document: Document, key: tuple[str, ...], rate: Decimal) -> None:
-    """Refuse a rate that is no fraction of the notional."""
+def check_rate(document: Document, key: Key, rate: Decimal) -> None:
+    """Refuse a rate that cannot be a fraction of the notional."""
     if not (rate.is_finite() and rate.copy_abs() < Decimal("0.1")):
         document.refuse(key, f"expected a fraction of the notional such as 0.00045, got {rate}")
     check_decimals(document, key, rate)
@@ -275,6 +275,6 @@ class BrokenVenues(msgspec.Struct, frozen=True):
 
     def check_rules(self, venue: str, symbol: str) -> None:
         """Raise the error of the instrument that was meant for a symbol without rules."""
-        for (name, written), error in self.instruments.items():
-            if name == venue and (written == symbol or nearest(written, [symbol])):
+        for (name, configured), error in self.instruments.items():
+            if name == venue and (configured == symbol or nearest(configured, [symbol])):
                 raise error

@@ -1,8 +1,8 @@
-"""Trials on a Ray cluster, behind the same two methods as the pool.
+"""A Ray cluster for trials, with the same interface as the pool.
 
-Each outcome has the digest of the code that made it, so that a node with another tbv8 is refused.
-Nothing is stored in Ray: this process writes each outcome to the database as soon as it arrives, so
-that the death of a node, or of the whole cluster, loses only the trials that were running.
+Each outcome comes with the digest of the code that made it, so that a node with another tbv8 is
+refused. Nothing is stored in Ray: this process writes each outcome to the database as soon as it
+arrives, so that a dead node, or a dead cluster, loses only the trials that were running.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.jobs import Job, run_job, time_limit
-from tbv8.experiments.keys import made_by
-from tbv8.experiments.pool import CHANGED, Died, OnOutcome
+from tbv8.experiments.keys import code_digest
+from tbv8.experiments.pool import CHANGED, OnOutcome, ProcessDeath
 from tbv8.experiments.trial import TrialData
 from tbv8.experiments.worker import Sources
 from tbv8.page.words import length
 
 _RETRIES = 1  # the second death of its process is a trial's outcome
-_TASKS_PER_CORE = 2  # sent at once: memory stays flat, and no core waits for us
+_TASKS_PER_CORE = 2  # in flight: bounds the memory, and no core waits
 _CONNECT_TIMEOUT_S = 5.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -37,7 +37,7 @@ _sources: dict[str, Sources] = {}  # in a worker's process: its strategy's files
 
 
 class Cluster:
-    """A connection to a Ray cluster; it connects, or starts one here, with the first trial.
+    """A connection to a Ray cluster, opened by the first trial; it may start a cluster here.
 
     Use it as a context manager.
 
@@ -46,7 +46,7 @@ class Cluster:
         data: The bars and the funding of all trials.
         address: The cluster's address, `auto` for the one of this machine; None starts one.
         workers: The number of trials that run at once in a cluster that is started here.
-        made_by: The digest of the code that the trials' keys were made with.
+        code_digest: The digest of the code in the trials' keys.
         limit_ms: The longest time that a trial may take.
     """
 
@@ -57,11 +57,11 @@ class Cluster:
         *,
         address: str | None,
         workers: int,
-        made_by: str,
+        code_digest: str,
         limit_ms: int | None = None,
     ) -> None:
         self._context, self._limit_ms = (strategy, data, limit_ms), limit_ms
-        self._address, self._workers, self._made_by = address, workers, made_by
+        self._address, self._workers, self._made_by = address, workers, code_digest
         self._ray: Any = None
         self.peak = 0  # Ray watches its workers' memory
 
@@ -92,7 +92,7 @@ class Cluster:
         return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes: an Outcome, or Died.
+        """Run jobs, and pass each outcome on as it arrives: an Outcome, or ProcessDeath.
 
         Raises:
             DataError: There is no cluster, or a node has other code than this one.
@@ -111,7 +111,7 @@ class Cluster:
             try:
                 outcome, code = ray.get(finished)
             except ray.exceptions.WorkerCrashedError:
-                on_outcome(number, Died(f"its process ended, twice{self._or_over_limit()}"))
+                on_outcome(number, ProcessDeath(f"its process ended, twice{self._or_over_limit()}"))
                 continue
             if code != self._made_by or outcome is None:
                 raise DataError(CHANGED)
@@ -124,7 +124,7 @@ class Cluster:
 
 
 def import_ray() -> Any:
-    """Import Ray with the settings that it reads while it is imported, and only then."""
+    """Import Ray, with the environment variables that it reads only during its import."""
     os.environ.update(_QUIET)
     import ray
 
@@ -148,7 +148,7 @@ def _run(context: tuple[Strategy, TrialData, int | None], job: Job) -> tuple[Any
     """Run a job in a worker of Ray; the outcome is None if the strategy was edited meanwhile."""
     strategy, data, limit_ms = context
     sources = _sources.setdefault(str(strategy.module_path), Sources(strategy))
-    code = made_by(strategy)
+    code = code_digest(strategy)
     with time_limit(limit_ms):
         outcome = run_job(job, data.tables, data.funding)
     return outcome if sources.are_same() else None, code

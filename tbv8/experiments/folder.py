@@ -1,4 +1,4 @@
-"""The folder of an experiment's result: files and a page, made from its rows alone."""
+"""The folder of an experiment's result: files and a page, made from rows of the database alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ from tbv8.experiments.keys import subject_of
 from tbv8.experiments.montecarlo import Paths
 from tbv8.experiments.overfitting import Overfitting
 from tbv8.experiments.page import experiment_page
-from tbv8.experiments.result import METRIC_NAMES, Drawn, Findings, read_findings, result_lines
-from tbv8.experiments.stitching import Stitched
+from tbv8.experiments.result import (
+    METRIC_NAMES,
+    Findings,
+    MonteCarloResult,
+    read_findings,
+    result_lines,
+)
+from tbv8.experiments.stitching import StitchedAccount
 from tbv8.experiments.survey import Survey
 from tbv8.manifest import Input
 from tbv8.market import iso, iso_day
@@ -58,8 +64,8 @@ def write_folder(
         _write_trials(new / "trials.csv", findings)
         if findings.walk:
             _write_walk(new, findings.walk, findings.experiment)
-        if findings.drawn:
-            _write_paths(new / "montecarlo.csv", findings.drawn)
+        if findings.monte_carlo:
+            _write_paths(new / "montecarlo.csv", findings.monte_carlo)
         page = experiment_page(findings, plotly_path=plotly_path)
         (new / "index.html").write_text(page, encoding="utf-8")
 
@@ -100,7 +106,7 @@ def summary_json(findings: Findings) -> dict[str, Any]:
         "deflated_sharpe": _optional_rounded(luck.deflated if luck else None),
         "deflated_sharpe_effective": _optional_rounded(luck.deflated_effective if luck else None),
         "overfitting": _overfitting_json(luck.overfitting if luck else None),
-        "monte_carlo": _drawn_json(findings.drawn) if findings.drawn else None,
+        "monte_carlo": _monte_carlo_json(findings.monte_carlo) if findings.monte_carlo else None,
         "walk_forward": _walk_json(walk) if walk else None,
     }
 
@@ -125,18 +131,19 @@ def _overfitting_json(overfitting: Overfitting | None) -> dict[str, Any] | None:
     }
 
 
-def _drawn_json(drawn: Drawn) -> dict[str, Any]:
-    days, market = drawn.days, drawn.markets
+def _monte_carlo_json(monte_carlo: MonteCarloResult) -> dict[str, Any]:
+    days, markets = monte_carlo.days, monte_carlo.markets
+    beaten = _optional_rounded(monte_carlo.beaten)
     return {
-        "losses": list(drawn.losses),
+        "losses": list(monte_carlo.losses),
         "days": _paths_json(days.paths, p_value=rounded(days.p_value)) if days else None,
-        "trades": _paths_json(drawn.trades),
-        "order": _paths_json(drawn.order),
-        "markets": _paths_json(market, failed=drawn.failed, beaten=_optional_rounded(drawn.beaten)),
+        "trades": _paths_json(monte_carlo.trades),
+        "order": _paths_json(monte_carlo.order),
+        "markets": _paths_json(markets, failed=monte_carlo.failed, beaten=beaten),
     }
 
 
-def _paths_json(paths: Paths | None, **more: Any) -> dict[str, Any] | None:
+def _paths_json(paths: Paths | None, **further: Any) -> dict[str, Any] | None:
     if paths is None:
         return None
     return {
@@ -148,11 +155,11 @@ def _paths_json(paths: Paths | None, **more: Any) -> dict[str, Any] | None:
         "probability_of_loss": rounded(paths.loss),
         "probability_of_losses": [rounded(share) for share in paths.losses],
         "probability_of_drawdowns": [rounded(share) for share in paths.falls],
-        **more,
+        **further,
     }
 
 
-def _walk_json(walk: Stitched) -> dict[str, Any]:
+def _walk_json(walk: StitchedAccount) -> dict[str, Any]:
     performance = msgspec.to_builtins(walk.performance)
     return {
         "windows": len(walk.windows),
@@ -183,14 +190,14 @@ def _write_trials(path: Path, findings: Findings) -> None:
                 row.trial.trades,
                 row.trial.fills,
                 row.trial.digest.hex(),
-                row.line,
+                row.error,
             ]
             for row in findings.rows
         ),
     )
 
 
-def _write_walk(folder: Path, walk: Stitched, experiment: Experiment) -> None:
+def _write_walk(folder: Path, walk: StitchedAccount, experiment: Experiment) -> None:
     names = [axis.name for axis in experiment.search.axes]
     heads = ["train_start", "train_end", "test_start", "test_end", "number"]
     numbers = [
@@ -213,7 +220,7 @@ def _write_walk(folder: Path, walk: Stitched, experiment: Experiment) -> None:
                 at,
                 *(
                     iso_day(ms)
-                    for span in (window.fold.train, window.fold.test)
+                    for span in (window.spans.train, window.spans.test)
                     for ms in (span.start_ms, span.end_ms)
                 ),
                 window.number,
@@ -244,13 +251,13 @@ def _write_walk(folder: Path, walk: Stitched, experiment: Experiment) -> None:
     )
 
 
-def _write_paths(path: Path, drawn: Drawn) -> None:
+def _write_paths(path: Path, monte_carlo: MonteCarloResult) -> None:
     _write(
         path,
         ["method", "path", "return", "max_drawdown", "sharpe"],
         (
             [name, number, *(None if math.isnan(value) else rounded(value) for value in row)]
-            for name, numbers, paths in drawn.methods
+            for name, numbers, paths in monte_carlo.methods
             for number, row in zip(numbers, paths.rows.tolist(), strict=True)
         ),
     )

@@ -1,4 +1,4 @@
-"""Jobs of an executor: a trial, a trial on a re-chained market, a trial by its round trips.
+"""The jobs of an executor: a trial, a trial on a re-chained market, a trial by round trip.
 
 All three return an Outcome, so that pool, cluster and database treat them alike.
 """

@@ -1,8 +1,8 @@
-"""The keys of trials: a digest of the parts of a backtest that decide on its numbers.
+"""The keys of trials: digests of the parts of a backtest that determine its numbers.
 
-Pages, the strategy's id, its file and its shadow venue are no part of it. The parts that the points
-of a search share are hashed once for each timeframe and span, so that a key costs microseconds:
-each start computes thousands.
+Pages, the strategy's id, its file and its shadow venue are not among them. The parts that the
+points of a search share are hashed once for each timeframe and span, so that a key takes
+microseconds: each start computes thousands.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tbv8.config.document import plain
 from tbv8.config.experiments import risk_keys, vary
 from tbv8.config.files import Routing
 from tbv8.config.records import Strategy
-from tbv8.config.source import is_file
+from tbv8.config.source import class_text
 from tbv8.config.space import Axis, Point
 from tbv8.experiments.blocks import RechainedMarket
 from tbv8.freshness.result import (
@@ -37,21 +37,20 @@ from tbv8.manifest import PAGE_PART, Input, make_input
 from tbv8.market import Span
 from tbv8.store.database import Query
 
-_AS_VALUES = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # a line each
-_NAMES = ("strategy_id",)
+_VALUE_KEYS = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # hashed per point
 _NO_FILE = Path("trial")
 _JOBS = ("jobs.py", "markets.py", "blocks.py", "draws.py")
 
 
-class Window(msgspec.Struct, frozen=True, order=True):
-    """The span that a trial counts, and its warm-up before that."""
+class TrialSpan(msgspec.Struct, frozen=True, order=True):
+    """The span whose results a trial counts, and the warm-up before it."""
 
-    span: Span
+    counted: Span
     warm_up_ms: int = 0
 
 
-class Base(msgspec.Struct, frozen=True):
-    """The part of a key that all points of one timeframe, detail and window share.
+class SharedPart(msgspec.Struct, frozen=True):
+    """The part of a key that all points of one timeframe, detail and span share.
 
     `code` is the digest of the strategy and of the settings that no axis changes: with a point's
     values it identifies a variant, whatever the engine and the span.
@@ -63,7 +62,7 @@ class Base(msgspec.Struct, frozen=True):
 
 
 class Keys:
-    """The keys of one experiment's trials.
+    """The keys of an experiment's trials.
 
     Args:
         query: The database with the fingerprints of bars.
@@ -73,8 +72,9 @@ class Keys:
 
     def __init__(self, query: Query, strategy: Strategy, axes: tuple[Axis, ...]) -> None:
         self._query, self._strategy, self._axes = query, to_trial(strategy), axes
-        self._bases: dict[tuple[Any, ...], Base] = {}
+        self._shared: dict[tuple[Any, ...], SharedPart] = {}
         self._lines = _value_lines(self._strategy)
+        # by axis: the line of each value; None if the value is in the shared part
         self._slots: list[dict[Any, tuple[str, bytes]] | None] = [
             None
             if axis.key in ("timeframe", "detail") and axis.place != "params"
@@ -83,24 +83,24 @@ class Keys:
         ]
 
     @property
-    def fixed(self) -> dict[str, str]:
+    def fixed_values(self) -> dict[str, str]:
         """The values that no axis changes, as text, by name."""
         varied = {f"{axis.place}.{axis.key}" for axis in self._axes}
         lines = {name: line.decode() for name, line in self._lines.items() if name not in varied}
         return {name: line.partition("=")[2] for name, line in lines.items()}
 
     @property
-    def window(self) -> Window:
-        """The window of the strategy's own file."""
-        return Window(self._strategy.span, self._strategy.warm_up_ms)
+    def span(self) -> TrialSpan:
+        """The span of the strategy's own file."""
+        return TrialSpan(self._strategy.span, self._strategy.warm_up_ms)
 
-    def strategy(self, point: Point, window: Window) -> Strategy:
+    def strategy(self, point: Point, span: TrialSpan) -> Strategy:
         """Return the strategy of a trial."""
         varied = vary(self._strategy, self._axes, point)
-        return replace(varied, span=window.span, warm_up_ms=window.warm_up_ms)
+        return replace(varied, span=span.counted, warm_up_ms=span.warm_up_ms)
 
     def shapes(self) -> list[Point]:
-        """Return one point of each timeframe and detail."""
+        """Return one point for each combination of timeframe and detail, other values fixed."""
         pairs = zip(self._axes, self._slots, strict=True)
         values = (axis.values if slot is None else axis.values[:1] for axis, slot in pairs)
         return list(itertools.product(*values))
@@ -108,32 +108,32 @@ class Keys:
     def _shape(self, point: Point) -> Point:
         return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
 
-    def base(self, point: Point, window: Window) -> Base:
+    def shared_part(self, point: Point, span: TrialSpan) -> SharedPart:
         """Return the part of a point's key that other points share."""
         shape = self._shape(point)
-        if (shape, window) not in self._bases:
-            self._bases[shape, window] = _base(self._query, self.strategy(point, window))
-        return self._bases[shape, window]
+        if (shape, span) not in self._shared:
+            self._shared[shape, span] = _shared_part(self._query, self.strategy(point, span))
+        return self._shared[shape, span]
 
-    def key(self, point: Point, window: Window) -> bytes:
+    def key(self, point: Point, span: TrialSpan) -> bytes:
         """Return the key of a trial."""
-        return hashlib.sha256(self.base(point, window).prefix + self._values(point)).digest()
+        return hashlib.sha256(self.shared_part(point, span).prefix + self._values(point)).digest()
 
     def market_key(self, point: Point, market: RechainedMarket) -> bytes:
         """Return the key of a trial on a re-chained market."""
         return self._job_key(point, {"market": msgspec.to_builtins(market)})
 
     def trades_key(self, point: Point) -> bytes:
-        """Return the key of a trial whose equity is by round trip."""
+        """Return the key of a trial with one equity value per round trip."""
         return self._job_key(point, {"by": "trade"})
 
     def _job_key(self, point: Point, difference: dict[str, Any]) -> bytes:
         text = json.dumps([difference, _job_code().digest], sort_keys=True)
-        return hashlib.sha256(self.key(point, self.window) + text.encode()).digest()
+        return hashlib.sha256(self.key(point, self.span) + text.encode()).digest()
 
-    def variant(self, point: Point, window: Window) -> bytes:
+    def variant(self, point: Point, span: TrialSpan) -> bytes:
         """Return the identity of a trial's variant, whatever the span and the engine."""
-        return hashlib.sha256(self.base(point, window).code + self._values(point)).digest()
+        return hashlib.sha256(self.shared_part(point, span).code + self._values(point)).digest()
 
     def _values(self, point: Point) -> bytes:
         lines = dict(self._lines)
@@ -145,7 +145,7 @@ class Keys:
 
 
 def to_trial(strategy: Strategy) -> Strategy:
-    """Return a strategy as trials run it: without the names and paths that change no number."""
+    """Return a strategy as trials run it: without names and paths, which change no number."""
     primary = strategy.routing.primary
     return replace(
         strategy,
@@ -165,17 +165,16 @@ def subject_of(strategy: Strategy) -> str:
 
 def subject_text(module: str, class_name: str, venue: str, symbols: Sequence[str]) -> str:
     """Return `ema_cross.EmaCross on sample:BTC/USDT`."""
-    between = ":" if is_file(module) else "."
-    return f"{module}{between}{class_name} on {venue}:{','.join(symbols)}"
+    return f"{class_text(module, class_name)} on {venue}:{','.join(symbols)}"
 
 
-def side_subject(strategy: Strategy) -> str:
-    """Return the subject of the Monte Carlo trials, which are no tries on the real series."""
+def monte_carlo_subject(strategy: Strategy) -> str:
+    """Return the subject of Monte Carlo trials, which do not count as tries on the real series."""
     return f"Monte Carlo of {subject_of(strategy)}"
 
 
-def made_by(strategy: Strategy) -> str:
-    """Return the digest of all code and versions that make a trial."""
+def code_digest(strategy: Strategy) -> str:
+    """Return the digest of all code and versions that affect a trial."""
     static = static_inputs(strategy)
     parts = [static[name].digest for name in ("strategy", "engine", "versions")]
     code = [_trial_code().digest, _job_code().digest]
@@ -187,22 +186,22 @@ def _trial_code() -> Input:
 
 
 def _job_code() -> Input:
-    """Return the code that only Monte Carlo jobs run, as a part of their keys."""
+    """Return the code of Monte Carlo jobs beyond that of trials, as a part of their keys."""
     files = code_files("aggregate.py", *(f"experiments/{name}" for name in _JOBS))
     return make_input(source_digests(files, PACKAGE.parent) | package_versions("polars"))
 
 
-def _base(query: Query, strategy: Strategy) -> Base:
+def _shared_part(query: Query, strategy: Strategy) -> SharedPart:
     inputs = backtest_inputs(query, strategy)
     del inputs[PAGE_PART]
     engine = inputs["engine"].value | _trial_code().value
     config = inputs["config"].value
-    shared = {key: config[key] for key in sorted(config.keys() - {*_AS_VALUES, *_NAMES})}
+    shared = {key: config[key] for key in sorted(config.keys() - {*_VALUE_KEYS, "strategy_id"})}
     inputs |= {"config": make_input(shared), "engine": make_input(engine)}
     digests = {name: part.digest for name, part in inputs.items()}
     frame = make_input({key: shared[key] for key in shared if key != "warm_up_ms"})
     code = f"{inputs['strategy'].digest}\n{frame.digest}\n"
-    return Base(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
+    return SharedPart(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
 
 
 def _value_lines(strategy: Strategy) -> dict[str, bytes]:

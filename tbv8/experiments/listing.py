@@ -22,9 +22,9 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of, subject_text
-from tbv8.experiments.result import caution, daily_of, deflate, to_equity, tries_text
+from tbv8.experiments.result import caution, deflate, to_daily_returns, to_equity
 from tbv8.files import replacing
-from tbv8.manifest import read_manifest
+from tbv8.manifest import read_manifest, read_summary_json
 from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
 from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
@@ -36,7 +36,7 @@ from tbv8.store.trials import (
     read_details,
     read_listed,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tbv8.text import counted
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
@@ -47,7 +47,7 @@ _ASCENDING = ("number", "max_drawdown")
 
 
 class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of a list; `line` is the reason if there is no result."""
+    """One row of a list; `error` is the reason if there is no result."""
 
     number: int
     params: Mapping[str, Any]
@@ -59,13 +59,18 @@ class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
     profit_factor: float | None
     trades: int
     digest: str
-    line: str | None = msgspec.field(name="error")
+    error: str | None
 
 
 class TrialList(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of an experiment's trials, and the numbers above their list."""
+    """Some of an experiment's trials, and the numbers above their list.
+
+    `tries` is the number of variants of `subject` with a result, by all experiments; `subject` is
+    the class and the series that the experiment's strategy has now.
+    """
 
     experiment_id: str
+    subject: str
     trials: int
     missing: int
     failed: int
@@ -89,15 +94,13 @@ def list_trials(
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
     best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
     trials = read_trials(query, [row.key for row in best])
-    span = experiment.strategy.span
-    tries, ratios = read_tries(
-        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
-    )
+    subject, span = subject_of(experiment.strategy), experiment.strategy.span
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     details = dict(read_details(query, trials))
     shown = []
     for row in best:
         trial, details_of_trial = trials[row.key], details[row.key]
-        returns = daily_of(to_equity(details_of_trial.equity))
+        returns = to_daily_returns(to_equity(details_of_trial.equity))
         shown.append(
             TrialRow(
                 number=row.number,
@@ -110,12 +113,13 @@ def list_trials(
                 profit_factor=trial.profit_factor,
                 trades=trial.trades,
                 digest=trial.digest.hex(),
-                line=json.loads(details_of_trial.stats).get("error"),
+                error=json.loads(details_of_trial.stats).get("error"),
             )
         )
     summary = read_summary_json(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
+        subject=subject,
         trials=count,
         missing=count - present,
         failed=failed,
@@ -126,22 +130,13 @@ def list_trials(
     )
 
 
-def read_summary_json(folder: Path) -> Mapping[str, Any] | None:
-    """Return the summary.json of a folder; None if it cannot be read."""
-    try:
-        summary = json.loads((folder / "summary.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return summary if isinstance(summary, dict) else None
-
-
 def trial_lines(listed: TrialList) -> list[str]:
     """Return a list as text."""
     missing = f", {listed.missing:,} not run yet" if listed.missing else ""
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
         f"{listed.experiment_id}: {counted(listed.trials, 'trial')}{missing}{failed}; "
-        f"{tries_text(listed.tries)} of this strategy on this series in all; "
+        f"{counted(listed.tries, 'try')} of {listed.subject} by all experiments; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"
@@ -158,7 +153,7 @@ def trial_lines(listed: TrialList) -> list[str]:
             number(row.total_return, "+.2%"),
             number(row.max_drawdown, ".2%"),
             number(row.profit_factor, ".2f"),
-            f"{row.trades:,}" if row.status == "ok" else f"{row.status}: {row.line}",
+            f"{row.trades:,}" if row.status == "ok" else f"{row.status}: {row.error}",
         ]
         for row in listed.shown
     ]
@@ -238,7 +233,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     subject = subject_text(
         config["module"], config["class_name"], summary["market_data_venue"], summary["symbols"]
     )
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns(folder, stats["start_equity"], timeframe)
     return ResultRow(
         name=name,
@@ -294,7 +289,7 @@ def compare_experiment(query: Query, experiment: Experiment, results_path: Path)
     chosen = summary["chosen"] or {}
     stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
     subject, span = summary["subject"], _span(summary)
-    tries, ratios = read_tries(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
+    tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     returns = _returns_of_trial(query, name, chosen.get("number"), stats)
     return ResultRow(
         name=name,
@@ -322,7 +317,7 @@ def _returns_of_trial(
         if listed.number == number:
             for _, details in read_details(query, [listed.key]):
                 is_same = json.loads(details.stats) == stats
-                return daily_of(to_equity(details.equity)) if is_same else None
+                return to_daily_returns(to_equity(details.equity)) if is_same else None
     return None
 
 
@@ -370,8 +365,9 @@ def _stale_line(row: ResultRow) -> str:
     """Return the line about a stale result: its first reasons, and the command that renews it."""
     task = "backtest" if row.kind == _BACKTEST else "experiment"
     reasons = "; ".join(row.stale[:_REASONS])
-    more = f" and {len(row.stale) - _REASONS:,} more" if len(row.stale) > _REASONS else ""
-    return f"! {row.name} is stale: {reasons}{more}: run `doit {task}:{row.name}`"
+    rest = len(row.stale) - _REASONS
+    others = f" and {rest:,} more" if rest > 0 else ""
+    return f"! {row.name} is stale: {reasons}{others}: run `doit {task}:{row.name}`"
 
 
 # Parquet.

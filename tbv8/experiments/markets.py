@@ -88,8 +88,8 @@ def rechain(
                 bars = aggregate(chained, timeframe)
             chained_tables[symbol, timeframe] = bars
     moved = {
-        venue: {symbol: _move(charged, days) for symbol, charged in own.items()}
-        for venue, own in funding.items()
+        venue: {symbol: _move(payments, days) for symbol, payments in by_symbol.items()}
+        for venue, by_symbol in funding.items()
     }
     return chained_tables, moved
 
@@ -135,13 +135,13 @@ def _chain(table: pa.Table, days: Days, scales: Floats, decimals: int) -> pa.Tab
     return pa.table(columns)
 
 
-def _move(charged: FundingPayments, days: Days) -> FundingPayments:
+def _move(payments: FundingPayments, days: Days) -> FundingPayments:
     """Return the payments of the days at their places; midnight belongs to the day before."""
     moved = FundingPayments(times_ms=[], rates=[], hours=[], venues=[])
     for place, source in zip(days.places.tolist(), days.sources.tolist(), strict=True):
-        own = charged.within(Span(source * DAY_MS, (source + 1) * DAY_MS))
-        moved.times_ms.extend(ts_ms + (place - source) * DAY_MS for ts_ms in own.times_ms)
-        moved.rates.extend(own.rates)
-        moved.hours.extend(own.hours)
-        moved.venues.extend(own.venues)
+        day_payments = payments.within(Span(source * DAY_MS, (source + 1) * DAY_MS))
+        moved.times_ms.extend(ts_ms + (place - source) * DAY_MS for ts_ms in day_payments.times_ms)
+        moved.rates.extend(day_payments.rates)
+        moved.hours.extend(day_payments.hours)
+        moved.venues.extend(day_payments.venues)
     return moved

@@ -40,7 +40,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 class Ready(msgspec.Struct, frozen=True):
     """The first message of a worker: the digest of its own code."""
 
-    made_by: str
+    code_digest: str
 
 
 class Finished(msgspec.Struct, frozen=True):

@@ -95,23 +95,23 @@ def draw_by_day(
         seed: The seed of the draws.
         losses: The losses whose probabilities are wanted, as fractions of the start.
     """
-    own = np.array(returns)
-    if not len(own):
+    daily = np.array(returns)
+    if not len(daily):
         return None
-    mean = math.fsum(returns) / len(own)
-    steps = _spread(len(own) + 1)
+    mean = math.fsum(returns) / len(daily)
+    steps = _spread(len(daily) + 1)
     rows, curves = np.empty((paths, 3)), np.empty((paths, len(steps)))
-    beyond = 0
+    extreme = 0  # paths whose mean deviates at least as much as the real one
     for path in range(paths):
-        drawn = own[
-            draw_days(len(own), places=len(own), block_days=block_days, seed=seed, path=path)
+        drawn = daily[
+            draw_days(len(daily), places=len(daily), block_days=block_days, seed=seed, path=path)
         ]
         curve = np.concatenate([[1.0], np.cumprod(1 + drawn)])
         curves[path] = curve[steps]
         rows[path] = curve[-1] - 1, largest_fall(curve), _yearly(drawn)
-        beyond += math.fsum(drawn) / len(own) - mean >= mean
+        extreme += math.fsum(drawn) / len(daily) - mean >= mean
     return Bootstrap(
-        paths=to_paths(rows, curves, steps, losses), p_value=(beyond + 1) / (paths + 1)
+        paths=to_paths(rows, curves, steps, losses), p_value=(extreme + 1) / (paths + 1)
     )
 
 
@@ -162,8 +162,8 @@ def markets_paths(rows: Floats, equities: Sequence[Ints], losses: Sequence[float
     steps = _spread(longest)
     curves = np.empty((len(rows), len(steps)))
     for at, equity in enumerate(equities):
-        own = np.concatenate([equity, np.repeat(equity[-1:], longest - len(equity))])
-        curves[at] = (own / own[0])[steps]
+        padded = np.concatenate([equity, np.repeat(equity[-1:], longest - len(equity))])
+        curves[at] = (padded / padded[0])[steps]
     return to_paths(rows, curves, steps, losses)
 
 

@@ -1,8 +1,8 @@
-"""The points of a `tpe` search, by Optuna: it is asked for batches, and told scores in that order.
+"""The points of a `tpe` search: Optuna suggests batches of points from the scores of earlier ones.
 
 The same YAML, seed and results give the same points, whatever runs the trials and in whichever
-order they end. The study is in memory; to continue a search, it is asked again from the seed on and
-told the scores from the database. J. Bergstra et al., Algorithms for Hyper-Parameter Optimization,
+order they end. The study is in memory; to continue a search, it is repeated from the seed on with
+the scores from the database. J. Bergstra et al., Algorithms for Hyper-Parameter Optimization,
 NeurIPS 24 (2011).
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from tbv8.config.space import Axis, Point, Search, conditions
 
-_MOST_REPEATS = 5  # batches in a row without a new point: the space is exhausted
-_MOST_REFUSED = 100  # points a trial that the conditions exclude
+_MAX_REPEATS = 5  # batches in a row without a new point: the space is exhausted
+_MAX_REFUSED = 100  # points per trial that the conditions exclude
 
 type Scores = Sequence[float | None]
 
 
 def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
-    """Yield batches of new points; send the score of each: higher is better, None for no result.
+    """Yield batches of new points; send back their scores, higher is better, None for no result.
 
     Raises:
         ValueError: No point that meets the conditions was found.
@@ -42,7 +42,7 @@ def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
     distributions = {axis.name: _distribution(axis) for axis in search.axes}
     score_of: dict[tuple[int, ...], float | None] = {}
     repeats = refused = 0
-    while len(score_of) < count and repeats < _MOST_REPEATS:
+    while len(score_of) < count and repeats < _MAX_REPEATS:
         planned: list[tuple[Any, tuple[int, ...]]] = []
         while len(planned) < search.batch:
             trial = study.ask(distributions)
@@ -52,10 +52,10 @@ def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
                 continue
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             refused += 1
-            if refused > _MOST_REFUSED * count:
+            if refused > _MAX_REFUSED * count:
                 if score_of:
                     return
-                raise ValueError("`where` leaves no point that is found: use method: grid")
+                raise ValueError("no point that satisfies `where` was found: use method: grid")
         new = list(dict.fromkeys(places for _, places in planned if places not in score_of))
         new = new[: count - len(score_of)]
         repeats = 0 if new else repeats + 1

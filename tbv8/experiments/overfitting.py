@@ -186,10 +186,10 @@ def _block_sums(values: Floats, edges: Sequence[int]) -> Floats:
     return np.array(rows)
 
 
-def _chunks(blocks: int, most: int) -> Iterator[NDArray[np.bool_]]:
-    """Yield every way to take half of the blocks, some rows at a time."""
+def _chunks(blocks: int, max_rows: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield every way to take half of the blocks, at most `max_rows` at a time."""
     ways = itertools.combinations(range(blocks), blocks // 2)
-    while picked := list(itertools.islice(ways, most)):
+    while picked := list(itertools.islice(ways, max_rows)):
         halves = np.zeros((len(picked), blocks), dtype=np.bool_)
         halves[np.arange(len(picked))[:, None], np.array(picked)] = True
         yield halves

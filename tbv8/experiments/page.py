@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tbv8.config.document import plain
-from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
+from tbv8.experiments.montecarlo_charts import monte_carlo_section
 from tbv8.experiments.overfitting import Overfitting, deflated_sharpe
 from tbv8.experiments.result import (
     METRIC_NAMES,
@@ -21,46 +21,55 @@ from tbv8.experiments.result import (
     gains_text,
     no_choice_text,
     sharpe_text,
-    tries_text,
 )
-from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
-from tbv8.experiments.walk_charts import walk_part
+from tbv8.experiments.space_charts import path_section, ranked_trials, space_section
+from tbv8.experiments.walk_charts import walk_section
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
-from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
+from tbv8.page.html import (
+    Child,
+    Html,
+    PageSection,
+    color_keys,
+    element,
+    page,
+    section,
+    table,
+    tiles,
+)
 from tbv8.page.words import capital, number
 from tbv8.text import counted
 
 _TOP = 20
-_MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks
+_MAX_TICKS = 12  # with more ranks, Plotly chooses the ticks
 _SIMULATED = "SIMULATED: all numbers come from a synthetic market."
 
 
 def experiment_page(findings: Findings, *, plotly_path: str | None = None) -> str:
     """Return the page; for `plotly_path` see `page`."""
-    parts = list(_parts(findings))
-    links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
+    sections = list(_sections(findings))
+    links = [element("a", title, href=f"#{id_}") for id_, title, _ in sections]
     return page(
         f"tbv8 {findings.experiment.experiment_id}",
         _header(findings),
         element("nav", links, aria_label="Parts of this page"),
         tiles(_tiles(findings)),
-        [section(id_, title, content) for id_, title, content in parts],
+        [section(id_, title, content) for id_, title, content in sections],
         banner=_SIMULATED if findings.experiment.strategy.simulated else None,
         plotly_path=plotly_path,
     )
 
 
-def _parts(findings: Findings) -> Iterator[Part]:
+def _sections(findings: Findings) -> Iterator[PageSection]:
     if findings.chosen:
         yield _luck(findings)
-        yield space_part(findings)
+        yield space_section(findings)
     if findings.walk:
-        yield walk_part(findings, findings.walk)
-    if findings.drawn:
-        yield drawn_part(findings, findings.drawn)
+        yield walk_section(findings, findings.walk)
+    if findings.monte_carlo:
+        yield monte_carlo_section(findings, findings.monte_carlo)
     if findings.chosen:
-        yield path_part(findings)
+        yield path_section(findings)
         yield _best(findings)
     if findings.failed:
         yield _failed(findings)
@@ -85,9 +94,7 @@ def _header(findings: Findings) -> Html:
             f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} search over "
             f"{', '.join(axis.name for axis in experiment.search.axes)}"
             + (
-                f" where {' and '.join(experiment.search.written)}"
-                if experiment.search.written
-                else ""
+                f" where {' and '.join(experiment.search.where)}" if experiment.search.where else ""
             ),
             class_="facts",
         ),
@@ -100,7 +107,7 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
     if chosen is None:
         yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
         return
-    tries = f" after {tries_text(luck.tries)}" if luck else ""
+    tries = f" after {counted(luck.tries, 'try')}" if luck else ""
     deflated = luck.deflated if luck else None
     yield (
         "Sharpe ratio of the best trial",
@@ -133,7 +140,7 @@ def _trips(row: SearchTrial) -> str:
 # Luck.
 
 
-def _luck(findings: Findings) -> Part:
+def _luck(findings: Findings) -> PageSection:
     luck = findings.luck
     if luck is None:
         text = "The account was lost, so that there are no daily returns to measure luck by."
@@ -149,16 +156,15 @@ def _luck(findings: Findings) -> Part:
         ],
         [
             "Deflated Sharpe ratio: probability that the true ratio is above what the best of "
-            f"{tries_text(luck.tries)} reaches by luck",
+            f"{counted(luck.tries, 'try')} reaches by luck",
             number(luck.deflated, ".1%"),
         ],
         [
             f"The same for {luck.effective:,.1f} unrelated tries, which have as much luck as these "
-            f"{tries_text(luck.tries)} that resemble each other",
+            f"{counted(luck.tries, 'try')} that resemble each other",
             number(luck.deflated_effective, ".1%"),
         ],
     ]
-    overfitting = luck.overfitting
     note = (
         "A try is a variant of this strategy with a result on this series in the database, from "
         "any experiment. Sources: Bailey and López de Prado, The Deflated "
@@ -169,31 +175,33 @@ def _luck(findings: Findings) -> Part:
         element("p", note, class_="note"),
         table(["", ""], rows, id_="luck-table"),
     ]
+    content += _cross_validation(findings.experiment.blocks, luck.overfitting)
+    return "luck", "How much of it is luck", content
+
+
+def _cross_validation(blocks: int, overfitting: Overfitting | None) -> list[Child]:
+    """Return the chart of ranks and its explanation; a line if there are too few days or trials."""
     if overfitting is None:
         text = "Too few days or trials to cross-validate the search."
-        content.append(element("p", text, class_="dim"))
-    else:
-        content += [
-            element("h3", "Rank of the best trial of one half of the days in the other half"),
-            color_keys(
-                [
-                    ("--down", "no better than the median trial there"),
-                    ("--up", "better than the median trial"),
-                ]
-            ),
-            draw(_ranks(overfitting)),
-            element(
-                "p",
-                f"The days are cut into {findings.experiment.blocks} blocks, which can be split "
-                f"into two halves in {overfitting.splits:,} ways. In {overfitting.probability:.0%} "
-                "of these splits the best trial of one half was no better than the median trial in "
-                "the other half: that is the probability of overfitting. In "
-                f"{overfitting.loss:.0%} of them the best trial of one half lost money in the "
-                "other.",
-                class_="note",
-            ),
-        ]
-    return "luck", "How much of it is luck", content
+        return [element("p", text, class_="dim")]
+    keys = [
+        ("--down", "no better than the median trial there"),
+        ("--up", "better than the median trial"),
+    ]
+    return [
+        element("h3", "Rank of the best trial of one half of the days in the other half"),
+        color_keys(keys),
+        draw(_ranks(overfitting)),
+        element(
+            "p",
+            f"The days are cut into {blocks} blocks, which can be split into two halves in "
+            f"{overfitting.splits:,} ways. In {overfitting.probability:.0%} of these splits the "
+            "best trial of one half was no better than the median trial in the other half: that is "
+            f"the probability of overfitting. In {overfitting.loss:.0%} of them the best trial of "
+            "one half lost money in the other.",
+            class_="note",
+        ),
+    ]
 
 
 def _ranks(overfitting: Overfitting) -> Chart:
@@ -232,7 +240,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
                 zeroline=False,
                 range=[0.5, trials + 0.5],
                 title={"text": f"rank in the other half, from 1 (worst) to {trials:,} (best)"},
-                **({"dtick": 1} if trials <= _MOST_TICKS else {}),
+                **({"dtick": 1} if trials <= _MAX_TICKS else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
@@ -244,10 +252,10 @@ def _ranks(overfitting: Overfitting) -> Chart:
 # The trials.
 
 
-def _best(findings: Findings) -> Part:
+def _best(findings: Findings) -> PageSection:
     luck, experiment = findings.luck, findings.experiment
     names = [axis.name for axis in experiment.search.axes]
-    scored = ordered(findings)
+    scored = ranked_trials(findings)
     rows: list[Sequence[Child]] = []
     for row in scored[:_TOP]:
         trial = row.trial
@@ -294,10 +302,10 @@ def _promotion(experiment_id: str, at: int) -> str:
     return f"doit promote {experiment_id} --number {at} --as {experiment_id}_{at}"
 
 
-def _failed(findings: Findings) -> Part:
+def _failed(findings: Findings) -> PageSection:
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for row in findings.failed:
-        grouped.setdefault(row.line or "", []).append(row.params)
+        grouped.setdefault(row.error or "", []).append(row.params)
     rows: list[Sequence[Child]] = [
         [f"{len(params):,}", element("div", text, class_="wrap")]
         for text, params in sorted(grouped.items(), key=lambda pair: -len(pair[1]))[:_TOP]

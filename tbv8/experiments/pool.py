@@ -1,8 +1,8 @@
-"""Trials in plain subprocesses: each runs one job at a time, and only this process writes.
+"""A pool of subprocesses for trials: each runs one job at a time, and only this process writes.
 
 Killed children of multiprocessing would end doit (tbv8/ending.py), and concurrent.futures loses
-every running trial with one killed worker. Here a worker that dies costs only its own trial: that
-is run again, and the second death is its outcome.
+every running trial with one killed worker. Here a dead worker loses only its own trial, which is
+run again; a second death is its outcome.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tbv8.experiments.worker import BUG
 from tbv8.page.words import length
 from tbv8.text import one_line
 
-_MOST_DEATHS = 2
-_RECYCLED_AFTER, _SETTLED_AFTER, _GROWTH = 200, 10, 1.5  # trials; against the memory after 10
+_MAX_DEATHS = 2
+_MAX_TRIALS, _SETTLED_AFTER, _MAX_GROWTH = 200, 10, 1.5  # growth of the memory since 10 trials
 _CLOSED = (EOFError, ConnectionError)
-_TAIL = 400
+_MAX_LAST_LINE = 400  # characters
 
-# BLAS, Arrow and polars have threads of their own, and there is a process a core already.
+# BLAS, Arrow and polars start threads of their own, but there is already a process per core.
 _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
@@ -44,14 +44,14 @@ _ENVIRONMENT = {
 type OnOutcome = Callable[[int, Any], None]
 
 
-class Died(msgspec.Struct, frozen=True):
-    """The outcome of a trial that ends its process."""
+class ProcessDeath(msgspec.Struct, frozen=True):
+    """The outcome of a trial that ended its process."""
 
-    line: str
+    error: str
 
 
 class _Worker:
-    """One process, and the number of the job that it runs, if any."""
+    """A worker process, and the number of the job that it runs, if any."""
 
     def __init__(self, context: Context) -> None:
         parent_end, child_end = socket.socketpair()
@@ -78,16 +78,16 @@ class _Worker:
         send(self.file, context)
 
     def is_worn(self, peak: int) -> bool:
-        """Return True if a worker has run enough trials: its memory grows with each."""
+        """Count a trial; return True if the worker must be replaced, since its memory grew."""
         self.trials += 1
         if self.trials == _SETTLED_AFTER:
             self.settled_peak = peak
-        return self.trials >= _RECYCLED_AFTER or bool(
-            self.settled_peak and peak > _GROWTH * self.settled_peak
+        return self.trials >= _MAX_TRIALS or bool(
+            self.settled_peak and peak > _MAX_GROWTH * self.settled_peak
         )
 
     def end(self, *, kill: bool = False) -> str:
-        """End it, and return how it ended: by its exit code or signal, and its last line."""
+        """End the process; return its exit code or signal, and its last line, as text."""
         if kill:
             self.process.kill()
         self.file.close()
@@ -97,7 +97,7 @@ class _Worker:
         output = self.output.read().decode("utf-8", "replace")
         self.output.close()
         lines = [one_line(line) for line in output.splitlines() if line.strip()]
-        last = output if code == BUG else lines[-1][:_TAIL] if lines else ""
+        last = output if code == BUG else lines[-1][:_MAX_LAST_LINE] if lines else ""
         ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return f"{ending}: {last}" if last else ending
 
@@ -110,12 +110,12 @@ class Pool:
     Args:
         context: The inputs that all trials share.
         workers: The largest number of processes.
-        made_by: The digest of the code that the trials' keys were made with; a worker with other
-            code is refused.
+        code_digest: The digest of the code in the trials' keys; a worker with other code is
+            refused.
     """
 
-    def __init__(self, context: Context, *, workers: int, made_by: str) -> None:
-        self._context, self._most, self._made_by = context, workers, made_by
+    def __init__(self, context: Context, *, workers: int, code_digest: str) -> None:
+        self._context, self._max_workers, self._made_by = context, workers, code_digest
         self._selector = selectors.DefaultSelector()
         self._deaths: Counter[int] = Counter()
         self._waiting: list[tuple[int, Job]] = []
@@ -132,7 +132,7 @@ class Pool:
         self._selector.close()
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes: an Outcome, or Died.
+        """Run jobs, and pass each outcome on as it arrives: an Outcome, or ProcessDeath.
 
         Raises:
             DataError: A worker could not start, or has other code than this process.
@@ -142,7 +142,7 @@ class Pool:
         self._waiting = numbered[::-1]
         for worker in self._workers():
             self._send_next(worker)
-        while len(self._workers()) < min(self._most, len(numbered)):
+        while len(self._workers()) < min(self._max_workers, len(numbered)):
             self._start()
         while self._waiting or any(worker.job is not None for worker in self._workers()):
             for key, _ in self._selector.select():
@@ -166,9 +166,9 @@ class Pool:
         return worker.end(kill=kill)
 
     def _on_message(self, worker: _Worker, message: Any, on_outcome: OnOutcome) -> None:
-        """Process a worker's message, and send it the next job."""
+        """Handle a worker's message, and send it the next job."""
         if isinstance(message, Ready):
-            if message.made_by != self._made_by:
+            if message.code_digest != self._made_by:
                 raise DataError(CHANGED)
             worker.is_ready, self._failed_starts = True, 0
         elif isinstance(message, Finished):
@@ -198,39 +198,39 @@ class Pool:
             raise RuntimeError(f"a worker failed: {ending}")
         if not worker.is_ready:
             self._failed_starts += 1
-            if self._failed_starts == _MOST_DEATHS:
+            if self._failed_starts == _MAX_DEATHS:
                 raise DataError(f"workers cannot start: the last one ended {ending}")
         elif number is not None and worker.process.returncode == -signal.SIGALRM:
-            on_outcome(number, Died(over_limit(self._context.limit_ms)))
+            on_outcome(number, ProcessDeath(over_limit(self._context.limit_ms)))
         elif number is not None:
             self._deaths[number] += 1
-            if self._deaths[number] < _MOST_DEATHS:  # the trial need not be the cause
+            if self._deaths[number] < _MAX_DEATHS:  # the trial need not be the cause
                 self._waiting.append((number, self._jobs[number]))
             else:
-                on_outcome(number, Died(f"its process ended {ending}, twice"))
+                on_outcome(number, ProcessDeath(f"its process ended {ending}, twice"))
         if self._waiting:
             self._start()
 
 
 def over_limit(limit_ms: int | None) -> str:
-    """Return the line of a trial that took too long."""
+    """Return the error of a trial that took too long."""
     return (
-        f"it did not end within {length(limit_ms or 0)}: raise run.trial_limit, and let "
-        "`doit prune --trials --died` have it run again"
+        f"it did not end within {length(limit_ms or 0)}: raise run.trial_limit and run "
+        "`doit prune --trials --died`, so that it is run again"
     )
 
 
 CHANGED = (
-    "the code was changed while the experiment ran, so that its keys do not hold any more: run it "
-    "again, finished trials are kept"
+    "the code was changed while the experiment ran: run it again; finished trials are kept if the "
+    "change does not affect them"
 )
 
 
 @contextmanager
 def shared_tables(tables: Mapping[Any, Any]) -> Iterator[dict[Any, int]]:
-    """Yield open Arrow files of tables; workers map them, so they are in memory once for all.
+    """Yield the descriptors of open Arrow files of tables, which all workers map into memory.
 
-    They have no name, so that they vanish with this process however it ends.
+    The files have no name, so that they vanish with this process however it ends.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""Writes a trial's values as a strategy's file, whose backtest has the trial's numbers."""
+"""The promotion of a trial to a strategy's file, whose backtest has the trial's numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from tbv8.config.experiments import promoted_text, results_folder
 from tbv8.config.records import Experiment, Project
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
-from tbv8.experiments.listing import read_summary_json
 from tbv8.experiments.result import (
     SearchTrial,
     caution,
@@ -14,11 +13,12 @@ from tbv8.experiments.result import (
     measure_luck,
     no_choice_text,
     read_rows,
-    trials_text,
+    trial_numbers_text,
 )
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.files import replacing
+from tbv8.manifest import read_summary_json
 from tbv8.store.database import Query
 
 
@@ -35,8 +35,7 @@ def promote(
         number: The number of the trial; None for the one that the objective chooses.
 
     Raises:
-        DataError: The trial does not exist, has no result, or was run with other bars or code than
-            the current ones.
+        DataError: The trial does not exist, has no result, or must be run again first.
     """
     survey = Survey(experiment, query)
     name = experiment.experiment_id
@@ -45,7 +44,7 @@ def promote(
     rows = read_rows(survey, query)
     row = _row(rows, experiment, number)
     if row.trial.status != "ok":
-        raise DataError(f"{name}: trial {row.number} has no result: {row.line}")
+        raise DataError(f"{name}: trial {row.number} has no result: {row.error}")
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
     comments = [
@@ -64,7 +63,7 @@ def promote(
     root = project.root
     path = root / "config" / "strategies" / f"{strategy_id}.yaml"
     if path.exists() or path.with_suffix(".yml").exists():
-        raise DataError(f"{path.relative_to(root)}: is there already: write another --as")
+        raise DataError(f"{path.relative_to(root)}: exists already: choose another --as")
     text = promoted_text(experiment, point, strategy_id, comments=comments, root=root)
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8")
@@ -84,6 +83,6 @@ def _row(rows: list[SearchTrial], experiment: Experiment, number: int | None) ->
             raise DataError(f"{experiment.experiment_id}: {reason}, or name a trial by --number")
     if number >= len(rows):
         raise DataError(
-            f"--number: there is no trial {number}, only {trials_text(0, len(rows) - 1)}"
+            f"--number: there is no trial {number}, only {trial_numbers_text(0, len(rows) - 1)}"
         )
     return rows[number]

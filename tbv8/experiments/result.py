@@ -1,4 +1,4 @@
-"""The result of an experiment: its trials, its choice, and the share of luck in it."""
+"""The result of an experiment: its trials, the chosen one, and the share of luck in it."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from tbv8.experiments.overfitting import (
     effective_trials,
     variance_of,
 )
-from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
+from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.page.words import NONE, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
-from tbv8.store.trials import Trial, read_details, read_trials, read_tries
+from tbv8.store.trials import Trial, read_details, read_trials, read_variants
 from tbv8.text import counted
 from tbv8.trading.nautilus import Floats, Ints
 
-_MOST_CORRELATED = 500
-_LEAST_DEFLATED = 0.95
-_MOST_OVERFITTED = 0.5
+_MAX_CORRELATED = 500
+_MIN_DEFLATED = 0.95
+_MAX_OVERFITTING = 0.5
 
 METRIC_NAMES = {
     "sharpe": "Sharpe ratio",
@@ -60,12 +60,12 @@ FRACTIONS = ("return", "max_drawdown")
 
 
 class SearchTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial of the search; `line` is the reason if it has no result, `returns` are daily."""
+    """One trial of the search; `error` is the reason if it has no result, `returns` are daily."""
 
     number: int
     params: Mapping[str, Any]
     trial: Trial
-    line: str | None = None
+    error: str | None = None
     returns: list[float] | None = None
 
 
@@ -98,7 +98,7 @@ class Luck(msgspec.Struct, frozen=True, kw_only=True):
         return self.overfitting.probability if self.overfitting else None
 
 
-class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+class MonteCarloResult(msgspec.Struct, frozen=True, kw_only=True):
     """The Monte Carlo of the chosen trial; None for a method without anything to draw.
 
     Attributes:
@@ -109,7 +109,7 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
         markets: The trial on the re-chained markets that gave a result.
         numbers: The numbers of those markets.
         failed: The number of markets without a result.
-        beaten: The share of markets on which it gained less than on the real one.
+        beaten: The share of markets on which the trial gained less than on the real one.
     """
 
     losses: tuple[float, ...]
@@ -124,8 +124,9 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def methods(self) -> list[tuple[str, Sequence[int], Paths]]:
         """The name, the numbers of the paths and the paths of each method that has any."""
-        drawn = {"days": self.days and self.days.paths, "trades": self.trades, "order": self.order}
-        methods = [(name, range(len(paths.rows)), paths) for name, paths in drawn.items() if paths]
+        days = self.days and self.days.paths
+        named = {"days": days, "trades": self.trades, "order": self.order}
+        methods = [(name, range(len(paths.rows)), paths) for name, paths in named.items() if paths]
         markets = [("markets", self.numbers, self.markets)] if self.markets else []
         return [*methods, *markets]
 
@@ -141,8 +142,8 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     chosen: SearchTrial | None
     stats: Mapping[str, Any]
     luck: Luck | None
-    drawn: Drawn | None
-    walk: Stitched | None
+    monte_carlo: MonteCarloResult | None
+    walk: StitchedAccount | None
 
     @property
     def failed(self) -> list[SearchTrial]:
@@ -151,7 +152,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_findings(survey: Survey, query: Query) -> Findings:
-    """Return the result of an experiment's rows; each of them must be there."""
+    """Return the result of an experiment; each of its trials must have a row."""
     experiment = survey.experiment
     rows, stats = _rows(survey, query)
     best = choose_trial([row.trial for row in rows], experiment.objective)
@@ -162,16 +163,16 @@ def read_findings(survey: Survey, query: Query) -> Findings:
         chosen=chosen,
         stats=stats[best] if best is not None else {},
         luck=measure_luck(survey, query, rows, chosen) if chosen else None,
-        drawn=_drawn(survey, query, chosen) if chosen and experiment.monte_carlo else None,
-        walk=_walk(survey, query) if survey.folds else None,
+        monte_carlo=_monte_carlo(survey, query, chosen) if chosen else None,
+        walk=_walk(survey, query) if survey.windows else None,
     )
 
 
-def _drawn(survey: Survey, query: Query, chosen: SearchTrial) -> Drawn:
-    settings = survey.experiment.monte_carlo
-    assert settings
-    by_trade, *planned = survey.drawn(chosen.number)
-    keys = [each.key for each in planned]
+def _monte_carlo(survey: Survey, query: Query, chosen: SearchTrial) -> MonteCarloResult | None:
+    if (settings := survey.experiment.monte_carlo) is None:
+        return None
+    by_trade, *planned = survey.monte_carlo_trials(chosen.number)
+    keys = [trial.key for trial in planned]
     trials = read_trials(query, [by_trade.key, *keys])
     details = dict(read_details(query, trials))
     by_round_trip = partial(
@@ -182,14 +183,14 @@ def _drawn(survey: Survey, query: Query, chosen: SearchTrial) -> Drawn:
         losses=settings.losses,
     )
     numbers = [at for at, key in enumerate(keys) if trials[key].status == "ok"]
-    gave_result = [trials[keys[at]] for at in numbers]
-    gained = [trial.total_return or 0.0 for trial in gave_result]
+    finished = [trials[keys[at]] for at in numbers]
+    gained = [trial.total_return or 0.0 for trial in finished]
     markets = [
         [gain, trial.max_drawdown or 0.0, math.nan if trial.sharpe is None else trial.sharpe]
-        for gain, trial in zip(gained, gave_result, strict=True)
+        for gain, trial in zip(gained, finished, strict=True)
     ]
     real_return = chosen.trial.total_return
-    return Drawn(
+    return MonteCarloResult(
         losses=settings.losses,
         days=draw_by_day(
             chosen.returns or [],
@@ -214,7 +215,7 @@ def _drawn(survey: Survey, query: Query, chosen: SearchTrial) -> Drawn:
 
 
 def read_rows(survey: Survey, query: Query) -> list[SearchTrial]:
-    """Return the trials of a search, by number; each of them must be there."""
+    """Return the trials of a search, by number; each of them must have a row."""
     return _rows(survey, query)[0]
 
 
@@ -229,8 +230,8 @@ def _rows(survey: Survey, query: Query) -> tuple[list[SearchTrial], list[Mapping
                 number=trial.number,
                 params=as_mapping(survey.experiment.search.axes, trial.point),
                 trial=trials[trial.key],
-                line=stats_of_trial.get("error"),
-                returns=daily_of(to_equity(details[trial.key].equity)),
+                error=stats_of_trial.get("error"),
+                returns=to_daily_returns(to_equity(details[trial.key].equity)),
             )
         )
         stats.append(stats_of_trial)
@@ -242,7 +243,7 @@ def to_equity(raw: bytes) -> Ints:
     return np.frombuffer(raw, dtype="<i8").astype(np.int64)
 
 
-def daily_of(equity: Ints) -> list[float] | None:
+def to_daily_returns(equity: Ints) -> list[float] | None:
     """Return daily returns; None where there are none, or an account was lost."""
     if len(equity) < 2 or (equity[:-1] <= 0).any():
         return None
@@ -256,7 +257,7 @@ def measure_luck(
     """Return the share of luck in a chosen trial; None if its account was lost."""
     if chosen.returns is None:
         return None
-    tries, ratios = read_tries(
+    tries, ratios = read_variants(
         query,
         subject_of(survey.experiment.strategy),
         start_ms=survey.span.start_ms,
@@ -264,7 +265,7 @@ def measure_luck(
     )
     variance = daily_variance(ratios)
     matrix, is_short = returns_matrix(rows), len(chosen.returns) < FEWEST_DAYS
-    effective = effective_trials(matrix[:, :_MOST_CORRELATED], tries)
+    effective = effective_trials(matrix[:, :_MAX_CORRELATED], tries)
     return Luck(
         tries=tries,
         effective=effective,
@@ -302,7 +303,7 @@ def returns_matrix(rows: Sequence[SearchTrial]) -> Floats:
     return np.array([returns for returns in columns if len(returns) == days]).T
 
 
-def _walk(survey: Survey, query: Query) -> Stitched:
+def _walk(survey: Survey, query: Query) -> StitchedAccount:
     choices = survey.choices(query)
     training = {
         at: read_trials(query, [part[number].key])[part[number].key]
@@ -310,33 +311,33 @@ def _walk(survey: Survey, query: Query) -> Stitched:
         if number is not None
     }
     tested: dict[int, PlannedTrial] = {
-        int(trial.part.partition(":")[2]): trial for trial in survey.tested(choices)
+        int(trial.part.partition(":")[2]): trial for trial in survey.test_trials(choices)
     }
     trials = read_trials(query, [trial.key for trial in tested.values()])
     details = dict(read_details(query, [trial.key for trial in tested.values()]))
     windows = []
-    for at, fold in enumerate(survey.folds):
+    for at, spans in enumerate(survey.windows):
         trial = tested.get(at)
-        own = details[trial.key] if trial else None
+        found = details[trial.key] if trial else None
         windows.append(
-            OutOfSample(
-                fold=fold,
+            WindowRun(
+                spans=spans,
                 number=trial.number if trial else None,
                 params=as_mapping(survey.experiment.search.axes, trial.point) if trial else {},
                 trained=training.get(at),
                 tested=trials[trial.key] if trial else None,
-                stats=json.loads(own.stats) if own else {},
-                equity=to_equity(own.equity) if own else np.empty(0, dtype=np.int64),
+                stats=json.loads(found.stats) if found else {},
+                equity=to_equity(found.equity) if found else np.empty(0, dtype=np.int64),
             )
         )
     return stitch(windows, survey.experiment.strategy)
 
 
-# Words.
+# Lines for people.
 
 
 def result_lines(findings: Findings) -> list[str]:
-    """Return the lines at an experiment's end: never a Sharpe ratio without its luck."""
+    """Return the lines that report a result: each Sharpe ratio comes with its share of luck."""
     experiment, failed = findings.experiment, findings.failed
     lines = [
         f"{experiment.experiment_id}: {counted(len(findings.rows), 'trial')} of "
@@ -345,9 +346,9 @@ def result_lines(findings: Findings) -> list[str]:
     ]
     lines += [f"  {text}" for text in _further_trials(findings)]
     if failed:
-        died = sum(row.trial.status == "died" for row in failed)
-        more = f" (in {died:,} the process died)" if died else ""
-        lines.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].line}")
+        deaths = sum(row.trial.status == "died" for row in failed)
+        note = f" (in {deaths:,} the process died)" if deaths else ""
+        lines.append(f"  ! {counted(len(failed), 'trial')} failed{note}: {failed[0].error}")
     if findings.chosen is None:
         lines.append(f"  ! {no_choice_text(experiment, [row.trial for row in findings.rows])}")
         return lines
@@ -355,8 +356,8 @@ def result_lines(findings: Findings) -> list[str]:
     lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
     if text := _caution(findings, findings.chosen):
         lines.append(f"  ! {text}")
-    if findings.drawn:
-        lines += [f"  {line}" for line in _drawn_lines(findings.drawn)]
+    if findings.monte_carlo:
+        lines += [f"  {line}" for line in _monte_carlo_lines(findings.monte_carlo)]
     if findings.walk:
         walk = findings.walk
         lines.append(
@@ -369,8 +370,9 @@ def result_lines(findings: Findings) -> list[str]:
 def best_text(findings: Findings, chosen: SearchTrial) -> str:
     """Return the number and the values of the chosen trial."""
     point = to_text(findings.experiment.search.axes, tuple(chosen.params.values()))
-    of_all = f"best of {trials_text(0, len(findings.rows) - 1)}: " if len(findings.rows) > 1 else ""
-    return f"{of_all}trial {chosen.number}, {point}"
+    last = len(findings.rows) - 1
+    rank = f"best of {trial_numbers_text(0, last)}: " if last else ""
+    return f"{rank}trial {chosen.number}, {point}"
 
 
 def no_choice_text(experiment: Experiment, trials: Sequence[Trial]) -> str:
@@ -380,9 +382,11 @@ def no_choice_text(experiment: Experiment, trials: Sequence[Trial]) -> str:
     done = [trial for trial in trials if trial.status == "ok"]
     if not done:
         return "no trial has a result"
-    most = max(trial.trades for trial in done)
-    if most < objective.min_trades:
-        return f"no trial has {least} or more, the most is {most:,}: lower objective.min_trades"
+    max_trades = max(trial.trades for trial in done)
+    if max_trades < objective.min_trades:
+        return (
+            f"no trial has {least} or more, the most is {max_trades:,}: lower objective.min_trades"
+        )
     days = (span.end_ms - span.start_ms) // DAY_MS
     if objective.metric in ANNUAL_METRICS and days < FEWEST_DAYS:
         return (
@@ -393,7 +397,7 @@ def no_choice_text(experiment: Experiment, trials: Sequence[Trial]) -> str:
     return f"the {metric} has no value in {of}: write objective: {{maximize: return}}"
 
 
-def trials_text(first: int, last: int) -> str:
+def trial_numbers_text(first: int, last: int) -> str:
     """Return the range of the numbers of some trials: `trials 0 to 11`, `trial 3`."""
     return f"trial {first:,}" if first == last else f"trials {first:,} to {last:,}"
 
@@ -408,8 +412,8 @@ def _further_trials(findings: Findings) -> Iterator[str]:
             f"{trained + tested:,} more for the walk-forward: {trained:,} in sample ({trials:,} "
             f"for each of {counted(windows, 'window')}), {tested or 'none'} out of sample"
         )
-    if drawn := findings.drawn:
-        markets = len(drawn.numbers) + drawn.failed
+    if monte_carlo := findings.monte_carlo:
+        markets = len(monte_carlo.numbers) + monte_carlo.failed
         on_markets = f": {counted(markets, 'market')}, and 1" if markets else ","
         yield (
             f"{1 + markets:,} more for the Monte Carlo{on_markets} to list the best trial's round "
@@ -417,13 +421,13 @@ def _further_trials(findings: Findings) -> Iterator[str]:
         )
 
 
-def gains_text(walk: Stitched) -> str:
+def gains_text(walk: StitchedAccount) -> str:
     """Return the number of windows with a gain, and of all."""
     gained = sum(window.gain > 0 for window in walk.windows)
     return f"{gained or 'none'} of {counted(len(walk.windows), 'window')} gained"
 
 
-def sharpe_text(walk: Stitched) -> str:
+def sharpe_text(walk: StitchedAccount) -> str:
     """Return the Sharpe ratio out of sample, or the reason why there is none."""
     ratio = walk.performance.sharpe
     if ratio is not None:
@@ -435,7 +439,7 @@ def sharpe_text(walk: Stitched) -> str:
     return f"no Sharpe ratio ({reason})"
 
 
-def efficiency_text(walk: Stitched) -> str:
+def efficiency_text(walk: StitchedAccount) -> str:
     """Return the efficiency, or a dash and the reason where a ratio would mislead."""
     trained, count = walk.trained_sharpe, len(walk.trained_sharpes)
     if trained is None:
@@ -463,13 +467,13 @@ def caution(
     reasons = []
     if total_return is not None and total_return < 0:
         reasons.append(f"it loses {-total_return:.2%}")
-    elif deflated is not None and deflated < _LEAST_DEFLATED:
+    elif deflated is not None and deflated < _MIN_DEFLATED:
         reasons.append(
-            f"deflated Sharpe ratio {deflated:.0%}, below {_LEAST_DEFLATED:.0%}: it may be luck"
+            f"deflated Sharpe ratio {deflated:.0%}, below {_MIN_DEFLATED:.0%}: it may be luck"
         )
-    if overfitting is not None and overfitting > _MOST_OVERFITTED:
+    if overfitting is not None and overfitting > _MAX_OVERFITTING:
         reasons.append(
-            f"probability of overfitting {overfitting:.0%}, above {_MOST_OVERFITTED:.0%}: the best "
+            f"probability of overfitting {overfitting:.0%}, above {_MAX_OVERFITTING:.0%}: the best "
             "trial does worse than most on other days"
         )
     if out_of_sample is not None and out_of_sample < 0:
@@ -496,18 +500,18 @@ METHODS = {
 """A description of each method of Monte Carlo, for lines and pages."""
 
 
-def _drawn_lines(drawn: Drawn) -> Iterator[str]:
+def _monte_carlo_lines(monte_carlo: MonteCarloResult) -> Iterator[str]:
     """Yield the outcome of each method, and the probabilities of the configured losses."""
-    for name, _, paths in drawn.methods:
+    for name, _, paths in monte_carlo.methods:
         unit = "market" if name == "markets" else "path"
         texts = [drawdown_text(paths, unit)]
         if name != "order":  # in any order the end is the same
-            texts = [return_text(paths, unit), *texts, losses_text(drawn.losses, paths)]
-        if name == "markets" and drawn.failed:
-            texts.append(f"{counted(drawn.failed, 'market')} failed")
+            texts = [return_text(paths, unit), *texts, losses_text(monte_carlo.losses, paths)]
+        if name == "markets" and monte_carlo.failed:
+            texts.append(f"{counted(monte_carlo.failed, 'market')} failed")
         yield f"{METHODS[name]}, {counted(len(paths.rows), unit)}: {'; '.join(texts)}"
-    if drawn.failed and not drawn.markets:
-        yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
+    if monte_carlo.failed and not monte_carlo.markets:
+        yield f"! {METHODS['markets']}: all {monte_carlo.failed:,} failed"
 
 
 def return_text(paths: Paths, unit: str) -> str:
@@ -521,10 +525,10 @@ def return_text(paths: Paths, unit: str) -> str:
 
 def drawdown_text(paths: Paths, unit: str) -> str:
     """Return the drawdown that 95 % of paths do not exceed, and the largest one."""
-    most, worst = paths.max_drawdown.p95, paths.worst_drawdown
+    p95, worst = paths.max_drawdown.p95, paths.worst_drawdown
     if not paths.tail:
         return f"drawdown at most {worst:.2%}"
-    return f"drawdown at most {most:.2%} in {1 - paths.tail:.0%} of {unit}s, at worst {worst:.2%}"
+    return f"drawdown at most {p95:.2%} in {1 - paths.tail:.0%} of {unit}s, at worst {worst:.2%}"
 
 
 def losses_text(losses: Sequence[float], paths: Paths) -> str:
@@ -545,25 +549,19 @@ def headline(trial: Trial, luck: Luck | None) -> str:
     gain = "return unknown" if trial.total_return is None else f"return {trial.total_return:+.2%}"
     if trial.sharpe is None or luck is None:
         return f"{gain}, no Sharpe ratio, {counted(trial.trades, 'round trip')}"
-    return (
-        f"{gain}, Sharpe {trial.sharpe:.2f}, {counted(trial.trades, 'round trip')}; {chances(luck)}"
-    )
+    trips = counted(trial.trades, "round trip")
+    return f"{gain}, Sharpe {trial.sharpe:.2f}, {trips}; {luck_text(luck)}"
 
 
-def chances(luck: Luck) -> str:
-    """Return the words beside every Sharpe ratio of a chosen trial."""
+def luck_text(luck: Luck) -> str:
+    """Return the text that accompanies every Sharpe ratio of a chosen trial."""
     deflated = number(luck.deflated, ".0%")
     overfitting = number(luck.probability, ".0%")
     why = " (too few days or trials)" if luck.probability is None else ""
     return (
-        f"deflated Sharpe ratio (DSR) {deflated} after {tries_text(luck.tries)}, probability of "
-        f"overfitting (PBO) {overfitting}{why}"
+        f"deflated Sharpe ratio (DSR) {deflated} after {counted(luck.tries, 'try')}, "
+        f"probability of overfitting (PBO) {overfitting}{why}"
     )
-
-
-def tries_text(count: int) -> str:
-    """Return `1 try`, `12 tries`."""
-    return "1 try" if count == 1 else f"{count:,} tries"
 
 
 def metric_text(name: str, value: float) -> str:

@@ -1,8 +1,8 @@
 """The action of an experiment: run the missing trials, then write its folder.
 
-Bars and keys are read in one transaction, so that they fit together; after it only Python's own
-sqlite3 has the database open. Each outcome is written as soon as it arrives, so that whatever ends
-this process loses only the trials that were running.
+Bars and keys are read in one transaction, so that they match; after it only Python's own sqlite3
+has the database open. Each outcome is written as soon as it arrives, so that a killed run loses
+only the trials that were running.
 """
 
 from __future__ import annotations
@@ -24,11 +24,17 @@ from tbv8.config.space import to_text
 from tbv8.errors import DataError
 from tbv8.experiments.folder import write_folder
 from tbv8.experiments.jobs import Job
-from tbv8.experiments.keys import made_by, subject_of, to_trial
+from tbv8.experiments.keys import code_digest, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
-from tbv8.experiments.pool import Died, OnOutcome, Pool, shared_tables
-from tbv8.experiments.result import daily_of, deflate, metric_text, to_equity, trials_text
+from tbv8.experiments.pool import OnOutcome, Pool, ProcessDeath, shared_tables
+from tbv8.experiments.result import (
+    deflate,
+    metric_text,
+    to_daily_returns,
+    to_equity,
+    trial_numbers_text,
+)
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Outcome, TrialData
@@ -50,7 +56,7 @@ from tbv8.store.trials import (
     TrialStore,
     open_trials,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tbv8.text import counted
 from tbv8.trading.funding import FundingPayments
@@ -71,24 +77,24 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         missing = survey.missing(store.query, survey.fixed_trials)
         is_open = experiment.search.method == "tpe"
         if not missing:
-            missing = survey.missing(store.query, survey.following(store.query))
+            missing = survey.missing(store.query, survey.dependent_trials(store.query))
         tables = _read_tables(store, survey) if missing or is_open else {}
-        funding, code = _read_funding(store, experiment), made_by(strategy)
+        funding, code = _read_funding(store, experiment), code_digest(strategy)
     with open_trials(db_path) as rows, _executor(experiment, tables, funding, code) as pool:
         runner = _Runner(survey, rows, pool, db_path)
         if is_open:
             runner.run_open()
-        rows.write_listed(experiment.experiment_id, survey.listed(survey.fixed_trials))
+        rows.write_listed(experiment.experiment_id, survey.to_rows(survey.fixed_trials))
         unit = "search and in-sample trials" if experiment.walk_forward else "trials"
         runner.run_missing(survey.fixed_trials, unit)
         with open_reader(db_path) as query:
-            following = survey.following(query)
-        tested = [each for each in following if each.is_try]
+            following = survey.dependent_trials(query)
+        tested = [trial for trial in following if trial.is_try]
         runner.run_missing(tested, "out-of-sample trials")
-        drawn = [each for each in following if not each.is_try]
-        runner.run_missing(drawn, "Monte Carlo trials")
+        side_trials = [trial for trial in following if not trial.is_try]
+        runner.run_missing(side_trials, "Monte Carlo trials")
         planned = [*survey.fixed_trials, *following]
-        rows.write_listed(experiment.experiment_id, survey.listed(planned))
+        rows.write_listed(experiment.experiment_id, survey.to_rows(planned))
     if has_plotly(results_path):
         write_plotly(results_path)
     with open_reader(db_path) as query:
@@ -110,7 +116,7 @@ class _Executor(Protocol):
     peak: int
 
     def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
-        """Run jobs, and pass on each outcome as it comes."""
+        """Run jobs, and pass each outcome on as it arrives."""
 
 
 @contextmanager
@@ -120,7 +126,7 @@ def _executor(
     funding: dict[str, dict[str, FundingPayments]],
     code: str,
 ) -> Iterator[_Executor]:
-    """Yield workers that have the bars and the funding; a pool takes them out of `tables`."""
+    """Yield an executor with the bars and the funding; `tables` is empty afterwards for a pool."""
     strategy, cores = to_trial(experiment.strategy), count_cores()
     workers = experiment.workers or cores
     if experiment.on == "ray":
@@ -132,7 +138,7 @@ def _executor(
             data,
             address=experiment.address,
             workers=workers,
-            made_by=code,
+            code_digest=code,
             limit_ms=experiment.trial_limit_ms,
         ) as cluster:
             yield cluster
@@ -146,7 +152,7 @@ def _executor(
             funding=funding,
             limit_ms=experiment.trial_limit_ms,
         )
-        with Pool(context, workers=workers, made_by=code) as pool:
+        with Pool(context, workers=workers, code_digest=code) as pool:
             yield pool
 
 
@@ -156,10 +162,10 @@ def _job(survey: Survey, planned: PlannedTrial) -> Job:
 
 
 def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Path) -> str:
-    """Write the folder of an experiment's result again elsewhere, and return what was compared.
+    """Write the folder of an experiment's result again elsewhere, compare it, and return a line.
 
     Raises:
-        DataError: A byte differs though no input has changed.
+        DataError: A byte differs although no input has changed, or there is no result.
     """
     name = experiment.experiment_id
     folder = results_folder(results_path, name)
@@ -168,13 +174,13 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
         raise DataError(f"{folder}: there is no result to reproduce: run `doit experiment:{name}`")
     with open_reader(db_path) as query:
         survey = Survey(experiment, query)
-        planned = [*survey.fixed_trials, *survey.following(query)]
+        planned = [*survey.fixed_trials, *survey.dependent_trials(query)]
         inputs = survey.inputs(query, planned, results_path=results_path)
         parts = to_parts(inputs, manifest.inputs)
         if changed := [part.name for part in parts if part.current != part.recorded]:
             return (
-                f"{' and '.join(changed)} changed since its folder was written, so that its bytes "
-                f"are not compared: run `doit experiment:{name}`"
+                f"{' and '.join(changed)} changed since its folder was written, so its bytes are "
+                f"not compared: run `doit experiment:{name}`"
             )
         with TemporaryDirectory(prefix="tbv8-") as temporary:
             rewritten = Path(temporary) / name
@@ -184,13 +190,13 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
     return f"{counted(len(manifest.outputs), 'file')} with the same bytes"
 
 
-def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:
-    """Run trials of an experiment again, evenly spread, and return how many had the same outcome.
+def reproduce_trials(experiment: Experiment, *, db_path: Path, max_trials: int | None) -> int:
+    """Run evenly spread trials of an experiment again, compare their digests, return their number.
 
     Args:
         experiment: The experiment.
         db_path: The database.
-        most: The largest number of trials; None for all.
+        max_trials: The largest number of trials; None for all.
 
     Raises:
         DataError: An outcome differs, or there are no trials.
@@ -200,34 +206,34 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
         survey = Survey(experiment, store.query)
         planned = survey.fixed_trials
         if not survey.missing(store.query, planned):
-            planned += survey.following(store.query)
+            planned += survey.dependent_trials(store.query)
         if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        count = min(most or len(planned), len(planned))
+        count = min(max_trials or len(planned), len(planned))
         planned = [planned[at * len(planned) // count] for at in range(count)]
-        recorded = read_trials(store.query, [each.key for each in planned])
-        tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
+        recorded = read_trials(store.query, [trial.key for trial in planned])
+        tables, code = _read_tables(store, survey), code_digest(to_trial(experiment.strategy))
         funding = _read_funding(store, experiment)
 
-    def on_outcome(number: int, outcome: Outcome | Died) -> None:
-        each = planned[number]
-        before = recorded[each.key]
+    def on_outcome(number: int, outcome: Outcome | ProcessDeath) -> None:
+        trial = planned[number]
+        before = recorded[trial.key]
         is_same = (
             before.status == "died"
-            if isinstance(outcome, Died)
+            if isinstance(outcome, ProcessDeath)
             else before.digest == outcome.digest
         )
         if not is_same:
-            point = to_text(experiment.search.axes, each.point)
-            suffix = f" of {each.part}" if each.part else ""
-            raise DataError(f"not reproduced: trial {each.number}{suffix} ({point})")
+            point = to_text(experiment.search.axes, trial.point)
+            suffix = f" of {trial.part}" if trial.part else ""
+            raise DataError(f"not reproduced: trial {trial.number}{suffix} ({point})")
         advance(1)
 
     with (
         _executor(experiment, tables, funding, code) as pool,
         progress(f"reproduce {name}", len(planned), "trials") as advance,
     ):
-        pool.run([(at, _job(survey, each)) for at, each in enumerate(planned)], on_outcome)
+        pool.run([(at, _job(survey, trial)) for at, trial in enumerate(planned)], on_outcome)
     return len(planned)
 
 
@@ -250,7 +256,7 @@ def _read_tables(store: BarStore, survey: Survey) -> dict[tuple[str, Timeframe],
 
 
 class _Runner:
-    """Runs those of some trials that are missing, and writes each outcome."""
+    """A runner of missing trials, which writes each outcome to the database."""
 
     def __init__(self, survey: Survey, rows: TrialStore, pool: _Executor, db_path: Path) -> None:
         self._survey, self._rows, self._pool, self._db_path = survey, rows, pool, db_path
@@ -258,7 +264,7 @@ class _Runner:
         self._failed = 0
         self._best: tuple[float, str, list[float] | None] | None = None
         with open_reader(db_path) as query:
-            self._tries, self._ratios = read_tries(
+            self._tries, self._ratios = read_variants(
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 
@@ -276,11 +282,11 @@ class _Runner:
         if reused := len(planned) - len(missing):
             label += f" ({reused:,} already run)"
         with progress(label, len(missing), unit) as advance:
-            jobs = [(at, _job(self._survey, each)) for at, each in enumerate(missing)]
+            jobs = [(at, _job(self._survey, trial)) for at, trial in enumerate(missing)]
             self._pool.run(jobs, self._on_outcome(missing, advance))
 
     def run_open(self) -> None:
-        """Run a search whose points follow from results, from its seed on.
+        """Run a tpe search, whose points follow from results, from its seed on.
 
         Raises:
             ConfigError: The conditions leave too few points.
@@ -292,14 +298,14 @@ class _Runner:
         try:
             new = next(batches)
             while True:
-                planned = survey.add(new)
-                self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                numbers = trials_text(planned[0].number, planned[-1].number)
+                planned = survey.add_points(new)
+                self._rows.write_listed(experiment.experiment_id, survey.to_rows(survey.search))
+                numbers = trial_numbers_text(planned[0].number, planned[-1].number)
                 self.run_missing(planned, "trials", suffix=f", {numbers}")
                 with open_reader(self._db_path) as query:
-                    trials = read_trials(query, [each.key for each in planned])
+                    trials = read_trials(query, [trial.key for trial in planned])
                 new = batches.send(
-                    [score(trials[each.key], experiment.objective) for each in planned]
+                    [score(trials[trial.key], experiment.objective) for trial in planned]
                 )
         except StopIteration:
             return
@@ -310,17 +316,17 @@ class _Runner:
         self, missing: Sequence[PlannedTrial], advance: Advance
     ) -> Callable[[int, Any], None]:
         def on_outcome(number: int, outcome: Any) -> None:
-            each = missing[number]
-            trial, details = self._row(each, outcome)
+            planned = missing[number]
+            trial, details = self._row(planned, outcome)
             self._rows.write(trial, details)
-            self._note(each, trial, details)
-            advance(1, self._note_text())
+            self._update(planned, trial, details)
+            advance(1, self._progress_note())
 
         return on_outcome
 
-    def _row(self, each: PlannedTrial, outcome: Outcome | Died) -> tuple[Trial, Details]:
-        if isinstance(outcome, Died):
-            details = Details(stats=json.dumps({"error": outcome.line}).encode(), equity=b"")
+    def _row(self, planned: PlannedTrial, outcome: Outcome | ProcessDeath) -> tuple[Trial, Details]:
+        if isinstance(outcome, ProcessDeath):
+            details = Details(stats=json.dumps({"error": outcome.error}).encode(), equity=b"")
             status: TrialStatus = "died"
             digest, numbers, files = hashlib.sha256(details.stats).digest(), {}, {}
         else:
@@ -328,11 +334,11 @@ class _Runner:
             status, digest, numbers = outcome.status, outcome.digest, outcome.numbers
             files = outcome.files
         trial = Trial(
-            key=each.key,
-            subject=self._survey.subject(each),
-            variant=self._survey.variant(each),
-            start_ms=each.window.span.start_ms,
-            end_ms=each.window.span.end_ms,
+            key=planned.key,
+            subject=self._survey.subject(planned),
+            variant=self._survey.variant(planned),
+            start_ms=planned.span.counted.start_ms,
+            end_ms=planned.span.counted.end_ms,
             status=status,
             files=json.dumps(files, sort_keys=True) if files else "",
             digest=digest,
@@ -340,17 +346,19 @@ class _Runner:
         )
         return trial, details
 
-    def _note(self, each: PlannedTrial, trial: Trial, details: Details) -> None:
+    def _update(self, planned: PlannedTrial, trial: Trial, details: Details) -> None:
         """Update the numbers that the progress shows."""
         self._failed += trial.status != "ok"
-        if each.part == "" and trial.sharpe is not None:
+        if planned.part:  # not of the search
+            return
+        if trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe
         value = score(trial, self._survey.experiment.objective)
-        if each.part == "" and value is not None and (self._best is None or value > self._best[0]):
-            point = to_text(self._survey.experiment.search.axes, each.point)
-            self._best = value, point, daily_of(to_equity(details.equity))
+        if value is not None and (self._best is None or value > self._best[0]):
+            point = to_text(self._survey.experiment.search.axes, planned.point)
+            self._best = value, point, to_daily_returns(to_equity(details.equity))
 
-    def _note_text(self) -> str:
+    def _progress_note(self) -> str:
         parts = []
         if self._best is not None:
             objective = self._survey.experiment.objective

@@ -14,18 +14,16 @@ from tbv8.config.space import Axis
 from tbv8.experiments.result import FRACTIONS, METRIC_NAMES, Findings, SearchTrial
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
-from tbv8.page.html import Child, color_keys, element
+from tbv8.page.html import Child, PageSection, color_keys, element
 from tbv8.page.words import number
 from tbv8.text import counted
 
-type Part = tuple[str, str, Child]
-
-_MOST_LINES = 50
-_MOST_PAIRS = 6
-_MOST_CELLS = 40_000
+_MAX_LINES = 50
+_MAX_PAIRS = 6
+_MAX_CELLS = 40_000
 
 
-def ordered(findings: Findings) -> list[SearchTrial]:
+def ranked_trials(findings: Findings) -> list[SearchTrial]:
     """Return the trials that qualify, the best first."""
     objective = findings.experiment.objective
     scored = [
@@ -34,7 +32,7 @@ def ordered(findings: Findings) -> list[SearchTrial]:
     return [row for _, row in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
 
 
-def watermark_of(findings: Findings) -> str:
+def watermark(findings: Findings) -> str:
     """Return the text across each chart."""
     return "simulated" if findings.experiment.strategy.simulated else ""
 
@@ -60,9 +58,9 @@ class _Panel(msgspec.Struct, frozen=True):
     chart: Chart
 
 
-def space_part(findings: Findings) -> Part:
+def space_section(findings: Findings) -> PageSection:
     """Return a map for each pair of axes."""
-    panels = list(itertools.islice(_panels(findings), _MOST_PAIRS * 3))
+    panels = list(itertools.islice(_panels(findings), _MAX_PAIRS * 3))
     title = f"Each point by {_metric_name(findings)}"
     choices = [
         element(
@@ -104,11 +102,11 @@ def _panels(findings: Findings) -> Iterator[_Panel]:
         if findings.experiment.search.method != "grid":
             yield _Panel(f"space-{at}", name, _scatter(findings, across, up, f"space-{at}-chart"))
             continue
-        if len(across.values) * len(up.values) > _MOST_CELLS:
+        if len(across.values) * len(up.values) > _MAX_CELLS:
             continue
-        for mode, words in _MODES.items() if len(axes) > 2 else [("chosen", "")]:
+        for mode, suffix in _MODES.items() if len(axes) > 2 else [("chosen", "")]:
             id_ = f"space-{at}-{mode}"
-            title = f"{name}{words}"
+            title = f"{name}{suffix}"
             yield _Panel(id_, title, _heatmap(findings, across, up, mode=mode, id_=f"{id_}-chart"))
 
 
@@ -194,7 +192,7 @@ def _heatmap(findings: Findings, across: Axis, up: Axis, *, mode: str, id_: str)
         ],
         layout=_square(across, up),
         height=max(260, min(620, 90 + 30 * len(up.values))),
-        mark=watermark_of(findings),
+        mark=watermark(findings),
     )
 
 
@@ -290,7 +288,7 @@ def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=380,
-        mark=watermark_of(findings),
+        mark=watermark(findings),
     )
 
 
@@ -320,11 +318,11 @@ def _dots(findings: Findings, axis: Axis | None) -> Chart:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=300,
-        mark=watermark_of(findings),
+        mark=watermark(findings),
     )
 
 
-def path_part(findings: Findings) -> Part:
+def path_section(findings: Findings) -> PageSection:
     """Return the best so far by the number of the trial, and the best trials."""
     best: list[float] = []
     numbers: list[int] = []
@@ -358,11 +356,11 @@ def path_part(findings: Findings) -> Part:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=220,
-        mark=watermark_of(findings),
+        mark=watermark(findings),
     )
     content: list[Child] = [element("h3", f"Best so far by {metric}, trial by trial"), draw(chart)]
     if len(findings.experiment.search.axes) > 1:
-        count = min(len(ordered(findings)), _MOST_LINES)
+        count = min(len(ranked_trials(findings)), _MAX_LINES)
         note = (
             "Each line is a trial, the thick one the best. Each axis goes from the first to the "
             "last value in the YAML."
@@ -383,7 +381,7 @@ def _metric_name(findings: Findings) -> str:
 def _parallel(findings: Findings) -> Chart:
     """Return the values of the best trials, a line each; each axis from its first to its last."""
     axes = findings.experiment.search.axes
-    rows = ordered(findings)[:_MOST_LINES]
+    rows = ranked_trials(findings)[:_MAX_LINES]
     columns: dict[str, Sequence[Any]] = {"x": [label_text(axis.name) for axis in axes]}
     traces = []
     for at, row in reversed(list(enumerate(rows))):

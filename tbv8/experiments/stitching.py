@@ -1,4 +1,4 @@
-"""The tested windows of a walk-forward as one account.
+"""The tested windows of a walk-forward, stitched to one account.
 
 Each window starts with the starting balance, and its gain is added to the stitched equity. At the
 close where two windows meet, both runs have orders; they count for the second run only. If the
@@ -19,7 +19,7 @@ import numpy as np
 
 from tbv8.config.files import Instrument
 from tbv8.config.records import Strategy
-from tbv8.experiments.walkforward import Fold
+from tbv8.experiments.walkforward import WindowSpans
 from tbv8.market import DAY_MS
 from tbv8.results.accounting import from_money, to_money
 from tbv8.results.statistics import Performance, measure_curve
@@ -28,10 +28,10 @@ from tbv8.store.trials import Trial
 from tbv8.trading.nautilus import Ints
 
 
-class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
-    """A window's choice and its run out of sample; all None or empty if it stayed flat."""
+class WindowRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A window's choice and its run out of sample; of a flat window only `spans` is not empty."""
 
-    fold: Fold
+    spans: WindowSpans
     number: int | None
     params: Mapping[str, Any]
     trained: Trial | None
@@ -41,7 +41,7 @@ class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_run(self) -> bool:
-        """Return True if there is a result."""
+        """True if there is a result out of sample."""
         return self.tested is not None and self.tested.status == "ok"
 
 
@@ -49,7 +49,7 @@ class StitchedWindow(msgspec.Struct, frozen=True, kw_only=True):
     """A window of the stitched account; amounts are in USD.
 
     Attributes:
-        fold: The spans of training and test.
+        spans: The spans of training and test.
         number: The number of the trial that it chose; None if it stayed flat.
         params: The values of that trial.
         trained: The trial in sample.
@@ -61,7 +61,7 @@ class StitchedWindow(msgspec.Struct, frozen=True, kw_only=True):
             above 0.
     """
 
-    fold: Fold
+    spans: WindowSpans
     number: int | None
     params: Mapping[str, Any]
     trained: Trial | None
@@ -72,7 +72,7 @@ class StitchedWindow(msgspec.Struct, frozen=True, kw_only=True):
     efficiency: float | None
 
 
-class Stitched(msgspec.Struct, frozen=True, kw_only=True):
+class StitchedAccount(msgspec.Struct, frozen=True, kw_only=True):
     """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight.
 
     Performance is measured as that of a backtest with this equity, over the days of all windows.
@@ -105,7 +105,7 @@ class Stitched(msgspec.Struct, frozen=True, kw_only=True):
         return _ratio(self.performance.sharpe, self.trained_sharpe)
 
 
-def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
+def stitch(windows: Sequence[WindowRun], strategy: Strategy) -> StitchedAccount:
     """Return the windows as one account.
 
     Args:
@@ -114,7 +114,7 @@ def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
     """
     start = to_money(strategy.starting_balance_usd)
     stitched: list[StitchedWindow] = []
-    times_ms, equity, window_of = [windows[0].fold.test.start_ms], [start], [0]
+    times_ms, equity, window_of = [windows[0].spans.test.start_ms], [start], [0]
     positions: dict[str, Decimal] = {}
     for at, window in enumerate(windows):
         carried = _carried(window)
@@ -122,14 +122,14 @@ def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
         cost = _switch_cost(positions if at else carried, carried, prices, strategy)
         start_equity = equity[-1] - to_money(cost)
         days = _days(window, is_last=at == len(windows) - 1)
-        for ts_ms, gain_so_far in zip(_midnights(window.fold), days, strict=True):
+        for ts_ms, gain_so_far in zip(_midnights(window.spans), days, strict=True):
             times_ms.append(ts_ms)
             equity.append(start_equity + gain_so_far)
             window_of.append(at)
-        positions = _final(window)
+        positions = _end_positions(window)
         stitched.append(
             StitchedWindow(
-                fold=window.fold,
+                spans=window.spans,
                 number=window.number,
                 params=window.params,
                 trained=window.trained,
@@ -148,9 +148,9 @@ def _summarise(
     times_ms: Sequence[int],
     equity: Sequence[int],
     window_of: Sequence[int],
-) -> Stitched:
+) -> StitchedAccount:
     times, points = (np.array(values, dtype=np.int64) for values in (times_ms, equity))
-    return Stitched(
+    return StitchedAccount(
         windows=windows,
         times_ms=times,
         equity=points,
@@ -159,13 +159,13 @@ def _summarise(
     )
 
 
-def _midnights(fold: Fold) -> range:
-    return range(fold.test.start_ms + DAY_MS, fold.test.end_ms + DAY_MS, DAY_MS)
+def _midnights(spans: WindowSpans) -> range:
+    return range(spans.test.start_ms + DAY_MS, spans.test.end_ms + DAY_MS, DAY_MS)
 
 
-def _days(window: OutOfSample, *, is_last: bool) -> list[int]:
-    """Return a window's gain at each midnight, without the orders of its very last close."""
-    count = len(_midnights(window.fold))
+def _days(window: WindowRun, *, is_last: bool) -> list[int]:
+    """Return a window's gain at each midnight, without the orders of its last close."""
+    count = len(_midnights(window.spans))
     if not window.has_run:
         return [0] * count
     gains: list[int] = (window.equity[1:] - window.equity[0]).tolist()
@@ -176,30 +176,31 @@ def _days(window: OutOfSample, *, is_last: bool) -> list[int]:
     return gains
 
 
-def _carried(window: OutOfSample) -> dict[str, Decimal]:
+def _carried(window: WindowRun) -> dict[str, Decimal]:
     if not window.has_run:
         return {}
-    return {symbol: Decimal(own["position"]) for symbol, own in window.stats["carried"].items()}
+    return {symbol: Decimal(entry["position"]) for symbol, entry in window.stats["carried"].items()}
 
 
-def _final(window: OutOfSample) -> dict[str, Decimal]:
+def _end_positions(window: WindowRun) -> dict[str, Decimal]:
     """Return a window's positions at its end, before the orders of that close."""
     if not window.has_run:
         return {}
     positions = {
-        own["symbol"]: Decimal(str(own["quantity"])) for own in window.stats["open_positions"]
+        position["symbol"]: Decimal(str(position["quantity"]))
+        for position in window.stats["open_positions"]
     }
     for symbol, change in window.stats["at_end"].get("positions", {}).items():
         positions[symbol] = positions.get(symbol, Decimal(0)) - Decimal(change)
     return {symbol: position for symbol, position in positions.items() if position}
 
 
-def _prices(before: OutOfSample, window: OutOfSample) -> dict[str, Decimal]:
+def _prices(before: WindowRun, window: WindowRun) -> dict[str, Decimal]:
     """Return the closes at a boundary, of all symbols that either window has."""
     ended = before.stats["end_prices"] if before.has_run else {}
     carried = window.stats["carried"] if window.has_run else {}
     prices = {symbol: Decimal(price) for symbol, price in ended.items()}
-    return prices | {symbol: Decimal(own["price"]) for symbol, own in carried.items()}
+    return prices | {symbol: Decimal(entry["price"]) for symbol, entry in carried.items()}
 
 
 def _switch_cost(
@@ -226,7 +227,7 @@ def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks:
     return abs(change) * (abs(paid - price) + paid * rules.taker_fee)
 
 
-def _efficiency(window: OutOfSample) -> float | None:
+def _efficiency(window: WindowRun) -> float | None:
     trained = window.trained.sharpe if window.trained else None
     return _ratio(window.tested.sharpe if window.tested else None, trained)
 

@@ -1,7 +1,6 @@
-"""A trial: a whole backtest on the primary venue, without files. A pure function of its arguments.
+"""A trial: a whole backtest on the primary venue that writes no files; a pure function.
 
-It has every check that a backtest has. An exception of the strategy is the trial's outcome, in one
-line.
+It has every check that a backtest has. If the strategy raises, the outcome is its error, as a line.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8.backtest.feed import check_held, run_at_once
+from tbv8.backtest.feed import require_bars, run_session
 from tbv8.backtest.funding import funding_within
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import DAY_MS, Timeframe
-from tbv8.results.accounting import Books, is_at_close, to_books
+from tbv8.results.accounting import Books, to_books
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
 from tbv8.store.trials import TrialStatus, metric_columns
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import FundingPayments
 from tbv8.trading.nautilus import Ints
-from tbv8.trading.opened import noting_opened
+from tbv8.trading.opened_files import track_files
 from tbv8.trading.records import Run
 
 type Tables = Mapping[tuple[str, Timeframe], pa.Table]
 """Tables of bars by symbol and timeframe."""
 
-_LEFT_OUT = ("denials", "halts")  # lists of events; `denied` and `halted` count them by rule
-_SAME_FOR_ALL = ("buy_and_hold", "venue")
+_EVENT_LISTS = ("denials", "halts")  # `denied` and `halted` count them by rule
+_SHARED_STATS = ("buy_and_hold", "venue")  # the same for all trials
 
 
 class TrialData(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         status: `ok`, or `failed` if the strategy raised or its config refused the values.
         stats: The numbers of summary.json's primary as JSON, without the lists of events; for a
-            failed trial only its line, under `error`.
+            failed trial only its error, under `error`.
         equity: int64 of 10^-8 USD, little-endian: the points that `run_trial` was called with, by
             default each day's as in `daily`.
         files: Digests of the files that the strategy opened, by path.
@@ -69,7 +68,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def numbers(self) -> dict[str, Any]:
-        """The columns of `trials` that lists sort by."""
+        """The columns of the table `trials` for sorting; empty without a result."""
         if self.status != "ok":
             return {}
         stats = json.loads(self.stats)
@@ -107,17 +106,19 @@ def run_trial(
     bars = bars_of(strategy, tables)
     bars = msgspec.structs.replace(bars, funding=funding_within(strategy, funding or {}))
     try:
-        check_held(strategy, bars)
-        with noting_opened(strategy) as opened:
-            run = run_at_once(strategy, strategy.routing.primary, bars)
+        require_bars(strategy, bars)
+        with track_files(strategy) as opened:
+            run = run_session(strategy, strategy.routing.primary, bars)
         files = opened.files()
         books = to_books(run, to_marks(strategy, bars))
         summary = summarise(strategy, bars, books, None)
     except Tbv8Error as e:
         return Outcome(status="failed", stats=_encode({"error": str(e)}))
     stats: dict[str, Any] = to_json(summary)["primary"]
-    stats = {key: value for key, value in stats.items() if key not in (*_SAME_FOR_ALL, *_LEFT_OUT)}
-    prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
+    stats = {
+        key: value for key, value in stats.items() if key not in (*_SHARED_STATS, *_EVENT_LISTS)
+    }
+    prices = {symbol: repr(float(closes[-1])) for symbol, closes in books.curve.prices.items()}
     stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
     return Outcome(status="ok", stats=_encode(stats), equity=points(books).tobytes(), files=files)
 
@@ -159,13 +160,13 @@ def _at_end(books: Books) -> dict[str, Any]:
     end_ms, equity = int(books.curve.closes_ms[-1]), Decimal(0)
     positions: dict[str, Decimal] = {}
     for fill in books.run.fills:
-        if fill.ts_ms == end_ms and is_at_close(fill):
+        if fill.ts_ms == end_ms and fill.at == "close":
             mark = Decimal(repr(float(books.curve.prices[fill.symbol][-1])))
             equity += fill.change * (mark - fill.price) - fill.fee
             positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + fill.change
     if not positions:
         return {}
-    return {"equity": str(equity), "positions": {s: str(rows) for s, rows in positions.items()}}
+    return {"equity": str(equity), "positions": {s: str(size) for s, size in positions.items()}}
 
 
 def _encode(value: Any) -> bytes:

@@ -7,17 +7,17 @@ from typing import Any
 
 from tbv8.config.document import plain
 from tbv8.experiments.result import Findings
-from tbv8.experiments.space_charts import Part, watermark_of
-from tbv8.experiments.stitching import Stitched
+from tbv8.experiments.space_charts import watermark
+from tbv8.experiments.stitching import StitchedAccount
 from tbv8.market import FEWEST_DAYS, iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
-from tbv8.page.html import Child, element, table
+from tbv8.page.html import Child, PageSection, element, table
 from tbv8.page.words import number
 
 _BANDS = 60
 
 
-def walk_part(findings: Findings, walk: Stitched) -> Part:
+def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
     """Return the windows one after another, and the values that each chose."""
     note = (
         "Each window trades the values that were best in the days before it (in sample). It begins "
@@ -46,7 +46,7 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     names = [axis.name for axis in findings.experiment.search.axes]
     rows: list[Sequence[Child]] = [
         [
-            f"{iso_day(window.fold.test.start_ms)} to {iso_day(window.fold.test.end_ms)}",
+            f"{iso_day(window.spans.test.start_ms)} to {iso_day(window.spans.test.end_ms)}",
             *(str(plain(window.params.get(name, "–"))) for name in names),
             number(window.trained.sharpe if window.trained else None, ".2f"),
             number(window.tested.sharpe if window.tested else None, ".2f"),
@@ -72,14 +72,14 @@ def _in_brackets(ratio: float | None) -> str:
     return "" if ratio is None else f" ({ratio:.2f})"
 
 
-def _stitched(findings: Findings, walk: Stitched) -> Chart:
+def _stitched(findings: Findings, walk: StitchedAccount) -> Chart:
     shapes = [
         {
             "type": "rect",
             "xref": "x",
             "yref": "paper",
-            "x0": window.fold.test.start_ms,
-            "x1": window.fold.test.end_ms,
+            "x0": window.spans.test.start_ms,
+            "x1": window.spans.test.end_ms,
             "y0": 0,
             "y1": 1,
             "fillcolor": "--band",
@@ -95,15 +95,15 @@ def _stitched(findings: Findings, walk: Stitched) -> Chart:
         traces=[line("out of sample", "equity", "--accent", hovertemplate="%{y:,.2f} USD")],
         layout={"shapes": shapes, "showlegend": False, "yaxis": value_axis(zeroline=False)},
         span=(int(walk.times_ms[0]), int(walk.times_ms[-1])),
-        mark=watermark_of(findings),
+        mark=watermark(findings),
     )
 
 
-def _steps(findings: Findings, walk: Stitched) -> Chart:
+def _steps(findings: Findings, walk: StitchedAccount) -> Chart:
     """Return the chosen values over time, as their places on each axis."""
     axes = findings.experiment.search.axes
-    times = [window.fold.test.start_ms for window in walk.windows] + [
-        walk.windows[-1].fold.test.end_ms
+    times = [window.spans.test.start_ms for window in walk.windows] + [
+        walk.windows[-1].spans.test.end_ms
     ]
     columns: dict[str, Sequence[Any]] = {"t": times}
     traces = []
@@ -141,10 +141,10 @@ def _steps(findings: Findings, walk: Stitched) -> Chart:
     )
 
 
-def _pairs(walk: Stitched) -> list[tuple[float, float, str]]:
+def _pairs(walk: StitchedAccount) -> list[tuple[float, float, str]]:
     """Return the Sharpe ratios in and out of sample, and the first day of each window."""
     return [
-        (window.trained.sharpe, window.tested.sharpe, iso_day(window.fold.test.start_ms))
+        (window.trained.sharpe, window.tested.sharpe, iso_day(window.spans.test.start_ms))
         for window in walk.windows
         if window.trained
         and window.tested

@@ -19,15 +19,15 @@ from tbv8.market import DAY_MS, Span
 from tbv8.store.trials import Trial
 
 
-class Fold(msgspec.Struct, frozen=True):
-    """One window: the span in which params are chosen, and the span in which they are tested."""
+class WindowSpans(msgspec.Struct, frozen=True):
+    """The spans of one window: in `train` a trial is chosen, in `test` it is tested."""
 
     train: Span
     test: Span
 
 
-def folds(run_span: Span, walk_forward: WalkForward) -> list[Fold]:
-    """Return the windows of a span, in order.
+def window_spans(run_span: Span, walk_forward: WalkForward) -> list[WindowSpans]:
+    """Return the spans of each window of a walk-forward, in time order.
 
     Args:
         run_span: The span that may be read, warm-up included.
@@ -41,7 +41,7 @@ def folds(run_span: Span, walk_forward: WalkForward) -> list[Fold]:
         first_ms = start_ms if walk_forward.anchored else boundary_ms - walk_forward.train_ms
         train = Span(first_ms, boundary_ms - walk_forward.purge_ms)
         test = Span(boundary_ms, min(boundary_ms + walk_forward.test_ms, end_ms))
-        result.append(Fold(train, test))
+        result.append(WindowSpans(train, test))
         boundary_ms += walk_forward.test_ms
     return result
 

@@ -1,4 +1,4 @@
-"""Checks the warm-up of an experiment's runs against the length that the look-ahead check found."""
+"""The check that an experiment's runs have the warm-up that the look-ahead check found."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tbv8.store.database import Query
 
 
 def check_warm_up(experiment: Experiment, query: Query, *, results_path: Path) -> None:
-    """Refuse runs that have a warm-up, but a shorter one than their signals need.
+    """Refuse runs whose warm-up is shorter than their signals need.
 
-    Windows of a walk-forward need one: otherwise they are not parts of one run. A search without
-    any warm-up is not refused, since its strategy's backtest has none either. Nothing is refused
-    before `doit lookahead` has checked the same strategy, code and bars.
+    Windows of a walk-forward always need one: otherwise they are not parts of one run. A search
+    without any warm-up is allowed, since its strategy's backtest has none either. Nothing is
+    refused before `doit lookahead` has checked the same strategy, code and bars.
 
     Raises:
         ConfigError: The look-ahead check has found a longer warm-up.

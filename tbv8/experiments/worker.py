@@ -1,7 +1,7 @@
 """A process that runs one trial after another: `python -m tbv8.experiments.worker FD PARENT`.
 
-It has a socket to the process that started it (messages.py) and opens no database. It ends with
-that process, also in the middle of a trial, and ignores Ctrl-C: the other process handles it.
+It has a socket to its parent, the process that started it (messages.py), and opens no database. It
+ends with its parent, even in the middle of a trial, and ignores Ctrl-C, which the parent handles.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def end_by_error(
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; end it if that has happened."""
+    """Let the kernel kill this process when its parent dies; end it if the parent has died."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
@@ -62,12 +62,12 @@ def serve(file: BufferedIOBase) -> None:
     import pyarrow as pa
 
     from tbv8.experiments.jobs import Job, run_job, time_limit
-    from tbv8.experiments.keys import made_by
+    from tbv8.experiments.keys import code_digest
 
     tables = {}
     for name, number in context.tables.items():
         tables[name] = pa.ipc.open_file(pa.memory_map(f"/dev/fd/{number}")).read_all()
-    send(file, Ready(made_by(context.strategy)))
+    send(file, Ready(code_digest(context.strategy)))
     while True:
         job: Job = receive(file)
         with take_slot(context.cores), time_limit(context.limit_ms):
@@ -79,14 +79,14 @@ def serve(file: BufferedIOBase) -> None:
 
 
 class Sources:
-    """The files of a strategy's code, to see whether they were changed since."""
+    """The files of a strategy's code, and their state when this was created."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._paths, _ = strategy_sources(strategy.module, root=strategy.root)
         self._stamps = self._read_stamps()
 
     def are_same(self) -> bool:
-        """Return True if no file was written to or replaced."""
+        """Return True if no file was written to or replaced since."""
         return self._read_stamps() == self._stamps
 
     def _read_stamps(self) -> list[tuple[int, int, int] | None]:
@@ -102,7 +102,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def discard_output() -> None:
-    """Discard the strategy's output: nobody reads that of a thousand trials."""
+    """Discard the output of the strategy, which would grow with each trial."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with suppress(OSError):

@@ -1,4 +1,4 @@
 """Freshness of data and results, computed from the ledger and the manifests at each start.
 
-It runs at each start, so this package imports nothing heavier than the standard library.
+For a quick start, this package imports nothing heavier than msgspec.
 """

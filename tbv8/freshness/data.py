@@ -45,7 +45,7 @@ def migration_state(db_path: Path) -> State:
         with open_reader(db_path):
             return State((), (Part("revision", REVISION, REVISION),))
     except NotMigratedError as e:
-        reason = str(e).removesuffix(": run `doit migrate`")  # that is the task itself
+        reason = str(e).removesuffix(": run `doit migrate`")  # this task itself
         return State((reason,), (Part("revision", REVISION, None),))
 
 
@@ -59,18 +59,23 @@ def backfill_state(
 ) -> State:
     """Check that the ledger has no gap in the configured spans of a series.
 
-    With `files`, the files of a history that may be replaced, also check that each day was read
-    from the present files.
+    Args:
+        db_path: The database.
+        series: The series.
+        spans: The configured spans.
+        dataset: `ohlcv_1m` or `funding`.
+        files: For a history of files, the span of each present file by its source in the ledger:
+            each day must have been read from one of them.
     """
     with open_reader(db_path) as query:
         if files is not None and (changed := read_outdated_spans(query, series, files)):
-            count, first = (
-                days_text(len(changed)),
-                from_to([span.start_ms // DAY_MS * DAY_MS for span in changed]),
+            days = from_to([span.start_ms // DAY_MS * DAY_MS for span in changed])
+            text = (
+                f"{days_text(len(changed))} of {series} read from other files than the present ones"
             )
             prior = digest_text(sorted({day.source for day in read_days(query, series, HISTORY)}))
             return State(
-                (f"{count} of {series} read from other files than the present ones: {first}",),
+                (f"{text}: {days}",),
                 (Part("files", digest_text(sorted(files)), prior),),
             )
         if all(is_covered(query, series, dataset, span) for span in spans):
@@ -80,7 +85,7 @@ def backfill_state(
     missing = missing_spans(spans, stored_spans)
     name = f"the funding of {series}" if dataset == FUNDING else str(series)
     text = f"{count_days(missing)} of {name} not stored yet: {missing[0]}"
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     parts = (
         Part(
             "wanted span",
@@ -88,7 +93,7 @@ def backfill_state(
             digest_text(str(span) for span in stored_spans) if stored_spans else None,
         ),
     )
-    return State((text + more,), parts)
+    return State((text + others,), parts)
 
 
 def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> State:
@@ -153,7 +158,7 @@ class StaleDays(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(days, key=lambda day: day.day_ms)
 
     def reasons(self, series: Series, timeframe: Timeframe) -> tuple[str, ...]:
-        """Return the reasons to build, as text; without days whose 1m bars were edited."""
+        """Return the reasons to build, as text; days whose 1m bars were edited are left out."""
         name = f"{timeframe.dataset} of {series}"
         groups = (
             (self.absent, f"not built yet in {name}"),
@@ -243,12 +248,12 @@ def find_stale_days(buildable: Iterable[BuildableDay], built: Iterable[LedgerDay
 
 
 def built_from(day: BuildableDay) -> str:
-    """Return the ledger's text about a built day's inputs."""
+    """Return the ledger's `built_from` of a day: the digests of its minutes and of the code."""
     return f"{day.minutes_digest}/{build_code()}"
 
 
 def build_code() -> str:
-    """Return the digest of the code that decides what a bar is."""
+    """Return the digest of the code that builds bars."""
     return digest_source(_AGGREGATE)
 
 
@@ -259,7 +264,7 @@ def edit_problems(minutes: Iterable[StoredDay], series: Series) -> Iterator[str]
         if day.ledger.digest is None:
             edited.setdefault(day.dataset, []).append(day.ledger.day_ms)
     for dataset, days in edited.items():
-        prior = "was" if len(days) == 1 else "were"
+        verb = "was" if len(days) == 1 else "were"
         cure = (
             "refused, since recorded data cannot be fetched again: restore a copy of the database, "
             "or drop the day with `doit verify --repair --give-up`"
@@ -267,7 +272,7 @@ def edit_problems(minutes: Iterable[StoredDay], series: Series) -> Iterator[str]
             else "refused until `doit verify --repair`"
         )
         yield (
-            f"{days_text(len(days))} of {dataset} of {series} {prior} changed outside of tbv8: "
+            f"{days_text(len(days))} of {dataset} of {series} {verb} changed outside of tbv8: "
             f"{from_to(days)}: {cure}"
         )
 

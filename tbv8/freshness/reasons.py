@@ -1,4 +1,4 @@
-"""Reasons why a result is stale, in the words of the YAML files."""
+"""The reasons why a result is stale, with the keys and values of the YAML files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tbv8.manifest import FILES_PART, PAGE_PART
 from tbv8.market import duration_text
 
 FUNDING_PREFIX = "funding:"
-"""The beginning of the names of a key's parts for charged funding."""
+"""The prefix of the names of a key's parts for charged funding."""
 
 _CODE_PARTS = ("strategy", "engine", "optimizer")
 _DERIVED = {"symbol", "source.symbol", "simulated", "class_name", "objective.maximize"}
@@ -19,8 +19,8 @@ _NAMES = {
     "source.venue": "market_data_venue",
     "blocks": "overfitting.blocks",
 }
-_FIRST = ("market_data_venue", "symbols", "timeframe")  # of the lines: another market
-_FUNDING_WORDS = {
+_FIRST = ("market_data_venue", "symbols", "timeframe")  # listed first: another market
+_FUNDING_TEXTS = {
     "history": "the venues' recorded rates",
     "held": "the recorded rates, if the database has any",
     "fixed": "a fixed rate or none",
@@ -29,7 +29,7 @@ _NOT_IN_HISTORY = "requested, but not in the venue's history"
 
 
 def changes(part: str, before: Any, now: Any) -> list[str]:
-    """Return a line for each key of a part that differs; none if only types do (1 and true)."""
+    """Return a line for each changed key of a part; none if only types differ (1 and true)."""
     if part.startswith("bars:"):
         return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
     if part.startswith(FUNDING_PREFIX):
@@ -53,11 +53,11 @@ def _lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def _line(key: str, before: str | None, now: str | None, section_is_in_both: bool) -> str:
-    """Return the line about a key; about its section, if that is new or gone as a whole."""
+    """Return the line about a key, or about its section if that is new or gone as a whole."""
     if before is not None and now is not None:
         return f"{key}: {before} became {now}"
-    what = f"{key}: {now if before is None else before}" if section_is_in_both else _section(key)
-    return f"{what} was {'added' if before is None else 'removed'}"
+    subject = f"{key}: {now if before is None else before}" if section_is_in_both else _section(key)
+    return f"{subject} was {'added' if before is None else 'removed'}"
 
 
 def _is_in_both(key: str, *sides: Mapping[str, str]) -> bool:
@@ -77,7 +77,7 @@ def _section(key: str) -> str:
 
 
 def _settings(part: str, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield settings as the YAML files have them, without those that follow from others."""
+    """Yield settings as the YAML files have them, without derived ones."""
     for key, value in flat.items():
         if key in _DERIVED or value is None:
             continue
@@ -89,11 +89,11 @@ def _settings(part: str, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             verb = "maximize" if flat.get("objective.maximize") else "minimize"
             yield "objective", f"{verb} {value}"
         elif key == "funding":
-            yield key, _FUNDING_WORDS.get(value, value)
+            yield key, _FUNDING_TEXTS.get(value, value)
         elif key == "not_in_history":
             yield _NOT_IN_HISTORY, ", ".join(map(_date, value))
         else:
-            yield _name(key), _shown(key, value)
+            yield _name(key), _value_text(key, value)
     if part == "span" and "not_in_history" not in flat:
         yield _NOT_IN_HISTORY, "nothing"
 
@@ -106,14 +106,14 @@ def _name(key: str) -> str:
     return _NAMES.get(key, key).removesuffix("_ms")
 
 
-def _shown(key: str, value: Any) -> str:
+def _value_text(key: str, value: Any) -> str:
     """Return a value as it stands in a YAML file: `14d` for milliseconds, `true` for True."""
     if isinstance(value, bool):
         return str(value).lower()
     if key.endswith("_ms") and isinstance(value, int):
         return duration_text(value)
     if isinstance(value, list):
-        return f"[{', '.join(_shown(key, item) for item in value)}]"
+        return f"[{', '.join(_value_text(key, item) for item in value)}]"
     if isinstance(value, Mapping) and value.keys() == {"text"}:
         return str(value["text"])  # a timeframe
     return _date(str(value)) if key in ("start", "end") else str(value)

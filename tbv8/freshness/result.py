@@ -1,4 +1,4 @@
-"""Freshness of a result: its config, bars, code and versions, and its files."""
+"""Freshness of a result: its config, bars, code, versions and files."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ from tbv8.store.ledger import fingerprint, read_stored_days
 PACKAGE = Path(__file__).parent.parent
 """The folder of tbv8 itself."""
 
-_DRAWS = ("page", "results/tearsheet", "results/read.py")
-_EDITED = "edited by hand"  # in place of an unknown digest
+_DRAWING = ("page", "results/tearsheet", "results/read.py")
+_EDITED = "edited by hand"  # in place of the digest of edited bars
 
 
 def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> State:
@@ -57,7 +57,7 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
         edit_reasons = {
             name: tuple(edit_problems(read_stored_days(query, series, ONE_MINUTE, span), series))
             for series, timeframe in strategy.reads
-            if timeframe == ONE_MINUTE  # edits of built bars are reasons of their aggregate task
+            if timeframe == ONE_MINUTE  # edited bars of others are a reason of their aggregate task
             and current[name := _bars(series, timeframe)].digest == _EDITED
         }
     folder = results_path / strategy.strategy_id
@@ -68,7 +68,7 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
         return State((reason, *chain.from_iterable(edit_reasons.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
-    of_other_data: list[str] = []  # wanted by another config or span, whose lines say so
+    consequences: list[str] = []  # other bars, since the config or the span changed
     is_other_span = manifest.inputs.get("span", Input("", None)).digest != current["span"].digest
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
@@ -78,9 +78,9 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
             is_other = (is_bars and recorded.value != part.value) or (
                 is_other_span and (is_bars or name.startswith(FUNDING_PREFIX))
             )
-            into = of_other_data if is_other and name not in edit_reasons else reasons
-            into.extend(part_reasons or [f"{name} changed"])
-    reasons = reasons or of_other_data
+            found = consequences if is_other and name not in edit_reasons else reasons
+            found.extend(part_reasons or [f"{name} changed"])
+    reasons = reasons or consequences
     reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(reasons), to_parts(current, manifest.inputs))
 
@@ -182,7 +182,7 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that do not depend on data."""
     engine_files = code_files("market.py", "risk", "trading", "results", "backtest")
-    return _key(strategy, engine_files - code_files(*_DRAWS), "nautilus_trader", "numpy")
+    return _key(strategy, engine_files - code_files(*_DRAWING), "nautilus_trader", "numpy")
 
 
 def session_inputs(strategy: Strategy) -> dict[str, Input]:
@@ -193,7 +193,7 @@ def session_inputs(strategy: Strategy) -> dict[str, Input]:
 
 
 def _key(strategy: Strategy, engine_files: Iterable[Path], *packages: str) -> dict[str, Input]:
-    """Return a strategy's config and code, the code that runs it, and the versions of both."""
+    """Return the parts of a key: a strategy's config and code, its engine, and their versions."""
     sources, root = strategy_sources(strategy.module, root=strategy.root)
     versions = {"python": sys.version.split()[0], **package_versions(*packages)}
     return {
@@ -205,9 +205,9 @@ def _key(strategy: Strategy, engine_files: Iterable[Path], *packages: str) -> di
 
 
 def _page_input(*, is_plotly_beside: bool) -> Input:
-    """Return the part of a result's key that only its page depends on."""
+    """Return the part of a result's key that affects only its page."""
     shared = {PLOTLY_FILE: PLOTLY_BESIDE} if is_plotly_beside else {}
-    drawn_by = source_digests(code_files(*_DRAWS), PACKAGE.parent)
+    drawn_by = source_digests(code_files(*_DRAWING), PACKAGE.parent)
     return make_input(drawn_by | package_versions("plotly") | shared)
 
 
@@ -239,7 +239,7 @@ def _strategy_config(strategy: Strategy) -> dict[str, Any]:
 def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
     """Return the digest of each source by its path from `root`, or from the parent of tbv8.
 
-    In the order of these paths, wherever on the machine the two folders are.
+    The order is that of these relative paths, so that it is the same on every machine.
     """
     names = {path.relative_to(folder_of(path, root)).as_posix(): path for path in paths}
     return {name: digest_source(names[name]) for name in sorted(names)}
@@ -252,7 +252,7 @@ def package_versions(*packages: str) -> dict[str, str]:
 
 
 def _foreign_versions(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the versions of further packages that the sources import."""
+    """Return the versions of other packages that the sources import."""
     return {
         package: version(package)
         for name in sorted(foreign_imports(paths) - {"tbv8", "nautilus_trader", "numpy"})

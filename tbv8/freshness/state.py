@@ -20,7 +20,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """The reasons why a task's output is stale (none: it is fresh), and every part of its key."""
+    """The reasons why a task's output is stale, empty if it is fresh; and the parts of its key."""
 
     reasons: tuple[str, ...]
     parts: tuple[Part, ...] = ()
@@ -42,7 +42,7 @@ def days_text(count: int) -> str:
 
 
 def from_to(days: Collection[int]) -> str:
-    """Return the first and the last of some UTC days as text, with a note about days left out."""
+    """Return the first and the last of some UTC days as text, with a note if days are missing."""
     first, last = iso_day(min(days)), iso_day(max(days))
     if first == last:
         return first

@@ -40,7 +40,7 @@ def write_verdict(
     line: str,
     warm_up_ms: int | None = None,
 ) -> None:
-    """Write the outcome of a check; a folder without write permission is no error."""
+    """Write the outcome of a check; does nothing without write permission."""
     verdict = StoredVerdict(
         passed=passed, line=line, inputs=_digests(inputs), warm_up_ms=warm_up_ms
     )
@@ -49,14 +49,14 @@ def write_verdict(
 
 
 def read_verdict(results_path: Path, strategy_id: str) -> StoredVerdict | None:
-    """Return the verdict with the same strategy, code and bars as the result; None without one."""
+    """Return the verdict on the strategy, code and bars of the present result; None without one."""
     manifest = read_manifest(results_path / strategy_id)
     verdict = find_verdict(results_path, strategy_id)
     return verdict if verdict and manifest and is_about(verdict, manifest.inputs) else None
 
 
 def find_verdict(results_path: Path, strategy_id: str) -> StoredVerdict | None:
-    """Return the last verdict about a strategy, with any code and bars; None without one."""
+    """Return the last verdict on a strategy, whatever its code and bars; None without one."""
     try:
         content = _path(results_path, strategy_id).read_bytes()
         return msgspec.json.decode(content, type=StoredVerdict)
@@ -65,7 +65,7 @@ def find_verdict(results_path: Path, strategy_id: str) -> StoredVerdict | None:
 
 
 def is_about(verdict: StoredVerdict, inputs: Mapping[str, Input]) -> bool:
-    """Return True if a verdict is about the strategy, code and bars of a key."""
+    """Return True if a verdict is on the strategy, code and bars of a key."""
     return _digests(inputs) == verdict.inputs
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from tbv8.errors import DataError
 from tbv8.live.driver import JournaledSession
 from tbv8.live.inputs import changed_inputs
-from tbv8.live.replay import Plans, missing_text, read_sessions, replay, state_at
+from tbv8.live.replay import SessionConfigs, journal_at, no_bars_text, read_sessions, replay
 from tbv8.live.results import write_replayed
 from tbv8.manifest import SESSION_PART, read_manifest
 from tbv8.market import iso
@@ -18,7 +18,7 @@ from tbv8.text import counted
 from tbv8.trading.loading import StrategyError
 
 
-def check_replay(plans: Plans) -> str:
+def check_replay(configs: SessionConfigs) -> str:
     """Run the bars of a session again, and compare every event and every byte of its results.
 
     Returns:
@@ -28,31 +28,31 @@ def check_replay(plans: Plans) -> str:
         DataError: There is no session, or an event or a file differs.
         StrategyError: The strategy raised.
     """
-    journaled = read_sessions(plans)
+    journaled = read_sessions(configs)
     try:
-        return _check(plans, journaled)
+        return _check(configs, journaled)
     except (DataError, StrategyError) as e:
         sessions = {role: one.session for role, one in journaled.items()}
         changed = {
             part: None
             for role, session in sessions.items()
-            for part in changed_inputs(session, plans[role])
+            for part in changed_inputs(session, configs[role])
         }
         if not changed:
             raise
         raise DataError(
-            f"{plans['primary'].strategy.strategy_id}: {' and '.join(changed)} changed since its "
+            f"{configs['primary'].strategy.strategy_id}: {' and '.join(changed)} changed since its "
             f"session began at {iso(sessions['primary'].began_ms)}: restore that to replay it; now "
             f"{e}"
         ) from e
 
 
-def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
-    name, folder = plans["primary"].strategy.strategy_id, plans["primary"].folder
-    if missing := missing_text(plans, journaled["primary"]):
+def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -> str:
+    name, folder = configs["primary"].strategy.strategy_id, configs["primary"].folder
+    if missing := no_bars_text(configs, journaled["primary"]):
         return f"{name}: nothing to replay: {missing}"
     replayed = {
-        role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
+        role: replay(configs[role], session_journal) for role, session_journal in journaled.items()
     }
     events = sum(
         len(events_of_kind)
@@ -66,7 +66,7 @@ def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
         return text
     before = {
-        role: state_at(
+        role: journal_at(
             session_journal,
             *(part.value[role][key] for key in ("done_ms", "commands", "priced", "reached")),
         )
@@ -75,11 +75,11 @@ def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     }
     if before != journaled:
         replayed = {
-            role: replay(plans[role], session_journal) for role, session_journal in before.items()
+            role: replay(configs[role], session_journal) for role, session_journal in before.items()
         }
     with TemporaryDirectory(prefix="tbv8-") as temporary:
         rewritten = Path(temporary) / name
-        write_replayed(rewritten, plans, replayed)
+        write_replayed(rewritten, configs, replayed)
         difference = first_difference(folder, rewritten)
     if difference is not None:
         raise DataError(f"{folder}: not reproduced: {difference}")

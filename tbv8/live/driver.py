@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.live.minutes import Builder
-from tbv8.live.plan import within
+from tbv8.live.session_config import with_session_span
 from tbv8.market import MOST_MS, iso
 from tbv8.risk.events import EXACT, Payment, plain
 from tbv8.store.database import Query
@@ -49,7 +49,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     close: bool = False
 
 
-class FedRate(msgspec.Struct, frozen=True, kw_only=True):
+class FundingRate(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a rate: a long position paid it at the full hour `ts_ms` for the last `hours`."""
 
     symbol: str
@@ -59,12 +59,14 @@ class FedRate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Driver:
-    """One session; use it as a context manager. A process can have one at a time.
+    """A session, run by minutes and commands.
+
+    Use it as a context manager. A process can have one at a time.
 
     Args:
         strategy: The strategy, with all inherited settings.
         session: The stored session.
-        with_lines: True to collect the values of the strategy's `chart_lines`, for a result.
+        with_chart_lines: True to collect the values of the strategy's `chart_lines`, for a result.
 
     Attributes:
         done_ms: The close of the last minute that was fed.
@@ -72,9 +74,9 @@ class Driver:
     """
 
     def __init__(
-        self, strategy: Strategy, session: StoredSession, *, with_lines: bool = False
+        self, strategy: Strategy, session: StoredSession, *, with_chart_lines: bool = False
     ) -> None:
-        strategy = within(strategy, session, MOST_MS)
+        strategy = with_session_span(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
         self.count = 0
         self._commands = self._cancelled = self._cancelled_stops = 0
@@ -87,7 +89,7 @@ class Driver:
                 strategy,
                 session.venue,
                 price_decimals=session.decimals,
-                with_lines=with_lines,
+                with_chart_lines=with_chart_lines,
                 awaits_funding=strategy.funding != "fixed",
             )
         )
@@ -110,9 +112,9 @@ class Driver:
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
-        for barred, group in groupby(minutes, key=lambda minute: minute.barred):
+        for rule, group in groupby(minutes, key=lambda minute: minute.barred):
             run = list(group)
-            self._session.block_entries(barred)
+            self._session.block_entries(rule)
             for first in range(0, len(run), _PIECE):
                 piece = run[first : first + _PIECE]
                 bars = replace(self._builder.build(piece), funding=self._payments(rates))
@@ -129,7 +131,7 @@ class Driver:
         rows: dict[str, list[tuple[int, Decimal, int, str, int]]]
         rows = {symbol: [] for symbol in self._strategy.symbols}
         for event in rates:
-            rate = msgspec.json.decode(event.body, type=FedRate)
+            rate = msgspec.json.decode(event.body, type=FundingRate)
             paid = Decimal(repr(rate.rate))
             rows[rate.symbol].append((rate.ts_ms, paid, rate.hours, self._venue, event.ts_ms))
         return {
@@ -137,7 +139,7 @@ class Driver:
         }
 
     def execute(self, command: Command) -> None:
-        """Execute a command; a stop bars entries until a minute allows them again."""
+        """Execute a command; a stop blocks entries until a minute allows them again."""
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
@@ -184,11 +186,15 @@ class Driver:
             for number, record in enumerate(lists[kind][counts.get(kind, 0) :], counts.get(kind, 0))
         ]
 
-    def held(self) -> set[str]:
+    def open_symbols(self) -> set[str]:
         """Return the symbols with a position."""
         return {symbol for symbol, size in self._session.book.positions.items() if size}
 
-    def resting(self) -> list[RestingLimit]:
+    def prices(self) -> dict[str, float]:
+        """Return the last price of each symbol that has one."""
+        return {symbol: float(price) for symbol, price in self._session.book.prices.items()}
+
+    def resting_limits(self) -> list[RestingLimit]:
         """Return the working limit orders."""
         return self._session.resting_limits()
 
@@ -206,7 +212,7 @@ class Driver:
             "equity": plain(book.equity),
             "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
             "halted_until_ms": book.halted.until_ms if book.halted else None,
-            "barred": book.barred,
+            "barred": book.blocked_by,
             "working": len(book.working),
             "orders": len(events.submitted),
             "fills": len(events.fills),

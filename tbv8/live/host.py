@@ -1,6 +1,6 @@
 """The process of one session: it writes each closed minute to the journal before it uses it.
 
-`python -m tbv8.live.host` is started by `tbv8.live.watch`: its plan comes through stdin, which
+`python -m tbv8.live.host` is started by `tbv8.live.watch`: its config comes through stdin, which
 stays open as long as the watching process lives; its reports go to stdout as lines of JSON.
 """
 
@@ -20,26 +20,28 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
-from tbv8.live.beginning import began_text, begin_session, continued_text, keep_results
 from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
     STOPPED,
     Driver,
-    FedRate,
+    FundingRate,
     JournaledSession,
     read_journaled,
 )
+from tbv8.live.environment import BUSY_S, HostEnvironment, our_clock
 from tbv8.live.inputs import check_inputs
-from tbv8.live.notes import corrected_notes, rate_events
-from tbv8.live.output import claim_stdout
-from tbv8.live.plan import Plan, ProcessReport
-from tbv8.live.reading import read_symbols, to_minutes
-from tbv8.live.requests import Request, StopFile
-from tbv8.live.secondary import Secondary
-from tbv8.live.setting import BUSY_S, HostEnvironment, our_clock
+from tbv8.live.new_session import began_text, begin_session, continued_text, set_results_aside
+from tbv8.live.observations import correction_events, rate_events
+from tbv8.live.output import ProcessReport, claim_stdout
+from tbv8.live.secondary import SecondaryPricer
+from tbv8.live.session_config import SessionConfig
+from tbv8.live.stop_file import Request, StopFile
+from tbv8.live.stored_minutes import read_symbols, to_minutes
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
+from tbv8.store.database import BusyError, Query
+from tbv8.store.locks import session_lock
 from tbv8.store.sessions import (
     COMMAND,
     Event,
@@ -49,13 +51,12 @@ from tbv8.store.sessions import (
     iter_minutes,
     open_journal,
     read_session,
-    session_lock,
     shortest_delay_ms,
 )
-from tbv8.store.ticks import BusyError
 from tbv8.text import counted
+from tbv8.trading.coarse_ticks import tick_warnings
 from tbv8.trading.loading import check_params
-from tbv8.trading.opened import OpenedFiles, noting_opened
+from tbv8.trading.opened_files import OpenedFiles, track_files
 from tbv8.trading.prints import Prints
 
 _POLL_S = 0.1
@@ -63,7 +64,7 @@ _ALIVE_S = 1.0
 _HANDOVER_S = 10.0  # a host needs some time to notice that its watching process was killed
 
 
-def run_host(plan: Plan, environment: HostEnvironment) -> None:
+def run_host(config: SessionConfig, environment: HostEnvironment) -> None:
     """Run a session until the process is asked to end; begin it, or continue from its journal.
 
     Raises:
@@ -71,14 +72,14 @@ def run_host(plan: Plan, environment: HostEnvironment) -> None:
             used.
         StrategyError: The strategy raised, or ended the run.
     """
-    name = f"{plan.strategy.strategy_id}.{plan.role}"
+    name = f"{config.strategy.strategy_id}.{config.role}"
     with (
-        session_lock(plan.db_path, name, wait_s=_HANDOVER_S),
-        open_journal(plan.db_path) as journal,
-        noting_opened(plan.strategy) as opened,
+        session_lock(config.db_path, name, wait_s=_HANDOVER_S),
+        open_journal(config.db_path) as journal,
+        track_files(config.strategy) as opened,
         ExitStack() as stack,
     ):
-        host = _SessionHost(plan, environment, journal, opened)
+        host = _SessionHost(config, environment, journal, opened)
         if host.begin(stack):
             host.run()
 
@@ -87,47 +88,48 @@ class _SessionHost:
     """A session and its journal."""
 
     def __init__(
-        self, plan: Plan, environment: HostEnvironment, journal: Journal, opened: OpenedFiles
+        self,
+        config: SessionConfig,
+        environment: HostEnvironment,
+        journal: Journal,
+        opened: OpenedFiles,
     ) -> None:
-        self._plan, self._environment, self._journal, self._opened = (
-            plan,
-            environment,
-            journal,
-            opened,
-        )
+        self._config, self._environment = config, environment
+        self._journal, self._opened = journal, opened
         self._session: StoredSession
         self._driver: Driver
         self._event_counts: dict[str, int] = {}
         self._rates: dict[tuple[str, int], float] = {}
-        self._stop_file = StopFile(plan.stop_path, plan.strategy.step)
-        self._gapped: set[str] = set()  # the symbols without a price since a gap
+        self._stop_file = StopFile(config.stop_path, config.strategy.step)
+        self._without_price: set[str] = set()  # the symbols without a price since a gap
         self._seen_ms = 0
         self._took_ms = 0.0
-        self._is_stale = self._is_continued = False
-        self._secondary: Secondary | None = None
+        self._is_stale = self._is_continued = self._has_checked_ticks = False
+        self._secondary: SecondaryPricer | None = None
         self._alive_s = 0.0
 
     # The beginning.
 
     def begin(self, stack: ExitStack) -> bool:
         """Begin or restore the session; return False if the process is asked to end first."""
-        plan = self._plan
-        check_params(plan.strategy)
-        query, name = self._journal.query, plan.strategy.strategy_id
-        stored = self._environment.persist(lambda: read_session(query, name, plan.role))
-        if stored is None or plan.is_new:
-            session = begin_session(plan, self._environment, self._journal, stored)
+        config = self._config
+        check_params(config.strategy)
+        query, name = self._journal.query, config.strategy.strategy_id
+        stored = self._environment.persist(lambda: read_session(query, name, config.role))
+        if stored is None or config.is_new:
+            session = begin_session(config, self._environment, self._journal, stored)
             if session is None:
                 return False
             self._session = session
-            self._environment.send("began", text=began_text(plan, session))
+            self._environment.send("began", text=began_text(config, session))
         else:
-            check_inputs(stored, plan)
+            check_inputs(stored, config)
             self._session, self._is_continued = stored, True
-        if plan.role == "primary" and (kept := keep_results(plan, self._session)):
-            self._environment.send("kept", text=f"results of the session before are in {kept}")
-        self._driver = stack.enter_context(Driver(plan.strategy, self._session))
+        if config.role == "primary" and (kept := set_results_aside(config, self._session)):
+            self._environment.send("kept", text=f"results of the previous session are in {kept}")
+        self._driver = stack.enter_context(Driver(config.strategy, self._session))
         self._restore()
+        self._warn_of_ticks()
         return True
 
     def _restore(self) -> None:
@@ -149,7 +151,7 @@ class _SessionHost:
             is_pending = any(command.ts_ms == stored.done_ms for command in journaled.commands)
             if not is_pending and state != stored.state:
                 difference = f"the account at {iso(stored.done_ms)}: {stored.state} became {state}"
-        name = self._plan.strategy.strategy_id
+        name = self._config.strategy.strategy_id
         if difference is not None:
             raise DiffersError(
                 f"{name}: its replay differs from its journal: {difference}: the session does not "
@@ -157,9 +159,9 @@ class _SessionHost:
             )
         self._event_counts = {kind: len(events) for kind, events in journaled.outputs.items()}
         self._note_rates(journaled.rates)
-        if self._plan.priced_at is not None:
-            self._secondary = Secondary(self._plan, self._journal, self._session)
-            self._secondary.watch(self._driver.resting(), self._driver.done_ms)
+        if self._config.priced_at is not None:
+            self._secondary = SecondaryPricer(self._config, self._journal, self._session)
+            self._secondary.watch(self._driver.resting_limits(), self._driver.done_ms)
         unwritten = [e for e in outputs if e.number >= self._event_counts.get(e.kind, 0)]
         self._environment.persist(lambda: self._finish(unwritten))
         took_s, count = time.monotonic() - began_s, self._driver.count
@@ -216,10 +218,16 @@ class _SessionHost:
         """Execute the request of the stop file once it is due, after writing it to the journal."""
         driver, stop_file, was_stopped = self._driver, self._stop_file, self._stop_file.is_stopped
         self._report_request(stop_file.read(self._environment.now_ms()), was_stopped=was_stopped)
-        request = stop_file.due(driver.done_ms, held=driver.held(), gapped=self._gapped)
+        request = stop_file.due(
+            driver.done_ms, open_symbols=driver.open_symbols(), without_price=self._without_price
+        )
         if request is None:
             return False
-        self._journal.write_minutes(self._session.session_id, [], [self._command(request)])
+        self._journal.write_minutes(
+            self._session.session_id,
+            [],
+            [self._event(COMMAND, request.command, driver.done_ms, at_ms=request.seen_ms)],
+        )
         stop_file.last = request.command
         driver.execute(request.command)
         if request.command.do == "start":
@@ -228,45 +236,48 @@ class _SessionHost:
         return True
 
     def _report_request(self, request: Request | None, *, was_stopped: bool) -> None:
-        """Report a new request, or that it is gone, before it is executed."""
+        """Report a new or a withdrawn request, before it is executed."""
         is_stopped = self._stop_file.is_stopped
         if is_stopped and (not was_stopped or (request and request.command.do == "stop")):
-            text = request.text(self._plan.strategy.strategy_id) if request else ""
+            text = request.text(self._config.strategy.strategy_id) if request else ""
             self._environment.send("stopped", text=text)
         elif was_stopped and not is_stopped:
             self._environment.send("started")
 
-    def _command(self, request: Request) -> Event:
-        number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
-        body = msgspec.json.encode(request.command).decode()
-        return Event(COMMAND, number, self._driver.done_ms, request.seen_ms, body)
+    def _event(self, kind: str, value: Any, ts_ms: int, *, at_ms: int) -> Event:
+        """Return the next event of its kind; `at_ms` is its time by our clock."""
+        number = self._journal.count_events(self._session.session_id).get(kind, 0)
+        return Event(kind, number, ts_ms, at_ms, msgspec.json.encode(value).decode())
 
     def _use_minute(self) -> bool:
         """Write the next closed minute to the journal and feed it; return False without one."""
-        plan, cursor = self._plan, self._driver.done_ms
+        config, cursor = self._config, self._driver.done_ms
         now_ms = self._environment.now_ms()
-        closed_minutes = read_symbols(self._journal.query, plan, cursor, now_ms)
+        closed_minutes = read_symbols(self._journal.query, config, cursor, now_ms)
         skipped = {
             s: c.next_ms for s, c in closed_minutes.items() if c.until_ms <= cursor and c.next_ms
         }
         until_ms = min(skipped.get(s, c.until_ms) for s, c in closed_minutes.items())
         if until_ms <= cursor:
             return False
-        notes: list[Event] = []
+        gaps: list[Event] = []
         if skipped:  # they stay unknown: the recorder never goes back
-            notes.append(self._note("gap", {"from_ms": cursor, "to_ms": until_ms}, cursor))
+            gap = {"from_ms": cursor, "to_ms": until_ms}
+            gaps.append(self._event("gap", gap, cursor, at_ms=now_ms))
         else:
             until_ms = cursor + MINUTE_MS
         minutes = to_minutes(closed_minutes, cursor, until_ms, seen_ms=now_ms)
-        minutes = [replace(minute, barred=self._entry_bar(minute, now_ms)) for minute in minutes]
+        minutes = [
+            replace(minute, barred=self._blocking_rule(minute, now_ms)) for minute in minutes
+        ]
         rates = self._new_rates(Span(cursor, until_ms), now_ms)
-        self._journal.write_minutes(self._session.session_id, minutes, [*notes, *rates])
+        self._journal.write_minutes(self._session.session_id, minutes, [*gaps, *rates])
         if skipped:
             names, span = ", ".join(skipped), Span(cursor, until_ms)
             text = f"{names}: the minutes {span} are missing in all sources, they are skipped"
             self._environment.send("gap", text=text)
-        self._gapped -= {s for minute in minutes for s, bar in minute.bars.items() if bar}
-        self._gapped |= skipped.keys()
+        self._without_price -= {s for minute in minutes for s, bar in minute.bars.items() if bar}
+        self._without_price |= skipped.keys()
         began_s = time.perf_counter()
         self._note_rates(rates)
         for _ in self._driver.feed(minutes, rates):
@@ -274,33 +285,23 @@ class _SessionHost:
         self._took_ms = (time.perf_counter() - began_s) * 1000
         self._seen_ms = now_ms
         self._finish()
+        self._warn_of_ticks()
         return True
 
     def _new_rates(self, minutes: Span, now_ms: int) -> list[Event]:
         """Return the known payments of funding that were not used yet."""
         query, first_ms = self._journal.query, self._session.first_ms
-        return rate_events(query, self._plan, first_ms, self._rates, minutes, at_ms=now_ms)
+        return rate_events(query, self._config, first_ms, self._rates, minutes, at_ms=now_ms)
 
     def _note_rates(self, events: Sequence[Event]) -> None:
-        rates = [msgspec.json.decode(event.body, type=FedRate) for event in events]
+        rates = [msgspec.json.decode(event.body, type=FundingRate) for event in events]
         self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
-    def _entry_bar(self, minute: SessionMinute, now_ms: int) -> str | None:
+    def _blocking_rule(self, minute: SessionMinute, now_ms: int) -> str | None:
         """Return the rule by which a minute may open no position; None if it may."""
-        plan, lag_ms = self._plan, now_ms - minute.close_ms
         if self._stop_file.is_stopped:
             return STOPPED
-        span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
-        delays = [
-            shortest_delay_ms(self._journal.query, series, span) for series in plan.series.values()
-        ]
-        if lag_ms < -plan.clock_ms or any(d is not None and d < -plan.clock_ms for d in delays):
-            return CLOCK
-        if lag_ms > plan.stale_ms:
-            return STALE_BAR
-        if any(delay is not None and delay > plan.clock_ms for delay in delays):
-            return CLOCK
-        return None
+        return _time_rule(self._journal.query, self._config, minute, now_ms)
 
     def _finish(self, outputs: Sequence[Event] | None = None) -> None:
         """Write the events of the fed minutes to the journal."""
@@ -308,22 +309,22 @@ class _SessionHost:
         if outputs is None:
             outputs = driver.outputs(self._event_counts, at_ms=self._environment.now_ms())
         query, at_ms = self._journal.query, self._environment.now_ms()
-        notes = corrected_notes(
-            query, session, self._plan, self._rates, driver.done_ms, at_ms=at_ms
+        corrections = correction_events(
+            query, session, self._config, self._rates, driver.done_ms, at_ms=at_ms
         )
         state = driver.state()
         self._journal.write_events(
-            session.session_id, [*outputs, *notes], done_ms=driver.done_ms, state=state
+            session.session_id, [*outputs, *corrections], done_ms=driver.done_ms, state=state
         )
         is_new = driver.done_ms > session.done_ms
         self._session = replace(session, done_ms=driver.done_ms, state=state)
         for event in outputs:
             self._event_counts[event.kind] = event.number + 1
         if self._secondary is not None:
-            self._secondary.watch(driver.resting(), self._seen_ms)
+            self._secondary.watch(driver.resting_limits(), self._seen_ms)
         self._write_files()
-        for note in notes:
-            self._environment.send("corrected", text=note.body, events=[(note.kind, note.body)])
+        for event in corrections:
+            self._environment.send("corrected", text=event.body, events=[(event.kind, event.body)])
         if is_new or outputs:
             self._environment.send(
                 "minute",
@@ -344,12 +345,12 @@ class _SessionHost:
             self._journal.write_inputs(self._session.session_id, inputs)
             self._session = replace(self._session, inputs=inputs)
 
-    # Time, prices, notes.
+    # Time and prices.
 
     def _watch_time(self) -> None:
         """Report that the process runs, and if minutes stop or resume."""
         lag_ms = self._environment.now_ms() - self._driver.done_ms
-        is_stale = lag_ms > self._plan.stale_ms + MINUTE_MS
+        is_stale = lag_ms > self._config.stale_ms + MINUTE_MS
         if is_stale != self._is_stale:
             self._is_stale = is_stale
             since = iso(self._driver.done_ms)
@@ -369,17 +370,41 @@ class _SessionHost:
                 self._event_counts.get("fill", 0), self._driver.done_ms, at_ms=at_ms
             )
 
-    def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
-        number = self._journal.count_events(self._session.session_id).get(kind, 0)
-        body = msgspec.json.encode(value).decode()
-        return Event(kind, number, ts_ms, self._environment.now_ms(), body)
+    def _warn_of_ticks(self) -> None:
+        """Report coarse ticks once, as soon as every symbol has a price.
+
+        Raises:
+            ConfigError: A tick is larger than the price.
+        """
+        strategy, venue, prices = self._config.strategy, self._config.venue, self._driver.prices()
+        if not self._has_checked_ticks and prices.keys() == set(strategy.symbols):
+            self._has_checked_ticks = True
+            strategy = replace(strategy, instruments={venue: strategy.instruments[venue]})
+            for text in tick_warnings(strategy, prices):
+                self._environment.send("warning", text=text)
+
+
+def _time_rule(
+    query: Query, config: SessionConfig, minute: SessionMinute, now_ms: int
+) -> str | None:
+    """Return the rule by which a minute's age, or a wrong clock, blocks entries; None for none."""
+    lag_ms = now_ms - minute.close_ms
+    span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
+    delays = [shortest_delay_ms(query, series, span) for series in config.series.values()]
+    if lag_ms < -config.clock_ms or any(d is not None and d < -config.clock_ms for d in delays):
+        return CLOCK
+    if lag_ms > config.stale_ms:
+        return STALE_BAR
+    if any(delay is not None and delay > config.clock_ms for delay in delays):
+        return CLOCK
+    return None
 
 
 def main(now_ms: Callable[[], int] = our_clock) -> None:
-    """Run the session whose plan comes through stdin."""
+    """Run the session whose config comes through stdin."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watching process ends this one
     over = threading.Event()
-    plan: Plan = pickle.load(sys.stdin.buffer)
+    config: SessionConfig = pickle.load(sys.stdin.buffer)
     reports = claim_stdout()
 
     def report(item: ProcessReport) -> None:
@@ -397,7 +422,7 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
     threading.Thread(target=await_end, daemon=True).start()
     code = 0
     try:
-        run_host(plan, HostEnvironment(now_ms=now_ms, report=report, is_over=over.is_set))
+        run_host(config, HostEnvironment(now_ms=now_ms, report=report, is_over=over.is_set))
     except Tbv8Error as e:
         kind = "differs" if isinstance(e, DiffersError) else "failed"
         report(ProcessReport(kind=kind, text=str(e)))

@@ -1,4 +1,4 @@
-"""The key of a session against the present config and code: a session keeps to its own."""
+"""Compare a session's inputs, its key, with the present config and code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from tbv8.config.source import digest_file
 from tbv8.errors import DataError
-from tbv8.live.plan import Plan
+from tbv8.live.session_config import SessionConfig
 from tbv8.manifest import FILES_PART
 from tbv8.market import iso
 from tbv8.store.sessions import StoredSession
@@ -18,14 +18,14 @@ _PARTS = {
 }
 
 
-def check_inputs(session: StoredSession, plan: Plan) -> None:
+def check_inputs(session: StoredSession, config: SessionConfig) -> None:
     """Refuse to continue a session whose inputs have changed.
 
     Raises:
         DataError: A part of its key has changed.
     """
-    if changed := changed_inputs(session, plan):
-        name = plan.strategy.strategy_id
+    if changed := changed_inputs(session, config):
+        name = config.strategy.strategy_id
         raise DataError(
             f"{name}: its session cannot continue: {' and '.join(changed)} changed since it began "
             f"at {iso(session.began_ms)}: restore that, or begin another session with `doit "
@@ -33,10 +33,10 @@ def check_inputs(session: StoredSession, plan: Plan) -> None:
         )
 
 
-def changed_inputs(session: StoredSession, plan: Plan) -> list[str]:
+def changed_inputs(session: StoredSession, config: SessionConfig) -> list[str]:
     """Return the parts of a session's key, and the files that it opened, that have changed."""
-    now = msgspec.to_builtins(plan.inputs)
+    now = msgspec.to_builtins(config.inputs)
     changed = [_PARTS.get(name, name) for name in now if session.inputs.get(name) != now[name]]
     files = session.inputs.get(FILES_PART, {}).get("value", {})
-    root = plan.strategy.root
+    root = config.strategy.root
     return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]

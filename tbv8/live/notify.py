@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import msgspec
 
-from tbv8.live.lines import fill_text
-from tbv8.live.plan import ProcessReport
+from tbv8.live.event_lines import fill_text
+from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 
 STARTED, STOPPED, HALT, STALE, DIFFERS, FILL = (
@@ -123,7 +123,7 @@ def main() -> None:
     for url in os.environ.get(sys.argv[1], "").split():
         if not services.add(url):
             scheme = url.partition(":")[0]
-            print(f"   notify: {scheme}: is no URL that apprise knows", file=sys.stderr)
+            print(f"   notify: apprise knows no service {scheme!r}", file=sys.stderr)
     for line in sys.stdin:
         title, text = json.loads(line)
         if not services.notify(title=title, body=text):

@@ -17,11 +17,11 @@ from tbv8.market import Bbo
 from tbv8.risk.events import EXACT
 from tbv8.trading.records import Fill
 
-_CENTS = Decimal("0.00000001")
+_SMALLEST = Decimal("0.00000001")
 
 
-class Priced(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill of the primary, and its price at the secondary.
+class PricedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill or a reached limit order of the primary, and its price at the secondary.
 
     Attributes:
         order_id: The primary's order.
@@ -50,7 +50,7 @@ class Priced(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool) -> Priced:
+def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool) -> PricedOrder:
     """Return a fill with its price at the secondary.
 
     Args:
@@ -76,7 +76,7 @@ def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool
         why = "the top of the book" if not beyond else "the top of the book and a tick beyond"
         if fill.liquidity == "maker":
             why = f"{why}, its limit was not reached"
-        return _priced(fill, last.ts_ms, quoted.quantize(_CENTS), why)
+        return _priced(fill, last.ts_ms, quoted.quantize(_SMALLEST), why)
 
 
 def _trades_through(limit: Decimal, quote: Bbo, *, buy: bool) -> bool:
@@ -84,13 +84,13 @@ def _trades_through(limit: Decimal, quote: Bbo, *, buy: bool) -> bool:
     return price is not None and (price <= limit if buy else price >= limit)
 
 
-def _priced(fill: Fill, quoted_ms: int | None, quoted: Decimal | None, why: str) -> Priced:
+def _priced(fill: Fill, quoted_ms: int | None, quoted: Decimal | None, why: str) -> PricedOrder:
     cost = None
     if quoted is not None:
         with localcontext(EXACT):
             difference = quoted - fill.price if fill.side == "buy" else fill.price - quoted
-            cost = (difference * fill.quantity).quantize(_CENTS)
-    return Priced(
+            cost = (difference * fill.quantity).quantize(_SMALLEST)
+    return PricedOrder(
         order_id=fill.order_id,
         ts_ms=fill.ts_ms,
         quoted_ms=quoted_ms,

@@ -11,22 +11,23 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError, DiffersError
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.minutes import join_minutes
-from tbv8.live.plan import Plan, within
+from tbv8.live.session_config import SessionConfig, with_session_span
 from tbv8.market import MINUTE_MS, iso
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import read_session, session_runs
+from tbv8.store.locks import session_runs
+from tbv8.store.sessions import read_session
 from tbv8.text import counted
 from tbv8.trading.bars import Bars
-from tbv8.trading.opened import noting_opened
-from tbv8.trading.prints import discarding_prints
+from tbv8.trading.opened_files import track_files
+from tbv8.trading.prints import discard_prints
 from tbv8.trading.records import Run
 
-type Plans = Mapping[str, Plan]
-"""The plan of the primary, and of the shadow if there is one, by role."""
+type SessionConfigs = Mapping[str, SessionConfig]
+"""The config of the primary, and of the shadow if there is one, by role."""
 
 
-class Replayed(msgspec.Struct, frozen=True, kw_only=True):
-    """A session that was run again from its journal."""
+class ReplayedSession(msgspec.Struct, frozen=True, kw_only=True):
+    """The replay of a session: its run and its bars."""
 
     strategy: Strategy
     journaled: JournaledSession
@@ -34,7 +35,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     bars: Bars
 
 
-def replay(plan: Plan, journaled: JournaledSession) -> Replayed:
+def replay(config: SessionConfig, journaled: JournaledSession) -> ReplayedSession:
     """Run a session again from its journal, without what the strategy prints.
 
     Raises:
@@ -42,24 +43,24 @@ def replay(plan: Plan, journaled: JournaledSession) -> Replayed:
         StrategyError: The strategy raised.
     """
     session = journaled.session
-    driving = Driver(plan.strategy, session, with_lines=plan.role == "primary")
-    with discarding_prints(), noting_opened(plan.strategy), driving as driver:
+    driving = Driver(config.strategy, session, with_chart_lines=config.role == "primary")
+    with discard_prints(), track_files(config.strategy), driving as driver:
         pieces = list(driver.replay(journaled.minutes, journaled.commands, journaled.rates))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:
             raise DiffersError(
-                f"{plan.strategy.strategy_id}: the replay of the session at {session.venue} "
+                f"{config.strategy.strategy_id}: the replay of the session at {session.venue} "
                 f"differs from its journal: {difference}"
             )
-        return Replayed(
-            strategy=within(plan.strategy, session, session.done_ms),
+        return ReplayedSession(
+            strategy=with_session_span(config.strategy, session, session.done_ms),
             journaled=journaled,
             run=driver.run(),
-            bars=join_minutes(plan.strategy, pieces),
+            bars=join_minutes(config.strategy, pieces),
         )
 
 
-def state_at(
+def journal_at(
     journaled: JournaledSession, done_ms: int, commands: int, priced: int, reached: int
 ) -> JournaledSession:
     """Return the journal as it was when the minutes up to a time were finished.
@@ -85,16 +86,16 @@ def state_at(
     )
 
 
-def missing_text(plans: Plans, journaled: JournaledSession) -> str:
+def no_bars_text(configs: SessionConfigs, journaled: JournaledSession) -> str:
     """Return why a session has no bars yet; empty if it has any."""
     if _has_bars(journaled):
         return ""
-    plan, session = plans["primary"], journaled.session
+    config, session = configs["primary"], journaled.session
     if journaled.minutes:
         first, count = iso(session.first_ms), len(journaled.minutes)
         return f"no trade has come yet, in {counted(count, 'minute')} since {first}"
-    name, closes = plan.strategy.strategy_id, iso(session.first_ms + MINUTE_MS)
-    runs = session_runs(plan.db_path, name)
+    name, closes = config.strategy.strategy_id, iso(session.first_ms + MINUTE_MS)
+    runs = session_runs(config.db_path, name)
     cure = "" if runs else f"; no session runs, `doit paper:{name}` continues it"
     return f"no minute was used yet, the first one closes at {closes}{cure}"
 
@@ -103,13 +104,13 @@ def _has_bars(journaled: JournaledSession) -> bool:
     return any(bar for minute in journaled.minutes for bar in minute.bars.values())
 
 
-def read_sessions(plans: Plans) -> dict[str, JournaledSession]:
+def read_sessions(configs: SessionConfigs) -> dict[str, JournaledSession]:
     """Return the journal's primary, and its shadow if that has bars, up to the primary's end."""
-    primary = plans["primary"]
+    primary = configs["primary"]
     sessions = {}
     with open_reader(primary.db_path) as query:
-        for role, plan in plans.items():
-            session = read_session(query, plan.strategy.strategy_id, plan.role)
+        for role, config in configs.items():
+            session = read_session(query, config.strategy.strategy_id, config.role)
             if session is not None:
                 sessions[role] = read_journaled(query, session, with_minutes=True)
     if "primary" not in sessions:
@@ -119,7 +120,7 @@ def read_sessions(plans: Plans) -> dict[str, JournaledSession]:
     for role, session_journal in list(sessions.items()):
         done_ms = min(session_journal.session.done_ms, end_ms)
         commands = sum(1 for command in session_journal.commands if command.ts_ms <= done_ms)
-        sessions[role] = state_at(
+        sessions[role] = journal_at(
             session_journal,
             done_ms,
             commands,

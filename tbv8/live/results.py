@@ -21,52 +21,54 @@ from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
 from tbv8.live.driver import JournaledSession
-from tbv8.live.output import claim_stdout
-from tbv8.live.plan import Plan, ProcessReport
-from tbv8.live.pricing import Priced
-from tbv8.live.replay import Plans, Replayed, missing_text, read_sessions, replay
+from tbv8.live.output import ProcessReport, claim_stdout
+from tbv8.live.pricing import PricedOrder
+from tbv8.live.replay import ReplayedSession, SessionConfigs, no_bars_text, read_sessions, replay
+from tbv8.live.session_config import SessionConfig
 from tbv8.manifest import SESSION_PART, Input, make_input
 from tbv8.market import iso, iso_day
 from tbv8.results.accounting import to_books
 from tbv8.results.folder import write_result
-from tbv8.results.marks import Marks, counted, last_closes, to_marks
+from tbv8.results.marks import Marks, last_closes, to_marks, without_warm_up
 from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise
 from tbv8.results.write import write_files
 from tbv8.store.sessions import Event
 
 
-def write_results(plans: Plans) -> Summary | str:
+def write_results(configs: SessionConfigs) -> Summary | str:
     """Write the results of a session as of now; return their summary, or why there are none yet.
 
     Raises:
         DataError: The replay differs from the journal, or the folder is not tbv8's.
         StrategyError: The strategy raised.
     """
-    journaled = read_sessions(plans)
-    if missing := missing_text(plans, journaled["primary"]):
+    journaled = read_sessions(configs)
+    if missing := no_bars_text(configs, journaled["primary"]):
         return missing
     replayed = {
-        role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
+        role: replay(configs[role], session_journal) for role, session_journal in journaled.items()
     }
-    folder = plans["primary"].folder
-    return write_replayed(folder, plans, replayed)
+    folder = configs["primary"].folder
+    return write_replayed(folder, configs, replayed)
 
 
-def write_replayed(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summary | str:
+def write_replayed(
+    folder: Path, configs: SessionConfigs, replayed: Mapping[str, ReplayedSession]
+) -> Summary | str:
     """Write the results of replayed sessions; return their summary, or why there are none yet."""
     primary, shadow = replayed["primary"], replayed.get("shadow")
     strategy = primary.strategy
-    main = counted(strategy, primary.bars.shown[strategy.symbol, strategy.timeframe])
+    main = without_warm_up(strategy, primary.bars.shown[strategy.symbol, strategy.timeframe])
     if not main.num_rows:
         closes = iso(strategy.timeframe.ceil(strategy.span.start_ms + 1))
         return f"no {strategy.timeframe} bar has closed yet, the first one closes at {closes}"
     marks = to_marks(strategy, primary.bars)
     accounts = {"primary": to_books(primary.run, marks)}
     if shadow is not None:
-        accounts["shadow"] = to_books(shadow.run, _marked_at(marks, shadow))
-    priced_at, fills = plans["primary"].priced_at, _priced(primary.journaled.priced)
-    reached = _priced(primary.journaled.reached)
-    priced = _sum(priced_at, fills, len(reached)) if priced_at else None
+        accounts["shadow"] = to_books(shadow.run, _shadow_marks(marks, shadow))
+    priced_at, fills = configs["primary"].priced_at, _decode_priced(primary.journaled.priced)
+    reached = _decode_priced(primary.journaled.reached)
+    priced = _sum_by_day(priced_at, fills, len(reached)) if priced_at else None
     summary = summarise(
         strategy,
         primary.bars,
@@ -75,7 +77,7 @@ def write_replayed(folder: Path, plans: Plans, replayed: Mapping[str, Replayed])
         shadow_bars=shadow.bars if shadow else None,
         priced=priced,
     )
-    key = {**_inputs(plans["primary"], primary), SESSION_PART: _session_part(replayed)}
+    key = {**_inputs(configs["primary"], primary), SESSION_PART: _session_part(replayed)}
 
     def write(new: Path) -> None:
         if priced is not None:
@@ -86,11 +88,11 @@ def write_replayed(folder: Path, plans: Plans, replayed: Mapping[str, Replayed])
     return summary
 
 
-def _priced(events: Iterable[Event]) -> list[Priced]:
-    return [msgspec.json.decode(event.body, type=Priced) for event in events]
+def _decode_priced(events: Iterable[Event]) -> list[PricedOrder]:
+    return [msgspec.json.decode(event.body, type=PricedOrder) for event in events]
 
 
-def _sum(venue: str, fills: Sequence[Priced], reached: int) -> PricedFills:
+def _sum_by_day(venue: str, fills: Sequence[PricedOrder], reached: int) -> PricedFills:
     days = [
         PricedDay(day=day, **_total(list(of_day)))
         for day, of_day in groupby(fills, key=lambda fill: iso_day(fill.ts_ms))
@@ -98,35 +100,35 @@ def _sum(venue: str, fills: Sequence[Priced], reached: int) -> PricedFills:
     return PricedFills(venue=venue, days=tuple(days), reached=reached, **_total(fills))
 
 
-def _total(fills: Sequence[Priced]) -> dict[str, Any]:
+def _total(fills: Sequence[PricedOrder]) -> dict[str, Any]:
     costs = [fill.cost_usd for fill in fills if fill.cost_usd is not None]
     return {"fills": len(fills), "priced": len(costs), "cost_usd": sum(costs, Decimal(0))}
 
 
-def _write_priced(path: Path, fills: Sequence[Priced]) -> None:
+def _write_priced(path: Path, fills: Sequence[PricedOrder]) -> None:
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Priced.__struct_fields__)
+        writer.writerow(PricedOrder.__struct_fields__)
         for fill in fills:
             values = msgspec.structs.astuple(fill)
             writer.writerow(f"{v:f}" if isinstance(v, Decimal) else v for v in values)
 
 
-def _marked_at(marks: Marks, shadow: Replayed) -> Marks:
+def _shadow_marks(marks: Marks, shadow: ReplayedSession) -> Marks:
     """Return the primary's marks with the prices of the shadow's bars."""
     prices = last_closes(shadow.strategy, shadow.bars, marks.prices, marks.closes_ms)
     return replace(marks, prices=prices)
 
 
-def _inputs(plan: Plan, replayed: Replayed) -> dict[str, Input]:
+def _inputs(config: SessionConfig, replayed: ReplayedSession) -> dict[str, Input]:
     session = replayed.journaled.session
     span = {"start": iso(session.counted_ms), "end": iso(session.done_ms)}
     parts = {name: Input(**part) for name, part in session.inputs.items()}
     return {**parts, "span": make_input(span)}
 
 
-def _session_part(replayed: Mapping[str, Replayed]) -> Input:
+def _session_part(replayed: Mapping[str, ReplayedSession]) -> Input:
     return make_input(
         {
             role: {
@@ -153,15 +155,15 @@ def _digest(journaled: JournaledSession) -> str:
 
 
 def main() -> None:
-    """Write the results of the plans from stdin, and report the outcome."""
-    plans: Plans = pickle.load(sys.stdin.buffer)
+    """Write the results of the configs from stdin, and report the outcome."""
+    configs: SessionConfigs = pickle.load(sys.stdin.buffer)
     stdout = claim_stdout()
     try:
-        written = write_results(plans)
+        written = write_results(configs)
         if isinstance(written, str):
             report = ProcessReport(kind="no results", text=written)
         else:
-            report = ProcessReport(kind="written", lines=str(written).splitlines())
+            report = ProcessReport(kind="written", summary_lines=str(written).splitlines())
     except DiffersError as e:
         report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:

@@ -12,9 +12,10 @@ from contextlib import suppress
 
 import msgspec
 
-from tbv8.live.plan import Plan
-from tbv8.live.pricing import Priced, price_fill
+from tbv8.live.pricing import PricedOrder, price_fill
+from tbv8.live.session_config import SessionConfig
 from tbv8.market import DAY_MS, Series, Span
+from tbv8.store.database import BusyError
 from tbv8.store.sessions import (
     PRICED,
     REACHED,
@@ -22,32 +23,33 @@ from tbv8.store.sessions import (
     Journal,
     StoredSession,
     first_quote_beyond,
-    is_quote_gap,
+    missed_quotes,
     read_events,
     read_quotes,
 )
-from tbv8.store.ticks import BusyError
 from tbv8.trading.records import Fill, RestingLimit
 
 _QUOTES_MS = 5000  # the recorder has written each quote this long after its receipt
 
 
-class Secondary:
-    """The secondary's quotes beside one session.
+class SecondaryPricer:
+    """Prices the orders of one session at the quotes of its secondary venue.
 
     Args:
-        plan: The plan of the session; its `priced_at` is the secondary.
+        config: The config of the session; its `priced_at` is the secondary.
         journal: The journal to write to.
         session: The session.
     """
 
-    def __init__(self, plan: Plan, journal: Journal, session: StoredSession) -> None:
-        assert plan.priced_at is not None
-        self._plan, self._venue = plan, plan.priced_at
+    def __init__(self, config: SessionConfig, journal: Journal, session: StoredSession) -> None:
+        assert config.priced_at is not None
+        self._config, self._venue = config, config.priced_at
         self._journal, self._session = journal, session
         reached = read_events(journal.query, session.session_id, (REACHED,))
         self._priced = journal.count_events(session.session_id).get(PRICED, 0)
-        self._reached = {msgspec.json.decode(item.body, type=Priced).order_id for item in reached}
+        self._reached = {
+            msgspec.json.decode(item.body, type=PricedOrder).order_id for item in reached
+        }
         self._resting: dict[str, RestingLimit] = {}
         self._read_ms: dict[str, int] = {}  # the end of the read quotes, by order
         self._next_ms = 0
@@ -74,7 +76,7 @@ class Secondary:
                 self._journal.write_minutes(self._session.session_id, [], [*prices, *reached])
                 self._priced += len(prices)
                 for event in reached:
-                    self._mark_reached(msgspec.json.decode(event.body, type=Priced).order_id)
+                    self._mark_reached(msgspec.json.decode(event.body, type=PricedOrder).order_id)
 
     def _mark_reached(self, order_id: str) -> None:
         self._reached.add(order_id)
@@ -85,24 +87,24 @@ class Secondary:
 
         The newest fills wait until the recorder has written their quotes.
         """
-        plan, query, notes = self._plan, self._journal.query, list[Event]()
+        config, query, events = self._config, self._journal.query, list[Event]()
         for event in read_events(query, self._session.session_id, ("fill",), first=self._priced):
             if event.at_ms + _QUOTES_MS > at_ms:
                 break
             fill = msgspec.json.decode(event.body, type=Fill)
             series = Series(self._venue, fill.symbol)
-            step_ms = plan.strategy.step.fixed_ms or DAY_MS
+            step_ms = config.strategy.step.fixed_ms or DAY_MS
             quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
-            tick = plan.strategy.instruments[self._venue][fill.symbol].tick_size
-            is_gap = is_quote_gap(query, series, event.at_ms)
+            tick = config.strategy.instruments[self._venue][fill.symbol].tick_size
+            is_gap = missed_quotes(query, series, event.at_ms)
             body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
-            notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
-        return notes
+            events.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
+        return events
 
     def _find_reached(self, done_ms: int, at_ms: int) -> list[Event]:
         """Return an event for each working order whose limit a new quote has reached."""
         self._next_ms = at_ms + _QUOTES_MS
-        until_ms, notes = at_ms - _QUOTES_MS, list[Event]()
+        until_ms, events = at_ms - _QUOTES_MS, list[Event]()
         for name, limit in self._resting.items():
             span = Span(self._read_ms[name], max(until_ms, self._read_ms[name]))
             series = Series(self._venue, limit.symbol)
@@ -112,7 +114,7 @@ class Secondary:
             self._read_ms[name] = span.end_ms
             if quoted_ms is None:
                 continue
-            priced = Priced(
+            priced = PricedOrder(
                 order_id=limit.order_id,
                 ts_ms=done_ms,
                 quoted_ms=quoted_ms,
@@ -123,8 +125,8 @@ class Secondary:
                 price=limit.price,
                 quoted=limit.price,
                 cost_usd=None,
-                why=f"its limit was reached while it rested at {self._plan.venue}",
+                why=f"its limit was reached while it rested at {self._config.venue}",
             )
             body = msgspec.json.encode(priced).decode()
-            notes.append(Event(REACHED, len(self._reached) + len(notes), done_ms, at_ms, body))
-        return notes
+            events.append(Event(REACHED, len(self._reached) + len(events), done_ms, at_ms, body))
+        return events

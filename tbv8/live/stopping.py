@@ -1,4 +1,4 @@
-"""The answer of a paper session to `doit stop` and `doit start`, and its line for the user."""
+"""The reply of a paper session to `doit stop` and `doit start`, and its line for the user."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.errors import DataError
-from tbv8.live.lines import fill_text
+from tbv8.live.event_lines import fill_text
 from tbv8.market import ONE_MINUTE, Timeframe, iso
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs
+from tbv8.store.locks import session_runs
+from tbv8.store.sessions import COMMAND, read_events, read_session
 from tbv8.text import counted
 from tbv8.trading.records import STOP
 
@@ -25,9 +26,9 @@ _WAIT_S = 5.0  # the last closed minute is read within three seconds
 _CLOSE_S = 75.0  # a minute, and the time until it is read
 _POLL_S = 0.05
 _MOST_FILLS = 20  # of a stop: one a symbol
-_NO_ANSWER = (
+_NO_REPLY = (
     "not confirmed yet: the session opens nothing while it starts, replays, hangs or waits for "
-    "minutes; `doit status` shows when it has obeyed"
+    "minutes; `doit status` shows when that has happened"
 )
 
 
@@ -35,13 +36,13 @@ class SessionReply(msgspec.Struct, frozen=True):
     """The effect of a command.
 
     Attributes:
-        kind: `done`; `done before` this command; `no session` runs; `no answer` in time.
+        kind: `done`; `done before` this command; `no session` runs; `no reply` in time.
         state: The account of the session, None if it is unknown.
         fills: The fills of positions that the command closed.
         done_ms: The time at which the session saw the request, by our clock.
     """
 
-    kind: Literal["done", "done before", "no session", "no answer"]
+    kind: Literal["done", "done before", "no session", "no reply"]
     state: Mapping[str, Any] | None = None
     fills: Sequence[Mapping[str, Any]] = ()
     done_ms: int = 0
@@ -50,7 +51,7 @@ class SessionReply(msgspec.Struct, frozen=True):
     def awaits_close(self) -> bool:
         """True if positions are, or may be, closed by the command."""
         holds = bool(self.fills or positions_text(self.state or {}))
-        return self.kind == "no answer" or (self.kind != "no session" and holds)
+        return self.kind == "no reply" or (self.kind != "no session" and holds)
 
 
 def write_stop(path: Path, *, close: bool) -> None:
@@ -68,7 +69,7 @@ def count_commands(db_path: Path, name: str) -> int:
 def await_reply(
     db_path: Path, name: str, *, action: str, close: bool = False, after: int = 0
 ) -> SessionReply:
-    """Return the answer of a strategy's session, which writes its account after the command.
+    """Wait for the reply of a strategy's session: it writes its account after the command.
 
     Args:
         db_path: The database.
@@ -85,7 +86,7 @@ def await_reply(
         if reply is not None:
             return reply
         time.sleep(_POLL_S)
-    return SessionReply("no answer")
+    return SessionReply("no reply")
 
 
 def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
@@ -93,11 +94,11 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
 
     Args:
         name: The strategy.
-        reply: The answer of its session.
+        reply: The reply of its session.
         closing: When the session closes its positions, from `closing_text`; empty if it does not.
     """
-    if reply.kind == "no answer":
-        return f"{name}: stopped, {_NO_ANSWER}"
+    if reply.kind == "no reply":
+        return f"{name}: stopped, {_NO_REPLY}"
     state = reply.state or {}
     positions = positions_text(state)
     cure = f"; `doit stop {name} --close` closes it" if positions and not closing else ""
@@ -123,7 +124,7 @@ def stop_line(name: str, reply: SessionReply, *, closing: str = "") -> str:
 def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
     """Return the effect of a stop without a running session on the next `doit paper`."""
     positions, working = positions_text(state), state.get("working", 0)
-    held = f", {positions or 'no position'} is held" if state else ""
+    position = f", {positions or 'no position'} is held" if state else ""
     steps = []
     if positions or working:
         orders = f" with {counted(working, 'working order')}" if working else ""
@@ -131,7 +132,7 @@ def _next_start(name: str, state: Mapping[str, Any], *, closes: bool) -> str:
         steps += ["closes any position at its first close, "] if closes else []
         steps.append("and ")
     steps.append(f"opens nothing until `doit start {name}`")
-    return f"no session runs{held}: the next `doit paper:{name}` {''.join(steps)}"
+    return f"no session runs{position}: the next `doit paper:{name}` {''.join(steps)}"
 
 
 def closing_text(step: Timeframe, now_ms: int) -> str:
@@ -188,7 +189,7 @@ def left_line(name: str, state: Mapping[str, Any]) -> str:
 
 def start_line(name: str, reply: SessionReply) -> str:
     """Return the line about the end of a stop."""
-    words = {"no session": "from its next start on (no session runs)", "no answer": _NO_ANSWER}
+    words = {"no session": "from its next start on (no session runs)", "no reply": _NO_REPLY}
     return f"{name}: may open positions again, {words.get(reply.kind, 'confirmed by the session')}"
 
 
@@ -223,7 +224,7 @@ def _read_state(db_path: Path, name: str) -> Mapping[str, Any] | None:
 def read_reply(
     db_path: Path, name: str, *, action: str, close: bool = False, after: int = 0
 ) -> SessionReply | None:
-    """Return the answer of a session to its last command; None before it has obeyed.
+    """Return the reply of a session to its last command; None before it is executed.
 
     One of the first `after` commands may have had the same effect before. A session without any
     command is started.

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tbv8.live.lines import event_lines
-from tbv8.live.plan import ProcessReport
+from tbv8.live.event_lines import event_lines
+from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 from tbv8.page.words import length
 from tbv8.text import counted, one_line
@@ -68,8 +68,8 @@ class SessionView(msgspec.Struct, kw_only=True):
             self.problem = report.kind
 
 
-class SessionsView:
-    """A printer of events; `draw` redraws the table, if there is one."""
+class SessionDisplay:
+    """Prints the events of a strategy's sessions; on a terminal, below them a table."""
 
     def __init__(self, name: str, sessions: Mapping[str, SessionView]) -> None:
         self._name, self._sessions = name, sessions
@@ -94,7 +94,8 @@ class SessionsView:
                 for line in (*lines, minute_line(report)):
                     self.log(f"{prefix}{line}")
         elif report.kind not in ("alive", "failed", "differs") and (
-            report.text or report.kind != "replayed"  # nothing was, in a session that begins
+            report.text
+            or report.kind != "replayed"  # a new session without a warm-up replays nothing
         ):
             text = report.text or _EFFECTS.get(report.kind, "").format(name=self._name)
             self.log(f"{prefix}{report.kind}{': ' if text else ''}{text}")

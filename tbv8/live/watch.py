@@ -16,17 +16,19 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DataError
-from tbv8.live.children import HostProcess, RecorderProcess, ResultsProcess
 from tbv8.live.inputs import check_inputs
 from tbv8.live.notify import STOPPED, Notifier
-from tbv8.live.plan import Plan, ProcessReport
+from tbv8.live.output import ProcessReport
+from tbv8.live.processes import HostProcess, RecorderProcess, ResultsProcess
+from tbv8.live.session_config import SessionConfig
 from tbv8.live.stopping import left_line
-from tbv8.live.view import SessionsView, SessionView
+from tbv8.live.view import SessionDisplay, SessionView
 from tbv8.manifest import PAGE
 from tbv8.market import iso
 from tbv8.page.words import length
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import read_session, session_lock
+from tbv8.store.locks import session_lock
+from tbv8.store.sessions import read_session
 
 _POLL_S = 0.1
 _LOCK_S = 0.3  # `doit status` takes the lock for a moment to test it
@@ -63,23 +65,23 @@ class WatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None = None
 
 
-def watch(plans: Mapping[str, Plan], options: WatchOptions) -> None:
+def watch(configs: Mapping[str, SessionConfig], options: WatchOptions) -> None:
     """Run a session and its shadow until SIGINT, SIGTERM, or the end of `for_s`.
 
     Args:
-        plans: The plan of the primary, and of the shadow if there is one, by role.
+        configs: The config of the primary, and of the shadow if there is one, by role.
         options: The options.
 
     Raises:
         DataError: A session of the strategy runs already, it cannot continue, or the primary's
             ended with an error.
     """
-    primary = plans["primary"]
+    primary = configs["primary"]
     name = primary.strategy.strategy_id
-    with session_lock(primary.db_path, name, wait_s=_LOCK_S), _stop_on_signals() as stop:
+    with session_lock(primary.db_path, name, wait_s=_LOCK_S), _end_on_signals() as stop:
         _check_session(primary)
         primary.folder.parent.mkdir(parents=True, exist_ok=True)
-        watcher = _Watcher(plans, options, stop)
+        watcher = _Watcher(configs, options, stop)
         try:
             with watcher.shown():
                 try:
@@ -101,21 +103,21 @@ def results_pause_s(shortest_s: float, *, took_s: float) -> float:
     return max(shortest_s, min(took_s / _RESULTS_SHARE, _RESULTS_S[1]))
 
 
-def _check_session(plan: Plan) -> None:
+def _check_session(config: SessionConfig) -> None:
     """Refuse to start processes for a session that cannot continue."""
-    if plan.is_new:
+    if config.is_new:
         return
-    with open_reader(plan.db_path) as query:
-        session = read_session(query, plan.strategy.strategy_id, plan.role)
+    with open_reader(config.db_path) as query:
+        session = read_session(query, config.strategy.strategy_id, config.role)
     if session is not None:
-        check_inputs(session, plan)
+        check_inputs(session, config)
 
 
 class _SessionProcess:
     """One session: its process and the state of it."""
 
-    def __init__(self, plan: Plan, module: str) -> None:
-        self.plan, self._module = plan, module
+    def __init__(self, config: SessionConfig, module: str) -> None:
+        self.config, self._module = config, module
         self.host: HostProcess | None = None
         self.failed = ""
         self.failed_s: float | None = None  # since when, until the error is printed
@@ -129,7 +131,7 @@ class _SessionProcess:
         """Start the process if it does not run and may be started."""
         if self.host is None and not self.failed and time.monotonic() >= self._start_s:
             self.is_running = self.is_stopped = False
-            self.host = HostProcess(self.plan, self._module)
+            self.host = HostProcess(self.config, self._module)
 
     def end_hung(self) -> None:
         """Kill a process that hangs; the minute in which it hung opens nothing in the next one."""
@@ -142,7 +144,7 @@ class _SessionProcess:
         """Return the exit code of the process, once its last reports can be read."""
         return None if self.host is None else self.host.poll()
 
-    def note_end(self, code: int) -> str | None:
+    def record_exit(self, code: int) -> str | None:
         """Note that the process has ended; return a text if it is started again."""
         if self.is_running:
             self._wait_s = _RESTART_S[0]
@@ -161,17 +163,17 @@ class _Watcher:
     """The loop of the watching process."""
 
     def __init__(
-        self, plans: Mapping[str, Plan], options: WatchOptions, stop: _StopRequest
+        self, configs: Mapping[str, SessionConfig], options: WatchOptions, stop: _EndRequest
     ) -> None:
-        self._plans, self._options, self._stop = plans, options, stop
+        self._configs, self._options, self._stop = configs, options, stop
         self._processes = {
-            role: _SessionProcess(plan, options.host_module) for role, plan in plans.items()
+            role: _SessionProcess(config, options.host_module) for role, config in configs.items()
         }
-        primary = plans["primary"]
-        self.sessions = {role: SessionView() for role in plans}
-        self._view = SessionsView(primary.strategy.strategy_id, self.sessions)
+        primary = configs["primary"]
+        self.sessions = {role: SessionView() for role in configs}
+        self._display = SessionDisplay(primary.strategy.strategy_id, self.sessions)
         self._recorder = RecorderProcess(
-            primary.db_path, options.root, options.recorded, self._view.log
+            primary.db_path, options.root, options.recorded, self._display.log
         )
         self._writer: ResultsProcess | None = None
         self._write_s = self._writer_s = 0.0  # when the results are written, or were last
@@ -197,7 +199,7 @@ class _Watcher:
                 code = process.poll()
                 self._read_reports(role, process)
                 self._enforce_stop(role, process)
-                if code is not None and (text := process.note_end(code)) is not None:
+                if code is not None and (text := process.record_exit(code)) is not None:
                     self._publish(role, ProcessReport(kind="killed", text=text))
             failed = self._processes["primary"].failed
             if failed:
@@ -207,20 +209,20 @@ class _Watcher:
                 self._writer_s = time.monotonic()
                 self._writer = ResultsProcess(self._current())
             self._poll_writer()
-            self._view.draw()
+            self._display.draw()
             time.sleep(_POLL_S)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the session during the block: on the terminal, and for Prometheus."""
-        name = self._plans["primary"].strategy.strategy_id
+        name = self._configs["primary"].strategy.strategy_id
         with ExitStack() as stack:
             if (port := self._options.metrics_port) is not None:
                 from tbv8.live.metrics import serve_metrics
 
                 port = stack.enter_context(serve_metrics(port, name, self.sessions))
-                self._view.log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
-            stack.enter_context(self._view.shown())
+                self._display.log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
+            stack.enter_context(self._display.shown())
             yield
 
     def end(self) -> None:
@@ -236,10 +238,10 @@ class _Watcher:
     def write_last(self) -> None:
         """Write the results as of the end, and print their lines."""
         primary = self._processes["primary"]
-        name = primary.plan.strategy.strategy_id
+        name = primary.config.strategy.strategy_id
         if not primary.was_running:
-            option = " --new" if primary.plan.is_new else ""
-            self._view.log(
+            option = " --new" if primary.config.is_new else ""
+            self._display.log(
                 f"ended before its session was ready, nothing was traded: `doit paper:{name}"
                 f"{option}` starts it again"
             )
@@ -250,15 +252,15 @@ class _Watcher:
             report = replace(report, text=text)
         self._report_results(report)
         if report.kind == "written":
-            for line in report.lines:
+            for line in report.summary_lines:
                 print(f"   {line}")
-            print(f"   {self._plans['primary'].folder / PAGE}")
+            print(f"   {self._configs['primary'].folder / PAGE}")
         last = self.sessions["primary"].minute
         if last is not None and (line := left_line(name, last.state)):
             print(f"   {line}")
 
-    def _current(self) -> dict[str, Plan]:
-        return {role: process.plan for role, process in self._processes.items()}
+    def _current(self) -> dict[str, SessionConfig]:
+        return {role: process.config for role, process in self._processes.items()}
 
     def _poll_writer(self) -> None:
         if self._writer is not None and (report := self._writer.poll()) is not None:
@@ -270,21 +272,21 @@ class _Watcher:
     def _report_results(self, report: ProcessReport) -> None:
         """Publish what became of the results; the same twice is printed once."""
         if report.kind == "written":
-            folder = self._plans["primary"].folder
+            folder = self._configs["primary"].folder
             report = replace(report, text=f"the results so far are in {folder}")
         result = (report.kind, report.text)
         self._publish("primary", report, is_shown=result != self._results)
         self._results = result
         if report.kind in ("differs", "failed"):
-            self._view.log(f"RESULTS: {report.text}")
+            self._display.log(f"RESULTS: {report.text}")
 
     def _show_start(self) -> None:
         """Print when the results are written, and where."""
         pause_ms = round(self._options.results_s * 1000)
         first = iso(time.time_ns() // 1_000_000_000 * 1000 + pause_ms)
-        self._view.log(
-            f"results are written to {self._plans['primary'].folder}: first at {first}, then about "
-            f"every {length(pause_ms)}, and at the end (Ctrl-C)"
+        self._display.log(
+            f"results are written to {self._configs['primary'].folder}: first at {first}, then "
+            f"about every {length(pause_ms)}, and at the end (Ctrl-C)"
         )
 
     def _show_failed_shadow(self) -> None:
@@ -292,19 +294,19 @@ class _Watcher:
         for role, process in self._processes.items():
             if process.failed_s is not None and time.monotonic() > process.failed_s + _SHADOW_S:
                 process.failed_s = None
-                problem = process.failed.removeprefix(f"{process.plan.strategy.strategy_id}: ")
-                self._view.log(f"{role}: {problem}: the primary goes on without it")
+                problem = process.failed.removeprefix(f"{process.config.strategy.strategy_id}: ")
+                self._display.log(f"{role}: {problem}: the primary goes on without it")
 
     def _read_reports(self, role: str, process: _SessionProcess) -> None:
         host = process.host
         while host is not None and not host.reports.empty():
             report = host.reports.get()
             if report.kind == "began":  # the next start continues it
-                process.plan = replace(process.plan, is_new=False)
+                process.config = replace(process.config, is_new=False)
             elif report.kind == "replayed":
                 process.is_running = process.was_running = True
                 if role == "primary":
-                    process.plan.differs_path.unlink(missing_ok=True)
+                    process.config.differs_path.unlink(missing_ok=True)
             elif report.kind in ("stopped", "started"):
                 process.is_stopped = report.kind == "stopped"
                 if report.kind == "stopped":
@@ -321,22 +323,22 @@ class _Watcher:
         if process.host is None or not process.is_running or process.is_stopped:
             process.stop_seen_s = None
             return
-        if not process.plan.stop_path.exists():
+        if not process.config.stop_path.exists():
             process.stop_seen_s = None
             return
         if process.stop_seen_s is None:
             process.stop_seen_s = time.monotonic()
         elif time.monotonic() - process.stop_seen_s > _HUNG_S:
             process.end_hung()
-            self._view.log(f"{role}: it hangs in the strategy, and was killed to stop it")
+            self._display.log(f"{role}: the strategy hangs: its process was killed to stop it")
 
     def _publish(self, role: str, report: ProcessReport, *, is_shown: bool = True) -> None:
         """Show a report, and pass it on to the notifier and to `on_report`."""
         if report.kind == "differs":
-            self._plans["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
+            self._configs["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
         text = (report.kind, report.text)
         if is_shown and (report.kind != "waiting" or text != self._waiting):
-            self._view.show(role, report)
+            self._display.show(role, report)
         self._waiting = text if report.kind in ("waiting", "alive") else ("", "")
         self.sessions[role].update(report)
         if self._options.notifier is not None:
@@ -345,7 +347,7 @@ class _Watcher:
             self._options.on_report(role, report)
 
 
-class _StopRequest:
+class _EndRequest:
     """A request to end; an Event would deadlock with a signal that comes while it is waited for."""
 
     def __init__(self) -> None:
@@ -357,12 +359,12 @@ class _StopRequest:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[_StopRequest]:
+def _end_on_signals() -> Iterator[_EndRequest]:
     """Turn SIGINT and SIGTERM into a request to end, without the watchdog of native code.
 
     Results are written after the signal, which takes longer than the watchdog would allow.
     """
-    stop = _StopRequest()
+    stop = _EndRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -13,17 +13,17 @@ from tbv8.page.style import STYLE
 from tbv8.text import printable
 
 _VOID = frozenset({"br", "input", "meta"})
-_KEPT = "\n\t\N{NO-BREAK SPACE}"
-_IN_SIGHT = 17  # rows of a table's box
+_ALLOWED = "\n\t\N{NO-BREAK SPACE}"
+_VISIBLE_ROWS = 17  # of a table, which scrolls
 
 # What a page may load, for the browser to hold it to: nothing, or the plotly.js beside it.
 _POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'{beside}; style-src 'unsafe-inline'; "
+    "default-src 'none'; script-src 'unsafe-inline'{shared}; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
-_BESIDE = " 'self' file:"
+_SHARED_PLOTLY = " 'self' file:"
 
-_OURS = '<meta name="generator" content="tbv8">'
+_GENERATOR = '<meta name="generator" content="tbv8">'
 
 
 class Html(str):
@@ -33,6 +33,8 @@ class Html(str):
 
 
 type Child = str | Iterable[Child] | None
+type PageSection = tuple[str, str, Child]
+"""A section of a page: its id, its title, its content."""
 
 
 def element(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Html:
@@ -49,7 +51,7 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        text = html.escape(printable(str(value), allowed=_KEPT))
+        text = html.escape(printable(str(value), allowed=_ALLOWED))
         parts.append(key if value is True else f'{key}="{text}"')
     opening = f"<{' '.join(parts)}>"
     if tag in _VOID:
@@ -64,7 +66,7 @@ def join(children: Child) -> Html:
     if isinstance(children, Html):
         return children
     if isinstance(children, str):
-        return Html(html.escape(printable(children, allowed=_KEPT), quote=False))
+        return Html(html.escape(printable(children, allowed=_ALLOWED), quote=False))
     return Html("".join(map(join, children)))
 
 
@@ -122,7 +124,7 @@ def table(
         class_="scroll",
         tabindex=0,
     )
-    if len(body) <= _IN_SIGHT:
+    if len(body) <= _VISIBLE_ROWS:
         return box
     return join([box, element("p", f"{len(body):,} rows: scroll to see all", class_="rows")])
 
@@ -151,7 +153,7 @@ def color_keys(keys: Sequence[tuple[str, str]]) -> Html:
 def page(
     title: str, *body: Child, banner: str | None = None, plotly_path: str | None = None
 ) -> str:
-    """Return a whole document.
+    """Return a with_plotly document.
 
     Args:
         title: Its title.
@@ -159,13 +161,13 @@ def page(
         banner: Stands above everything and stays in sight.
         plotly_path: Where plotly.js lies, from the page; None puts it into the page.
     """
-    policy = _POLICY.format(beside=_BESIDE if plotly_path else "")
+    policy = _POLICY.format(shared=_SHARED_PLOTLY if plotly_path else "")
     document = element(
         "html",
         element(
             "head",
             Html('<meta charset="utf-8">'),
-            Html(_OURS),
+            Html(_GENERATOR),
             element("meta", http_equiv="Content-Security-Policy", content=policy),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("meta", name="color-scheme", content="light dark"),
@@ -189,7 +191,7 @@ def page(
     return f"<!doctype html>\n{document}\n"
 
 
-def whole(document: str) -> str:
+def with_plotly(document: str) -> str:
     """Return a document of `page` without references to other files."""
     reference = re.compile(rf'<script src="[./]*{re.escape(PLOTLY_FILE)}"></script>')
     return reference.sub(lambda _found: f"<script>{plotly_script()}</script>", document, count=1)
@@ -197,4 +199,4 @@ def whole(document: str) -> str:
 
 def is_page(content: bytes) -> bool:
     """Return True if a file's content is a document made by `page`."""
-    return _OURS.encode() in content[:1000]
+    return _GENERATOR.encode() in content[:1000]

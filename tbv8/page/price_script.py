@@ -163,7 +163,7 @@ const priceCharts = (() => {
     return [low - pad, high + pad];
   };
 
-  // What is between two times: traces, ranges of the axes, and a line about what they are.
+  // The part between two times: its traces, the ranges of the axes, and a note about it.
   function view(data, [from, to], css, width, selected) {
     const color = name => css.getPropertyValue(`--${name}`).trim();
     const length = lengthFor(data.step, to - from, width), beside = (to - from) / 2;
@@ -178,9 +178,9 @@ const priceCharts = (() => {
       const [low, high] = ends[axis] || [Infinity, -Infinity];
       ends[axis] = [Math.min(low, y), Math.max(high, y)];
     };
-    const inSight = candles.t.map((at, i) => candles.end[i] > from && at < to);
+    const isVisible = candles.t.map((at, i) => candles.end[i] > from && at < to);
     candles.t.forEach((_, i) => {
-      if (inSight[i]) { take("y", candles.low[i]); take("y", candles.high[i]); }
+      if (isVisible[i]) { take("y", candles.low[i]); take("y", candles.high[i]); }
     });
     for (const i of shown) { take("y", trades.entry[i]); take("y", trades.exit[i]); }
     const rise = color("up"), fall = color("down");
@@ -197,7 +197,7 @@ const priceCharts = (() => {
     data.lines.forEach(({name, panel, values}, number) => {
       const axis = panel ? `y${panels.indexOf(panel) + 2}` : "y";
       const y = candles.last.map(i => Number.isNaN(values[i]) ? null : values[i]);
-      y.forEach((value, i) => { if (value !== null && inSight[i]) take(axis, value); });
+      y.forEach((value, i) => { if (value !== null && isVisible[i]) take(axis, value); });
       traces.push({type: "scatter", mode: "lines", name: safe(name), x: candles.end, y,
                    line: {color: color(`c${number % 10}`), width: 1.3}, meta: "line", yaxis: axis,
                    hovertemplate: "%{fullData.name} %{y:.8~g}<extra></extra>"});
@@ -216,7 +216,7 @@ const priceCharts = (() => {
     const ranges = Object.fromEntries(
       Object.entries(ends).map(([axis, [low, high]]) => [axis, padded(low, high)]));
     const fills = marksIn(data.fills, from, to, length || DAY).fills;
-    const note = `In sight: ${length ? `candles of ${unitOf(length)}` : "candles"}, `
+    const note = `Shown: ${length ? `candles of ${unitOf(length)}` : "candles"}, `
       + `${counted(fills, "fill")}, ${counted(count, "trade")}.`;
     return {traces, ranges, note, panels, candles};
   }

@@ -41,7 +41,7 @@ SCRIPT = r"""
     });
   }
 
-  // named one by one: among plotly.js's own is one that sends a chart to its maker
+  // listed here, since plotly.js's own list has a button that uploads the chart
   const config = {responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
                   modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
 
@@ -77,15 +77,15 @@ SCRIPT = r"""
     return Plotly.react(place, shown.traces, layout, config);
   }
 
-  // What is in sight of all, in an overview; it can be moved and made longer.
-  const markSight = (place, {range, span}) =>
+  // Mark the visible part in an overview, where it can be moved and stretched.
+  const markVisible = (place, {range, span}) =>
     Plotly.relayout(place, {"shapes[0].x0": range[0], "shapes[0].x1": range[1],
                             "xaxis.range": span.slice()});
 
   const toMs = at => typeof at === "number" ? at
     : Date.parse(at.length > 10 ? at.replace(" ", "T") + "Z" : at);
 
-  // The y range that shows all of what is drawn between two times.
+  // The y range of everything drawn between two times.
   function fit(place, from, to) {
     let low = Infinity, high = -Infinity;
     const take = y => { if (y < low) low = y; if (y > high) high = y; };
@@ -131,7 +131,7 @@ SCRIPT = r"""
       const place = document.getElementById(id);
       data.range = range ? range.slice() : data.span.slice();
       if (data.prices) done.push(drawPrices(place, data));
-      else if (data.overview) done.push(markSight(place, data));
+      else if (data.overview) done.push(markVisible(place, data));
       else done.push(Plotly.relayout(place, {"xaxis.range": data.range, ...fitted(place, range)}));
     }
     return Promise.all(done).finally(() => { following = false; });

@@ -1,13 +1,18 @@
-"""The recorder: sockets -> trades, quotes and whole minutes in the store, and a list of the gaps.
+"""The recorder: writes live trades, quotes, 1m bars and a list of all gaps into the database.
 
-    tracker        one series: dedupe, minutes, gaps. Pure: events and times in, rows out
-    outbox      rows from the trackers that wait for the writer
-    link        one venue's connection: dial, subscribe, keep alive, receive
-    refill      one venue's REST: requests for the trackers, within the venue's limits
-    writer      from the outbox to the database, a transaction at a time
-    view        the table on a terminal, a line every 10 s elsewhere
-    metrics     /metrics and /healthz
+    tracker     one series: events in, rows out; deduplicates and finds gaps. Pure, no clock
+    stream, dedupe, quotes, minutes, gaps       the parts of a tracker
+    outbox      the rows from all trackers that wait for the writer
+    writer      commits the outbox to the database, one transaction at a time
+    link        one venue's socket: connect, subscribe, keep alive, receive
+    rest        one venue's REST API, within its rate limit
+    refill      the REST requests that trackers need: bars of gaps, checks of silent streams
+    polls       mark prices and funding by REST, at intervals
+    status      the state of all parts as plain records
+    view        the status as a table on a terminal, as lines elsewhere
+    metrics     the status as `/metrics` and `/healthz`
     run         all parts together, until a request to stop
+    enabled, pace       the venues to record; timeouts and intervals
 
-Only this package is async. Times in trackers are the venue's clock, as estimated by `link.Clock`.
+Only this package is async. Times in trackers are on the venue's clock (see `link.Clock`).
 """

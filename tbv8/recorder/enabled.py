@@ -1,4 +1,4 @@
-"""The venues to record. Light to import: a paper session checks them before its recorder starts."""
+"""The venues to record; light to import, for checks before a recorder starts."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def enabled_venues(venues: Iterable[Venue]) -> list[Venue]:
 
 
 def recordable() -> str:
-    """Return the names of the venues that can be recorded, as text."""
+    """Return the names of all venues that tbv8 can record, joined by commas."""
     return ", ".join(name for name, venue in VENUES.items() if venue.live is not None)

@@ -1,4 +1,4 @@
-"""The recorder's metrics for Prometheus, and its health check."""
+"""The recorder's status as metrics for Prometheus and as a health check."""
 
 from __future__ import annotations
 
@@ -9,48 +9,50 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tbv8.recorder.status import RecorderStatus
-from tbv8.serving import LASTS_S, serve_pages
+from tbv8.serving import CONNECTION_S, serve_pages
 
 
 def serve_metrics(
-    port: int, read_status: Callable[[], RecorderStatus], *, lasts_s: float = LASTS_S
+    port: int, read_status: Callable[[], RecorderStatus], *, connection_s: float = CONNECTION_S
 ) -> AbstractAsyncContextManager[int]:
-    """Serve the recorder's pages, as `serve_pages`.
+    """Serve the recorder's `/metrics` and `/healthz`; see `tbv8.serving.serve_pages`.
 
     Raises:
         ConfigError: The port is taken.
     """
     collector = _RecorderCollector(read_status)
-    return serve_pages(port, collector, lambda: read_status().problems, lasts_s=lasts_s)
+    return serve_pages(port, collector, lambda: read_status().problems, connection_s=connection_s)
 
 
 class _RecorderCollector(Collector):
-    """Reads the status when it is scraped, so that nothing is counted twice."""
+    """Builds all metrics from the recorder's status at each scrape."""
 
     def __init__(self, read_status: Callable[[], RecorderStatus]) -> None:
         self._read_status = read_status
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every family."""
+        """Yield every metric family."""
         status = self._read_status()
         yield from self._of_streams(status)
         yield from self._of_venues(status)
-        yield _counter("trades_written", "Trades in the database", status.trades)
-        yield _counter("bbo_written", "Quotes in the database", status.bbo)
-        yield _counter("minutes_written", "1m bars in the database", status.minutes)
-        yield _counter("commits", "Transactions", status.commits)
-        yield _counter("dropped", "Events dropped since the buffer was full", status.dropped)
-        yield _gauge("waiting_rows", "Rows that wait to be written", status.waiting)
-        yield _gauge("stuck_seconds", "For how long the database refuses", status.stuck_s)
+        yield _counter("trades_written", "Trades written to the database", status.trades)
+        yield _counter("bbo_written", "Quotes written to the database", status.bbo)
+        yield _counter("minutes_written", "1m bars written to the database", status.minutes)
+        yield _counter("commits", "Committed transactions", status.commits)
+        yield _counter("dropped", "Events dropped because the buffer was full", status.dropped)
+        yield _gauge("waiting_rows", "Rows waiting to be written", status.waiting)
+        yield _gauge("stuck_seconds", "Time since the database could be written", status.stuck_s)
 
     def _of_streams(self, status: RecorderStatus) -> Iterator[Metric]:
         labels = ["venue", "symbol", "channel"]
-        up = GaugeMetricFamily("tbv8_stream_up", "1 unless something is missed", labels=labels)
-        silent = GaugeMetricFamily("tbv8_stream_silent_seconds", "Since its proof", labels=labels)
-        lag = GaugeMetricFamily("tbv8_stream_lag_seconds", "Behind the venue", labels=labels)
+        up = GaugeMetricFamily("tbv8_stream_up", "1 if no data is being missed", labels=labels)
+        silent = GaugeMetricFamily(
+            "tbv8_stream_silent_seconds", "Time since its watermark", labels=labels
+        )
+        lag = GaugeMetricFamily("tbv8_stream_lag_seconds", "Delay on arrival", labels=labels)
         events = CounterMetricFamily("tbv8_stream_events", "Events received", labels=labels)
-        twice = CounterMetricFamily("tbv8_stream_duplicates", "Events left out", labels=labels)
-        gaps = CounterMetricFamily("tbv8_stream_gaps", "Gaps begun", labels=labels)
+        twice = CounterMetricFamily("tbv8_stream_duplicates", "Duplicate events", labels=labels)
+        gaps = CounterMetricFamily("tbv8_stream_gaps", "Gaps since the start", labels=labels)
         waiting = GaugeMetricFamily("tbv8_minutes_waiting", "Minutes to refill", labels=labels)
         for stream in status.streams:
             names = [stream.series.venue, stream.series.symbol, stream.channel]
@@ -70,7 +72,9 @@ class _RecorderCollector(Collector):
         redials = CounterMetricFamily("tbv8_reconnects", "Reconnects", labels=["venue"])
         unreadable = CounterMetricFamily("tbv8_unreadable", "Unreadable frames", labels=["venue"])
         failed = CounterMetricFamily("tbv8_rest_failed", "REST calls that failed", labels=["venue"])
-        offset = GaugeMetricFamily("tbv8_clock_offset_seconds", "Ours ahead", labels=["venue"])
+        offset = GaugeMetricFamily(
+            "tbv8_clock_offset_seconds", "Our clock minus the venue's", labels=["venue"]
+        )
         for venue in status.venues:
             frames.add_metric([venue.venue], venue.frames)
             redials.add_metric([venue.venue], venue.reconnects)

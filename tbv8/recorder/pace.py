@@ -1,4 +1,4 @@
-"""The recorder's timeouts and intervals. Tests make them shorter."""
+"""The recorder's timeouts and intervals; tests use shorter ones."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         open_s: The time limit for connecting.
         ping_s: The interval of pings; None for the venue's own.
         answer_s: The time limit for a frame after a ping, and for the ack of a subscription.
-        dial_base_s: The first pause between two connections. Each next one is twice as long, less
-            some jitter, up to `dial_cap_s`; a connection that lasted `calm_s` resets the pause.
+        dial_base_s: The first pause between two connections (see `tbv8.venues.backoff`).
+        dial_cap_s: The longest pause between two connections.
+        stable_s: A connection that lasted this long resets the pause.
         rest_s: The time limit for a REST reply.
-        retry_base_s: The first pause between two attempts by REST; the longest is `retry_cap_s`.
-        clock_s: The interval of measuring the venue's clock.
-        listings_s: The age at which the list of the venue's symbols is fetched again.
-        tick_s: The interval of checking for complete minutes and for needed requests.
-        commit_s: The interval of transactions; `busy_s` while the database cannot be written.
-        give_up_s: The time limit for the last transaction; SIGTERM ends all within six seconds.
-        line_s: The interval of lines without a terminal; `frame_s` of tables on a terminal.
+        retry_base_s: The first pause after a failed REST request.
+        retry_cap_s: The longest pause after a failed REST request.
+        clock_s: The interval of measurements of the venue's clock.
+        listings_s: The age at which the venue's list of symbols is fetched again.
+        tick_s: The interval of checks for complete minutes and for needed requests.
+        commit_s: The interval of transactions.
+        busy_s: The interval of attempts while the database cannot be written.
+        give_up_s: The time limit for the last transactions, so that SIGTERM takes six seconds at
+            most.
+        line_s: The interval of status lines without a terminal.
+        frame_s: The interval of updates of the table on a terminal.
     """
 
     open_s: float = 10.0
@@ -29,7 +34,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     answer_s: float = 10.0
     dial_base_s: float = 1.0
     dial_cap_s: float = 30.0
-    calm_s: float = 60.0
+    stable_s: float = 60.0
     rest_s: float = 10.0
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0

@@ -1,7 +1,7 @@
 """The channels `funding` and `mark` of one venue, polled by REST.
 
-A mark price is recorded once a minute. Payments of funding are fetched after each full hour, from
-the last known one on, so that an outage leaves no hole.
+Mark prices are recorded once a minute. Funding is fetched after each full hour, from the end of the
+known payments on, so an outage leaves no hole.
 """
 
 from __future__ import annotations
@@ -15,35 +15,37 @@ from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span
 from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import RestClient
-from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
+from tbv8.recorder.rest import RestClient
+from tbv8.store.ticks import NOT_RUNNING, Gap, MarkRow, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
-from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
+from tbv8.venues.rates import LATEST_MS, known_until, to_rates
 from tbv8.venues.units import unit_amount, unit_price
 
-_BEHIND_MS = 20_000  # a payment is published some seconds after its hour
-_LONGEST_MS = 31 * DAY_MS  # the most funding to catch up with; `doit funding` fetches more
-_SOON_S = 0.2
+_PUBLISH_DELAY_MS = 20_000  # payments are published some seconds after their hour
+_MOST_CATCH_UP_MS = 31 * DAY_MS  # a longer hole in the funding is left to `doit funding`
+_CHECK_S = 0.2
 
 
 class Polls:
-    """The REST polls of one venue, once a minute or once an hour.
-
-    Attributes:
-        marks: The number of recorded mark prices.
-        payments: The number of recorded payments of funding.
+    """The polling of one venue: mark prices each minute, funding each hour.
 
     Args:
         venue: The venue's name.
-        channels: The channels of its config.
-        live: The venue's protocol.
-        rest: The venue's REST.
-        outbox: The rows' destination.
+        channels: The channels in its settings.
+        live: The venue's wire protocol.
+        rest: The client of the venue's REST API.
+        outbox: The destination of the rows.
         clock: The venue's clock.
-        pace: Pauses between attempts.
+        pace: The pauses after failures.
         log: Prints a line for the user.
         usual_hours: The usual hours between two payments.
+
+    Attributes:
+        marks: The number of recorded mark prices.
+        payments: The number of recorded funding payments.
+        failed: The number of failed requests.
+        listings: Returns the listings of the recorded symbols; set it before `run`.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Polls:
         self._reason = NOT_RUNNING
 
     def resume(self, db_path: Path, symbols: Collection[str]) -> None:
-        """Continue each symbol where the database ends."""
+        """Continue each symbol at the end of its rows in the database."""
         for symbol in symbols if {"funding", "mark"} & set(self._channels) else ():
             known_ms, mark_ms = read_polled(db_path, Series(self._venue, symbol))
             if known_ms is not None:
@@ -86,8 +88,6 @@ class Polls:
             if "funding" in self._channels:
                 group.create_task(self._poll_funding())
 
-    # Marks
-
     async def _poll_marks(self) -> None:
         done_ms = 0
         while True:
@@ -100,7 +100,7 @@ class Polls:
                 except VenueError as e:
                     self._reason = str(e)[:200]
                     await self._pause("mark", e)
-            await asyncio.sleep(_SOON_S)
+            await asyncio.sleep(_CHECK_S)
 
     async def _record_marks(self, minute_ms: int) -> None:
         request = self._live.marks_request()
@@ -120,12 +120,12 @@ class Polls:
             if interest is not None:
                 interest = unit_amount(interest, listing.multiplier)
             self._note_gap(symbol, minute_ms)
-            row = (self._venue, symbol, minute_ms, price, interest, received_ms)
+            row = MarkRow(self._venue, symbol, minute_ms, price, interest, received_ms)
             self._outbox.batch.marks.append(row)
             self.marks += 1
 
     def _note_gap(self, symbol: str, minute_ms: int) -> None:
-        """Record the minutes without a mark price since the last one as a gap."""
+        """List the minutes since the last mark price as a gap, if there are any."""
         due_ms = self._mark_ms.get(symbol, minute_ms) + MINUTE_MS
         if due_ms < minute_ms:
             series = Series(self._venue, symbol)
@@ -138,8 +138,6 @@ class Polls:
             )
         self._mark_ms[symbol] = minute_ms
 
-    # Funding
-
     async def _poll_funding(self) -> None:
         next_ms: dict[str, int] = {}
         while True:
@@ -149,25 +147,25 @@ class Polls:
                     continue
                 try:
                     overdue = await self._record_funding(symbol, listing)
-                    hour_ms = (now_ms // HOUR_MS + 1) * HOUR_MS + _BEHIND_MS
-                    next_ms[symbol] = now_ms + _BEHIND_MS if overdue else hour_ms
+                    hour_ms = (now_ms // HOUR_MS + 1) * HOUR_MS + _PUBLISH_DELAY_MS
+                    next_ms[symbol] = now_ms + _PUBLISH_DELAY_MS if overdue else hour_ms
                     self._failures.pop(symbol, None)
                 except (VenueError, ValueError) as e:
                     await self._pause(symbol, e)
-            await asyncio.sleep(_SOON_S)
+            await asyncio.sleep(_CHECK_S)
 
     async def _record_funding(self, symbol: str, listing: Listing) -> bool:
-        """Fetch the payments since the last known one; return True if a payment is overdue."""
+        """Record the payments since the last known one; return True if a payment is overdue."""
         now_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         start_ms = self._known_ms.get(symbol, 0)
-        if start_ms < now_ms - _LONGEST_MS:
+        if start_ms < now_ms - _MOST_CATCH_UP_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
         span = Span(start_ms, now_ms + MINUTE_MS)
         request = self._live.payments_request(
             listing, Span(start_ms - DAY_MS, span.end_ms + LATEST_MS)
         )
         await self._rest.await_turn(request.weight)
-        rates = settle_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
+        rates = to_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
         known_span = span.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
         if not known_span:
             return False

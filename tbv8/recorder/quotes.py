@@ -1,4 +1,4 @@
-"""The quotes of one series; only changes are recorded."""
+"""The changes of the best bid and offer of one series; equal quotes are not recorded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tbv8.store.ticks import bbo_row
 
 
 class QuoteChanges:
-    """The newest quote, and recorded late ones.
+    """Records the quotes that differ from the quote before them.
 
     Args:
-        newest: The newest in the database.
-        outbox: The rows' destination.
+        newest: The newest quote in the database; None if there is none.
+        outbox: The destination of the rows.
     """
 
     def __init__(self, newest: Bbo | None, outbox: Outbox) -> None:
@@ -24,11 +24,11 @@ class QuoteChanges:
         self._outbox = outbox
 
     def is_newest(self, bbo: Bbo) -> bool:
-        """Return True if the newest quote has the same four values."""
+        """Return True if the newest quote has the same prices and sizes."""
         return self._newest is not None and _values(bbo) == _values(self._newest)
 
     def add(self, bbo: Bbo, received_ms: int) -> bool:
-        """Record a quote if one of its four values changed; return False if none did."""
+        """Record a quote; return False if its prices and sizes are unchanged, so it is skipped."""
         last = self._newest
         is_late = last is not None and bbo.ts_ms < last.ts_ms
         if (last is not None and _values(bbo) == _values(last)) or (
@@ -40,7 +40,7 @@ class QuoteChanges:
         if is_late and last is not None:
             self._late_quotes.append((bbo.ts_ms, _values(bbo)))
             if not self._is_written:
-                # It was skipped as equal to the quote before it; now it follows another one.
+                # The newest was skipped as unchanged; the late quote now precedes it and differs.
                 self._is_written = True
                 self._outbox.batch.bbo.append(bbo_row(last, received_ms))
         else:

@@ -1,4 +1,4 @@
-"""The recorder as a whole: from config and a database to rows, until a request to stop."""
+"""Runs the recorder: all venues, the writer and the view, until a request to stop."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
 from tbv8.recorder.pace import STANDARD, Pace
 from tbv8.recorder.polls import Polls
-from tbv8.recorder.refill import Refill, RestClient, open_session
+from tbv8.recorder.refill import Refill
+from tbv8.recorder.rest import RestClient, open_session
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
+from tbv8.recorder.stream import Stream
 from tbv8.recorder.tracker import SeriesTracker
 from tbv8.recorder.view import RecorderView, summary
-from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import BatchWriter, OnCommit
+from tbv8.store.locks import recorder_lock
 from tbv8.store.natives import NativeMarket, claim_native
 from tbv8.store.ticks import (
     NOT_RUNNING,
@@ -39,24 +41,23 @@ from tbv8.store.ticks import (
     open_ticks,
     query_recorded_state,
     read_recorded_state,
-    recorder_lock,
 )
 from tbv8.text import counted
 from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.registry import find_venue
 
-_WEIGH_S = 0.05
+_UPDATE_FLAGS_S = 0.05
 _MOVED = "the database was removed, moved or replaced while the recorder ran"
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class RunningRecorder(msgspec.Struct, frozen=True, kw_only=True):
-    """A running recorder, for callers that run it in a thread.
+    """The handle of a running recorder, for callers that run it in a thread.
 
     Args:
-        stop: Stops it; may be called from any thread.
-        status: Returns its present status.
-        metrics_port: The port of its metrics; None without metrics.
+        stop: Requests the recorder to stop; callable from any thread.
+        status: Returns the present status.
+        metrics_port: The port of the metrics; None without metrics.
     """
 
     stop: Callable[[], None]
@@ -65,18 +66,18 @@ class RunningRecorder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run.
+    """The options of `record`.
 
     Args:
-        for_s: The number of seconds after which it stops by itself; None for no limit.
+        for_s: The duration in seconds; None for no limit.
         metrics_port: The port of the metrics; None for no metrics, 0 for any free port.
         pace: Timeouts and intervals.
         buffer_rows: The largest number of rows that wait for the database.
-        local_ms: Our clock, milliseconds UTC.
-        steady_ms: A monotonic clock in milliseconds, which also runs while the machine sleeps.
+        local_ms: Our clock, in milliseconds UTC.
+        steady_ms: A monotonic clock in milliseconds that also runs while the machine sleeps.
         on_commit: Called after each transaction.
-        on_start: Called when the recorder runs, and again when it continues in a new database.
-        make_database: Creates a missing database; None to end instead.
+        on_start: Called once the recorder runs, and again if it continues in another database.
+        make_database: Creates the database after it was removed; None to end with an error instead.
     """
 
     for_s: float | None = None
@@ -84,18 +85,18 @@ class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = STANDARD
     buffer_rows: int = LIMIT
     local_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY) // 1_000_000
+    steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY_CLOCK) // 1_000_000
     on_commit: OnCommit | None = None
     on_start: Callable[[RunningRecorder], None] | None = None
     make_database: Callable[[], None] | None = None
 
 
 class _Handover(msgspec.Struct, frozen=True, kw_only=True):
-    """The state that a run passes to the next one after its database was removed or replaced.
+    """The state for the next run, after the database was removed, moved or replaced.
 
     Args:
-        batch: The rows that are not in the database at its path.
-        states: The state of each series at its end.
+        batch: The rows that are not in the file at the database's path.
+        states: The state of each series at the end of the last run.
     """
 
     batch: Batch
@@ -105,19 +106,19 @@ class _Handover(msgspec.Struct, frozen=True, kw_only=True):
 def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> None:
     """Record every enabled venue until SIGINT, SIGTERM (in the main thread) or the end of `for_s`.
 
-    When the database is removed, moved or replaced, recording continues in the file that is then at
-    its path. The waiting rows are written there, and the time in between is a gap.
+    If the database is removed, moved or replaced, recording continues in the file that is then at
+    its path. Waiting rows are written there, and the time in between is listed as a gap.
 
     Raises:
         ConfigError: No venue is enabled, or one cannot be recorded.
         DataError: Another recorder runs, or the database cannot be used.
-        VenueError: `for_s` is over, and no venue ever sent anything.
+        VenueError: `for_s` is over, and no venue sent any data.
     """
-    lives = _lives(venues)
+    protocols = _protocols(venues)
     end_s = None if options.for_s is None else time.monotonic() + options.for_s
     stop = _StopRequest()
     with stop.on_signals():
-        handover = _record(db_path, lives, options, stop, None)
+        handover = _record(db_path, protocols, options, stop, None)
         while handover is not None:
             if options.make_database is None:
                 lost = counted(len(handover.batch), "row")
@@ -130,21 +131,21 @@ def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> 
             )
             if end_s is not None:
                 options = replace(options, for_s=max(0.0, end_s - time.monotonic()))
-            handover = _record(db_path, lives, options, stop, handover)
+            handover = _record(db_path, protocols, options, stop, handover)
 
 
 def _record(
     db_path: Path,
-    lives: Sequence[tuple[Venue, Live]],
+    protocols: Sequence[tuple[Venue, Live]],
     options: RecorderOptions,
     stop: _StopRequest,
     before: _Handover | None,
 ) -> _Handover | None:
-    """Record to the end; return the unwritten state if the database was moved or replaced."""
+    """Record until a stop; return the handover if the database was moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
-        for venue, live in lives:
+        for venue, live in protocols:
             _write_natives(store, venue, live)
-        recorder = _Recorder(db_path, store, lives, options, stop, before)
+        recorder = _Recorder(db_path, store, protocols, options, stop, before)
         try:
             asyncio.run(recorder.run())
         except MovedError:
@@ -152,17 +153,18 @@ def _record(
     return None
 
 
-def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
-    lives = []
+def _protocols(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
+    """Return the enabled venues, each with its wire protocol."""
+    protocols = []
     for venue in enabled_venues(venues):
         open_live = find_venue(venue.name).live
         assert open_live is not None
-        lives.append((venue, open_live()))
-    return lives
+        protocols.append((venue, open_live()))
+    return protocols
 
 
 def _write_natives(store: TickStore, venue: Venue, live: Live) -> None:
-    """Write the market of each symbol; refuse one that differs from that of its stored rows."""
+    """Store the market of each symbol; refuse a market other than that of the stored rows."""
     for symbol, setting in venue.symbols.items():
         series = Series(venue.name, symbol)
         market = NativeMarket(
@@ -174,12 +176,12 @@ def _write_natives(store: TickStore, venue: Venue, live: Live) -> None:
 
 
 def streams_of(venue: Venue) -> tuple[Channel, ...]:
-    """Return the channels of a venue that use its socket."""
+    """Return the configured channels of a venue that come by its socket."""
     return tuple(channel for channel in venue.channels if channel in ("trades", "bbo"))
 
 
 class _StopRequest:
-    """A request to stop, by SIGINT, SIGTERM or any thread; it applies to all runs."""
+    """The request to stop: by SIGINT, SIGTERM or any thread, and for good."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -192,7 +194,7 @@ class _StopRequest:
             self._wake()
 
     def event(self) -> asyncio.Event:
-        """Return an event of the running loop that is set by the request."""
+        """Return an event for the running loop; the request sets it."""
         event, loop = asyncio.Event(), asyncio.get_running_loop()
         self._wake = partial(loop.call_soon_threadsafe, event.set)
         if self.requested:
@@ -201,7 +203,7 @@ class _StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle signals as a request, in the main thread; restore the handlers at the end."""
+        """Treat signals as the request during the block; only in the main thread."""
         is_main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
         before = {number: signal.signal(number, self.request) for number in numbers}
@@ -213,7 +215,7 @@ class _StopRequest:
 
 
 class _VenueRecorder:
-    """One venue: its trackers, its connection and its REST."""
+    """The recording of one venue: its trackers, its socket and its REST requests."""
 
     def __init__(
         self,
@@ -272,7 +274,7 @@ class _VenueRecorder:
             clock=self.clock,
             pace=options.pace,
             log=self._log,
-            on_dead=self.link.resubscribe,
+            on_stall=self.link.resubscribe,
         )
         self.polls.listings = lambda: self.refill.listings
 
@@ -289,7 +291,7 @@ class _VenueRecorder:
             group.create_task(self._recheck_listings())
 
     async def _refresh_listings(self, afresh: bool) -> Mapping[str, Listing]:
-        """Fetch the listings once; keep the previous ones if that fails."""
+        """Return the recorded listings, fetched again if `afresh` or old; keep them on failure."""
         if afresh or time.monotonic() - self._refreshed_s > self._pace.listings_s:
             try:
                 self._set_listings(await self.refill.fetch_listings())
@@ -298,19 +300,19 @@ class _VenueRecorder:
         return self.refill.listings
 
     async def _recheck_listings(self) -> None:
-        """Check at intervals for a configured symbol that the venue did not list."""
+        """While a configured symbol cannot be recorded, check the listings at intervals."""
         while True:
             await asyncio.sleep(self._pace.listings_s)
             if self._problems:
                 listings = await self._refresh_listings(True)
                 if listings.keys() != self.link.listings.keys():
-                    self.link.redial("other symbols are listed now")
+                    self.link.redial("the venue lists other symbols now")
 
     def _set_listings(self, listed: Mapping[str, Listing]) -> None:
         self.refill.listings, self._refreshed_s = self._configured(listed), time.monotonic()
 
     def _configured(self, listed: Mapping[str, Listing]) -> dict[str, Listing]:
-        """Return the listings of the configured symbols; print a warning for each problem."""
+        """Return the recordable listings of the configured symbols; log each new problem."""
         before, listings = self.refill.listings, {}
         problems = {}
         for symbol, native in self._venue.symbols.items():
@@ -328,7 +330,7 @@ class _VenueRecorder:
                 if symbol in before and before[symbol] != listing:
                     self._log(f"WARNING: {symbol} has changed: it is now {listing}")
         if not listings and problems != self._problems:
-            self._log("WARNING: it lists none of its symbols: nothing is recorded")
+            self._log("WARNING: none of its symbols can be recorded")
         self._problems = problems
         return listings
 
@@ -346,60 +348,60 @@ class _VenueRecorder:
             payments=self.polls.payments,
             offset_ms=self.clock.offset_ms,
             streams=tuple(
-                _stream_status(tracker, channel, watch, now_ms, problem=self._problems.get(symbol))
+                _stream_status(tracker, channel, stream, now_ms, problem=self._problems.get(symbol))
                 for symbol, tracker in self.trackers.items()
-                for channel, watch in tracker.watches.items()
+                for channel, stream in tracker.streams.items()
             ),
         )
 
 
 def _stream_status(
-    tracker: SeriesTracker, channel: str, watch: Watch, now_ms: int, *, problem: str | None
+    tracker: SeriesTracker, channel: str, stream: Stream, now_ms: int, *, problem: str | None
 ) -> StreamStatus:
-    silent_ms = now_ms - max(watch.proof_ms, watch.calm_ms)
+    silent_ms = now_ms - max(stream.watermark_ms, stream.unchanged_ms)
     state = "up"
     if problem is not None:
         state = "unlisted"
-    elif not watch.up:
+    elif not stream.up:
         state = "down"
-    elif silent_ms > 3 * watch.silence_limit_ms:
+    elif silent_ms > 3 * stream.silence_limit_ms:
         state = "stale"
-    elif now_ms - watch.last_event_ms > watch.silence_limit_ms:
+    elif now_ms - stream.last_event_ms > stream.silence_limit_ms:
         state = "quiet"
     return StreamStatus(
         series=tracker.series,
         channel=channel,
         state=state,
-        silent_s=silent_ms / 1000 if watch.proof_ms else 0.0,
-        lag_ms=watch.lag_ms,
+        silent_s=silent_ms / 1000 if stream.watermark_ms else 0.0,
+        lag_ms=stream.lag_ms,
         price=tracker.price,
-        events=watch.events,
-        duplicates=watch.duplicates,
-        gaps=watch.gaps.count,
+        events=stream.events,
+        duplicates=stream.duplicates,
+        gaps=stream.gaps.count,
         minutes=tracker.minutes.count,
         minutes_waiting=tracker.minutes.pending_ms(now_ms) // MINUTE_MS,
     )
 
 
 class _Recorder:
-    """All venues, the writer and the view."""
+    """One run of all venues, the writer and the view, with one database file."""
 
     def __init__(
         self,
         db_path: Path,
         store: TickStore,
-        lives: Sequence[tuple[Venue, Live]],
+        protocols: Sequence[tuple[Venue, Live]],
         options: RecorderOptions,
         stop: _StopRequest,
         before: _Handover | None,
     ) -> None:
         self._db_path = db_path
-        self._lives, self._options, self._is_first = lives, options, before is None
+        self._protocols, self._options, self._is_first = protocols, options, before is None
         self._outbox = Outbox(options.buffer_rows)
         self._stop = stop
         self._view = RecorderView(options.pace)
         self._trackers: dict[Series, SeriesTracker] = {}
-        for venue, live in lives:
+        for venue, live in protocols:
             for symbol in venue.symbols:
                 series = Series(venue.name, symbol)
                 self._trackers[series] = SeriesTracker(
@@ -419,7 +421,7 @@ class _Recorder:
         self._began_s = time.monotonic()
 
     def _read_state(self, db_path: Path, series: Series, before: _Handover | None) -> RecordedState:
-        """Return a series' state in the database, completed by that of the previous run."""
+        """Return the state of a series in the database, completed by the handover."""
         state = read_recorded_state(db_path, series, now_ms=self._options.local_ms())
         if before is None:
             return state
@@ -442,7 +444,7 @@ class _Recorder:
 
         Raises:
             DataError: The database cannot be used, or the remaining rows could not be written.
-            VenueError: The time is up, and no venue sent anything.
+            VenueError: The time is up, and no venue sent any data.
         """
         options, log = self._options, self._view.log
         writer = self._writer = BatchWriter(
@@ -457,7 +459,7 @@ class _Recorder:
         stop = self._stop.event()
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(open_session())
-            for venue, live in self._lives:
+            for venue, live in self._protocols:
                 trackers = {s: self._trackers[Series(venue.name, s)] for s in venue.symbols}
                 venue_recorder = _VenueRecorder(
                     venue,
@@ -490,12 +492,12 @@ class _Recorder:
         tasks = [
             asyncio.create_task(venue_recorder.run()) for venue_recorder in self._venue_recorders
         ]
-        tasks.append(asyncio.create_task(self._weigh()))
+        tasks.append(asyncio.create_task(self._update_flags()))
         tasks.append(asyncio.create_task(self._view.run(self.status)))
         stopping = asyncio.create_task(self._await_stop(stop))
         watched = {writing, stopping, *tasks}
         try:
-            # A venue without symbols returns; any exception ends them all.
+            # A venue without channels returns early; any exception ends all tasks.
             while stopping in watched:
                 finished, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for task in finished:
@@ -521,29 +523,29 @@ class _Recorder:
         return False
 
     def _check_received(self) -> None:
-        """Raise an error if no venue sent any event."""
+        """Raise an error if no venue sent any data."""
         status = self.status()
         if status.trades or status.bbo or status.minutes or any(v.has_sent for v in status.venues):
             return
         names = " and ".join(venue.venue for venue in status.venues)
         files = " and ".join(f"config/venues/{venue.venue}.yaml" for venue in status.venues)
         raise VenueError(
-            f"{names} sent nothing in {status.running_s:.0f} s, nothing was recorded: see the "
+            f"{names} sent no data in {status.running_s:.0f} s, nothing was recorded: see the "
             f"lines above; check the network, and the symbols and URLs in {files}"
         )
 
     def hand_over(self) -> _Handover:
         """Return the state for the next run, after the database was removed, moved or replaced.
 
-        The waiting rows are also written into the file that was open, which may have been moved.
+        The waiting rows are written into the open file too: the user may have moved it elsewhere.
         """
         self._writer.close()
         store, writer = self._store, self._writer
         for key, gap in self._outbox.batch.gaps.items():
-            if gap.end_ms is None and gap.reason == NOT_RUNNING:  # as the connections ended
+            if gap.end_ms is None and gap.reason == NOT_RUNNING:  # from the end of the connections
                 self._outbox.batch.gaps[key] = replace(gap, reason=_MOVED)
         with suppress(DataError):
-            store.commit(writer.unwritten(also_elsewhere=True), now_ms=self._options.local_ms())
+            store.commit(writer.unwritten(except_moved=True), now_ms=self._options.local_ms())
         store.shrink_wal()
         return _Handover(
             batch=Batch() if store.has_its_database() else writer.unwritten(),
@@ -553,10 +555,10 @@ class _Recorder:
             },
         )
 
-    async def _weigh(self) -> None:
+    async def _update_flags(self) -> None:
         while True:
-            self._outbox.weigh()
-            await asyncio.sleep(_WEIGH_S)
+            self._outbox.update_flags()
+            await asyncio.sleep(_UPDATE_FLAGS_S)
 
     async def _finish(self, writer: BatchWriter) -> None:
         for venue_recorder in self._venue_recorders:

@@ -1,4 +1,4 @@
-"""The status of a running recorder, as plain records: for the table, lines and metrics."""
+"""The status of a running recorder as plain records, for the view and the metrics."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from tbv8.market import Series
 
 
 class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One stream; times and lags on the venue's clock.
+    """The status of one stream.
 
     Args:
-        state: `up`, `quiet` (silent, and REST knows nothing new), `problems`, `down`, or `unlisted`
-            when the venue does not know the symbol.
-        silent_s: The time since its last proof that nothing is missing.
-        lag_ms: The age of its newest event on arrival; replays do not count.
+        series: The series.
+        channel: `trades` or `bbo`.
+        state: `up`; `quiet` (silent, and REST has nothing new either); `stale` (events may be
+            missing); `down`; or `unlisted` (the venue does not list the symbol, or not as one that
+            can be recorded).
+        silent_s: The time since its watermark, or since REST last had nothing new.
+        lag_ms: The delay of its newest event on arrival; None before the first. Replays do not
+            count.
+        price: The last price of the series; None before the first.
+        events: The number of events received.
+        duplicates: The number of events that were not recorded again.
+        gaps: The number of gaps since the start.
+        minutes: The number of minutes of the series since the start.
+        minutes_waiting: The number of minutes that wait for the venue's own bar.
     """
 
     series: Series
@@ -36,11 +46,19 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue's connection.
+    """The status of one venue.
 
     Args:
+        venue: The venue's name.
+        state: The state of its socket: `up`, or another one as text for the user.
+        frames: The number of frames received.
+        reconnects: The number of connections after the first.
+        unreadable: The number of unreadable frames and rejected events.
+        failed: The number of failed REST requests.
+        offset_ms: Our clock minus the venue's.
+        streams: Its streams.
         marks: The number of recorded mark prices.
-        payments: The number of recorded payments of funding.
+        payments: The number of recorded funding payments.
     """
 
     venue: str
@@ -56,12 +74,25 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_sent(self) -> bool:
-        """Return True if anything was ever received."""
+        """True if any data was received."""
         return bool(self.frames or self.marks or self.payments)
 
 
 class RecorderStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The recorder as a whole; `trades`, `bbo` and `minutes` are rows in the database."""
+    """The status of the whole recorder.
+
+    Args:
+        venues: The venues.
+        trades: The number of trades written to the database.
+        bbo: The number of quotes written.
+        minutes: The number of 1m bars written.
+        waiting: The number of rows that wait to be written.
+        dropped: The number of events dropped because the buffer was full.
+        commits: The number of transactions.
+        stuck_s: The time since the database could be written; 0 if it can be now.
+        running_s: The time since the start.
+        dropped_now: True while events are being dropped.
+    """
 
     venues: tuple[VenueStatus, ...]
     trades: int
@@ -80,7 +111,7 @@ class RecorderStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def problems(self) -> list[str]:
-        """The names of stale streams and other problems, for `/healthz`."""
+        """The names of the parts that lose or delay data now, for `/healthz`."""
         names = [f"{s.series} {s.channel}" for s in self.streams if s.is_stale]
         return [*names, *(["database"] if self.stuck_s > 5 or self.dropped_now else [])]
 

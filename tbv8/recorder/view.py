@@ -1,4 +1,4 @@
-"""The recorder's display: a live table on a terminal, a plain line at intervals elsewhere."""
+"""The recorder's output: a live table on a terminal, a status line at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _REPEAT_EVERY_S = 10.0
-_WIDE = 104  # columns, from which on there is room for more of them
+_WIDE = 104  # a terminal of this width has room for the wide columns
 
 
 class RecorderView:
-    """Prints to stdout; repeated lines are counted instead of printed.
+    """Prints log lines and the status to stdout; similar lines are counted instead of repeated.
 
     Args:
-        pace: The intervals of lines and tables.
+        pace: The intervals of status lines and of the table.
     """
 
     def __init__(self, pace: Pace) -> None:
@@ -38,7 +38,7 @@ class RecorderView:
         self._rates = EventRates()
 
     def log(self, text: str) -> None:
-        """Print a line with the time, unless a similar one was printed within 10 s."""
+        """Print a line with the time, unless a similar line was printed within the last 10 s."""
         text = one_line(text)
         topic = "".join(letter for letter in text if not letter.isdigit())[:80]
         now_s = time.monotonic()
@@ -83,20 +83,20 @@ class RecorderView:
 
 
 class EventRates:
-    """Rates per second between two calls."""
+    """The rates of counters, each since its last reading."""
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[float, int]] = {}
 
     def rate(self, name: str, count: int, now_s: float) -> float:
-        """Return the increase of a count per second since the last call."""
+        """Return the increase of a counter per second since its last reading."""
         before_s, before = self._before.get(name, (0.0, 0))
         self._before[name] = now_s, count
         return (count - before) / max(now_s - before_s, 1e-3)
 
 
 def summary(status: RecorderStatus) -> str:
-    """Return the counts of written rows, as one line."""
+    """Return one line about the whole run: written rows, reconnects, gaps, problems."""
     gaps = sum(stream.gaps for stream in status.streams)
     reconnects = sum(venue.reconnects for venue in status.venues)
     marks = sum(venue.marks for venue in status.venues)
@@ -112,7 +112,7 @@ def summary(status: RecorderStatus) -> str:
         f"recorded {', '.join(rows[:-1])} and {rows[-1]} in {status.running_s:.0f} s; "
         f"{counted(reconnects, 'reconnect')}, {counted(gaps, 'gap')}"
         + (f"; DROPPED {counted(status.dropped, 'event')}" if status.dropped else "")
-        + "".join(f"; {v.venue} NEVER SENT ANYTHING" for v in status.venues if not v.has_sent)
+        + "".join(f"; {v.venue} SENT NO DATA" for v in status.venues if not v.has_sent)
     )
 
 
@@ -135,7 +135,7 @@ def line(status: RecorderStatus, rates: EventRates) -> str:
 
 
 class _Column(msgspec.Struct, frozen=True):
-    """A column of the table: its head, its width, and whether it needs a wide terminal."""
+    """A column of the table; `wide` columns are shown on wide terminals only."""
 
     head: str
     width: int
@@ -157,9 +157,9 @@ _NUMBERS = (
 
 
 def table(status: RecorderStatus, rates: EventRates, *, width: int, height: int) -> list[Text]:
-    """Return the live table: a line per symbol, no wider than `width`.
+    """Return the lines of the live table: one per symbol, none wider than `width`.
 
-    If they do not all fit into `height`, symbols with problems come first.
+    If the symbols do not fit into `height` lines, those with problems come first.
     """
     from rich.text import Text
 
@@ -187,15 +187,15 @@ def table(status: RecorderStatus, rates: EventRates, *, width: int, height: int)
 
 
 def _fit(body: list[Text], room: int) -> list[Text]:
-    """Return a venue's lines with as many symbols as fit, those with problems first."""
+    """Return at most `room` lines of a venue; symbols with problems come first."""
     from rich.text import Text
 
     if len(body) <= room:
         return body
     symbols = sorted(body[1:], key=lambda text: not text.spans)  # only problems have a colour
     visible, hidden = symbols[: room - 2], symbols[room - 2 :]
-    unwell = sum(bool(text.spans) for text in hidden)
-    condition = f"{unwell} of them with problems" if unwell else "all well"
+    with_problems = sum(bool(text.spans) for text in hidden)
+    condition = f"{with_problems} of them with problems" if with_problems else "all well"
     return [body[0], *visible, Text(f"  ... and {len(hidden)} more, {condition}", style="dim")]
 
 
@@ -266,8 +266,8 @@ def _symbol_line(
     )
     text = Text()
     text.append(f"  {first.series.symbol:{_NAME.width - 2}}")
-    unwell = any(stream.is_stale for stream in streams)
-    text.append(f"{'/'.join(states):{_STATE.width}}", style="red" if unwell else None)
+    with_problems = any(stream.is_stale for stream in streams)
+    text.append(f"{'/'.join(states):{_STATE.width}}", style="red" if with_problems else None)
     for column, cell in zip(_NUMBERS, cells, strict=True):
         if wide or not column.wide:
             text.append(cell.rjust(column.width))

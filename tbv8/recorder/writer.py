@@ -1,4 +1,4 @@
-"""Write the outbox to the database, one transaction at a time, in a thread, with retries."""
+"""Commits the outbox to the database, one transaction at a time, in a thread and with retries."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from tbv8.market import Series
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.tracker import SeriesTracker
-from tbv8.store.ticks import Batch, BusyError, TickStore
+from tbv8.store.database import BusyError
+from tbv8.store.ticks import (
+    Batch,
+    TickStore,
+)
 from tbv8.text import counted
 from tbv8.venues.base import Log
 
 _SHRINK_EVERY_S = 300.0
 
 type OnCommit = Callable[[Batch, int], None]
-"""A function called with each written batch and the time (our clock)."""
+"""A callback for each committed batch, with the time of the commit by our clock, in ms."""
 
 
 class BatchWriter:
@@ -30,11 +34,20 @@ class BatchWriter:
     Args:
         store: The database.
         outbox: The waiting rows.
-        trackers: The trackers, which add late trades to minutes that are not written yet.
-        local_ms: Our clock.
-        pace: The interval of transactions and the time limit for the last one.
+        trackers: The trackers; they get back late trades whose minute is not written yet.
+        local_ms: Our clock, in milliseconds UTC.
+        pace: The interval of transactions and the time limit for the last ones.
         log: Prints a line for the user.
         on_commit: Called after each commit.
+
+    Attributes:
+        trades: The number of new trades written.
+        bbo: The number of quotes written.
+        minutes: The number of 1m bars written.
+        commits: The number of transactions.
+        waiting_since_s: The monotonic time since which the database cannot be written; None if it
+            can.
+        moved: True after the database was removed, moved or replaced.
     """
 
     def __init__(
@@ -56,16 +69,16 @@ class BatchWriter:
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._failed: Batch | None = None
-        self._is_elsewhere = False  # the failed batch was committed to a file that has been moved
+        self._is_in_moved_file = False  # the failed batch is committed, but in a moved file
         self._shrunk_s = time.monotonic()
         self._dropped = 0
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Write until `finish` is called; never cancel it, a batch would be written twice.
+        """Commit at intervals until `stop`; never cancel it, or a batch is written twice.
 
         Raises:
-            MovedError: The database is not at its path any more; see `unwritten`.
+            MovedError: The database was removed, moved or replaced; see `unwritten`.
         """
         while not await self._stopped_within(0 if self._outbox.crowded else self._pace.commit_s):
             if not await self._commit():
@@ -80,14 +93,14 @@ class BatchWriter:
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Let `run` return."""
+        """Request `run` to return."""
         self._stopping.set()
 
     async def finish(self) -> int:
-        """Write the remaining rows, after `run`; return the number of those still unwritten.
+        """Commit the remaining rows, after `run`; return the number of rows still unwritten.
 
         Raises:
-            MovedError: As `run`.
+            MovedError: The database was removed, moved or replaced; see `unwritten`.
         """
         give_up_s = time.monotonic() + self._pace.give_up_s
         while self._failed is not None or len(self._outbox.batch):
@@ -104,14 +117,16 @@ class BatchWriter:
         """End the thread."""
         self._thread.shutdown()
 
-    def unwritten(self, *, also_elsewhere: bool = False) -> Batch:
-        """Return the ticks and gaps that are not in the database at its path.
+    def unwritten(self, *, except_moved: bool = False) -> Batch:
+        """Return the ticks and gaps that are not in the file at the database's path.
 
-        With `also_elsewhere`, rows in the file that was moved away are left out too. Minutes and
-        late trades are always left out, since they belong to the bars of that file; the next run
-        fetches the minutes from the venue.
+        Minutes and late trades are left out, since they belong to the bars of the moved file; the
+        next run fetches the minutes from the venue.
+
+        Args:
+            except_moved: True to leave out rows that were committed to the moved file.
         """
-        failed = None if also_elsewhere and self._is_elsewhere else self._failed
+        failed = None if except_moved and self._is_in_moved_file else self._failed
         waiting = [batch for batch in (failed, self._outbox.batch) if batch is not None]
         return Batch(
             trades=[row for batch in waiting for row in (*batch.trades, *batch.late)],
@@ -128,7 +143,7 @@ class BatchWriter:
             raise
 
     async def _commit(self) -> bool:
-        """Write the waiting rows; return False when the database could not be written."""
+        """Commit the waiting rows; return False if the database cannot be written now."""
         self._check_place()
         batch = self._failed or self._outbox.take()
         if not len(batch):
@@ -143,13 +158,13 @@ class BatchWriter:
             if is_first:
                 self.waiting_since_s = time.monotonic()
             self._outbox.stuck = True
-            self._outbox.weigh()
+            self._outbox.update_flags()
             if is_first:
                 self._log(f"{e}: waiting, with {counted(len(self._outbox), 'row')} in memory")
             return False
-        self._is_elsewhere = True
+        self._is_in_moved_file = True
         self._check_place()
-        self._failed, self._is_elsewhere = None, False
+        self._failed, self._is_in_moved_file = None, False
         self._outbox.mark_written()
         if self.waiting_since_s is not None:
             waited_s = time.monotonic() - self.waiting_since_s
@@ -165,8 +180,9 @@ class BatchWriter:
         self.trades += written.trades
         self.bbo += written.bbo
         self.minutes += len(batch.minutes)
-        for row in written.without_bar:
-            self._trackers[Series(row[0], row[1])].minutes.add_trade_without_bar(row)
+        for trade in written.without_bar:
+            series = Series(trade.venue, trade.symbol)
+            self._trackers[series].minutes.add_trade_without_bar(trade)
         for warning in written.warnings:
             self._log(f"WARNING: {warning}")
         if self._on_commit is not None:

@@ -1,10 +1,8 @@
-"""Results of experiments from their folders, as rows on the report's page."""
+"""Results of experiments from their folders, for `doit status` and the report's page."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,60 +10,75 @@ from urllib.parse import quote
 import msgspec
 
 from tbv8.config.experiments import FOLDER
+from tbv8.manifest import read_summary_json
 from tbv8.page.html import Child, element, table
 from tbv8.page.words import number
-from tbv8.report.graph import Node
-
-_TASK = "experiment:"
 
 
-class ExperimentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One experiment: the values of summary.json, if any, and the reasons why it would run."""
+class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One experiment, with the numbers of its best trial.
+
+    Attributes:
+        experiment_id: Its name.
+        state: `fresh`, `stale`, `no result` or `not configured`.
+        reasons: The reasons why it would run.
+        numbers: The values of its summary.json by name; None if it has no such value.
+        has_page: True if there is a page of it.
+    """
 
     experiment_id: str
-    summary: Mapping[str, Any]
-    is_configured: bool
+    state: str
     reasons: tuple[str, ...]
+    numbers: dict[str, float | None]
     has_page: bool
 
-    @property
-    def state(self) -> str:
-        """The state: `fresh`, `stale`, `no result` or `not configured`."""
-        if not self.is_configured:
-            return "not configured"
-        if not self.summary:
-            return "no result"
-        return "stale" if self.reasons else "fresh"
 
+def read_experiments(
+    results_path: Path, configured: Iterable[str], reasons: Mapping[str, Sequence[str]]
+) -> list[ExperimentStatus]:
+    """Return the experiments with a config file or a result, by name.
 
-def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[ExperimentRow]:
-    """Return the experiments with a config file or a result, by name."""
-    folder = results_path / FOLDER
-    reasons = {
-        node.name.removeprefix(_TASK): node.reasons for node in tasks if node.name.startswith(_TASK)
-    }
+    Args:
+        results_path: The folder of all results.
+        configured: The experiments with a config file.
+        reasons: The reasons of those that would run.
+    """
+    folder, known = results_path / FOLDER, set(configured)
     with_results = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
-    return [
-        ExperimentRow(
-            experiment_id=name,
-            summary=_summary(folder / name / "summary.json"),
-            is_configured=name in reasons,
-            reasons=reasons.get(name, ()),
-            has_page=(folder / name / "index.html").is_file(),
+    experiments = []
+    for name in sorted({*known, *with_results}):
+        summary = read_summary_json(folder / name) or {}
+        with_config = "no result" if not summary else "stale" if name in reasons else "fresh"
+        experiments.append(
+            ExperimentStatus(
+                experiment_id=name,
+                state=with_config if name in known else "not configured",
+                reasons=tuple(reasons.get(name, ())),
+                numbers=_numbers(summary),
+                has_page=(folder / name / "index.html").is_file(),
+            )
         )
-        for name in sorted({*reasons, *with_results})
-    ]
+    return experiments
 
 
-def _summary(path: Path) -> Mapping[str, Any]:
-    value: Any = None
-    with suppress(OSError, ValueError):
-        value = json.loads(path.read_bytes())
-    return value if isinstance(value, dict) else {}
+def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    stats = _below(_below(summary, "chosen"), "stats")
+    walk = _below(summary, "walk_forward")
+    values = {
+        **{name: summary.get(name) for name in ("trials", "failed", "tries", "deflated_sharpe")},
+        "probability_of_overfitting": _below(summary, "overfitting").get("probability"),
+        "sharpe": stats.get("sharpe"),
+        "return": stats.get("return"),
+        "out_of_sample_return": walk.get("return"),
+        "efficiency": walk.get("efficiency"),
+    }
+    return {
+        name: value if isinstance(value, int | float) else None for name, value in values.items()
+    }
 
 
-def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
-    """Return the table of experiments; each Sharpe ratio comes with its deflated probability."""
+def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
+    """Return the table of experiments; beside each Sharpe ratio is the deflated one."""
     heads = [
         *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
@@ -84,12 +97,8 @@ def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
     ]
 
 
-def _cells(experiment: ExperimentRow) -> list[Child]:
-    summary = experiment.summary
-    stats = _below(_below(summary, "chosen"), "stats")
-    walk = _below(summary, "walk_forward")
-    ratio = walk.get("efficiency")
-    efficiency = ratio if isinstance(ratio, int | float) and ratio > 0 else None
+def _cells(experiment: ExperimentStatus) -> list[Child]:
+    numbers, efficiency = experiment.numbers, experiment.numbers["efficiency"]
     name: Child = experiment.experiment_id
     if experiment.has_page:
         name = element("a", name, href=f"{FOLDER}/{quote(experiment.experiment_id)}/index.html")
@@ -97,15 +106,15 @@ def _cells(experiment: ExperimentRow) -> list[Child]:
     return [
         name,
         element("span", experiment.state, class_=states.get(experiment.state, "pill gone")),
-        number(summary.get("trials"), ","),
-        number(summary.get("failed"), ","),
-        number(stats.get("sharpe"), ".2f"),
-        number(summary.get("deflated_sharpe"), ".0%"),
-        number(summary.get("tries"), ","),
-        number(_below(summary, "overfitting").get("probability"), ".0%"),
-        number(stats.get("return"), "+.2%"),
-        number(walk.get("return"), "+.2%"),
-        number(efficiency, ".2f"),
+        number(numbers["trials"], ","),
+        number(numbers["failed"], ","),
+        number(numbers["sharpe"], ".2f"),
+        number(numbers["deflated_sharpe"], ".0%"),
+        number(numbers["tries"], ","),
+        number(numbers["probability_of_overfitting"], ".0%"),
+        number(numbers["return"], "+.2%"),
+        number(numbers["out_of_sample_return"], "+.2%"),
+        number(efficiency if efficiency and efficiency > 0 else None, ".2f"),
         element("span", "; ".join(experiment.reasons[:3]), class_="fold"),
     ]
 

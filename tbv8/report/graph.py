@@ -1,4 +1,4 @@
-"""The graph of tasks as a drawing with a column per stage; many series of a kind share a box.
+"""A drawing of the graph of tasks: a column per stage; many tasks of a kind share a box.
 
 Pure: tasks in, SVG out.
 """
@@ -12,10 +12,10 @@ import msgspec
 from tbv8.page.html import Html, element
 from tbv8.text import counted
 
-_MOST_BOXES = 14  # boxes in a column; more tasks are grouped by kind
+_MAX_BOXES = 14  # of a column; more tasks are grouped by kind
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
-_LETTERS = 30
-_SMALLEST = 0.6  # of its full size, on a narrow screen
+_TITLE_LENGTH, _SUBTITLE_LENGTH = 30, 35  # characters
+_MIN_SCALE = 0.6  # on a narrow screen
 _LISTED = 20  # lines in a node's tooltip
 NOT_NEEDED = "stale, not needed by a backtest"
 
@@ -84,23 +84,23 @@ def draw_graph(nodes: Sequence[Node]) -> Html:
     return element(
         "svg",
         [element("path", d=_edge(places[a], places[b]), class_="edge") for a, b in edges],
-        [_drawn(box, *places[box.title]) for column in columns for box in column],
+        [_draw_box(box, *places[box.title]) for column in columns for box in column],
         viewBox=f"0 0 {width} {height}",
-        style=f"min-width:{width * _SMALLEST:g}px;max-width:{width}px",
+        style=f"min-width:{width * _MIN_SCALE:g}px;max-width:{width}px",
         role="img",
         aria_label=f"{counted(len(nodes), 'task')}, {sum(n.is_stale for n in nodes)} of them stale",
     )
 
 
 def _depths(nodes: Iterable[Node]) -> dict[str, int]:
-    """Return each task's column: that of the deepest task of its stage."""
+    """Return the column of each task by name: that of the deepest task of its stage."""
     by_name = {node.name: node for node in nodes}
     depths: dict[str, int] = {}
 
     def depth(name: str) -> int:
         if name not in depths:
-            befores = [depth(before) for before in by_name[name].after if before in by_name]
-            depths[name] = max(befores, default=-1) + 1
+            depths_before = [depth(before) for before in by_name[name].after if before in by_name]
+            depths[name] = max(depths_before, default=-1) + 1
         return depths[name]
 
     deepest: dict[str, int] = {}
@@ -122,7 +122,7 @@ def _boxes(nodes: Sequence[Node]) -> list[_Box]:
         groups: dict[str, list[Node]] = {}
         for node in nodes:
             groups.setdefault(grouping(node), []).append(node)
-        if len(groups) <= _MOST_BOXES:
+        if len(groups) <= _MAX_BOXES:
             break
     return [_Box(title, tuple(members)) for title, members in groups.items()]
 
@@ -149,13 +149,13 @@ def _stage(node: Node) -> str:
 
 def _middle(box: _Box, box_of: dict[str, _Box], places: dict[str, tuple[float, float]]) -> float:
     """Return the mean height of the boxes before a box."""
-    befores = [
+    heights = [
         places[box_of[before].title][1]
         for node in box.nodes
         for before in node.after
         if before in box_of
     ]
-    return sum(befores) / len(befores) if befores else 0.0
+    return sum(heights) / len(heights) if heights else 0.0
 
 
 def _edge(a: tuple[float, float], b: tuple[float, float]) -> str:
@@ -165,7 +165,7 @@ def _edge(a: tuple[float, float], b: tuple[float, float]) -> str:
     return f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
 
 
-def _drawn(box: _Box, x: float, y: float) -> Html:
+def _draw_box(box: _Box, x: float, y: float) -> Html:
     stale, idle = box.stale, box.idle
     subtitle = NOT_NEEDED if idle else "fresh"
     if len(box.nodes) > 1:
@@ -177,15 +177,15 @@ def _drawn(box: _Box, x: float, y: float) -> Html:
     lines = [
         f"{node.name}: {'; '.join(node.reasons) or 'fresh'}" for node in stale or idle or box.nodes
     ]
-    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return element(
         "g",
-        element("title", "\n".join([*lines[:_LISTED], *more])),
+        element("title", "\n".join([*lines[:_LISTED], *rest])),
         element("rect", x=f"{x:g}", y=f"{y:g}", width=_WIDTH, height=_HEIGHT, rx=6),
-        element("text", _shortened(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
+        element("text", _shortened(box.title, _TITLE_LENGTH), x=f"{x + 10:g}", y=f"{y + 17:g}"),
         element(
             "text",
-            _shortened(subtitle, _LETTERS + 5),
+            _shortened(subtitle, _SUBTITLE_LENGTH),
             x=f"{x + 10:g}",
             y=f"{y + 32:g}",
             class_="sub",
@@ -194,5 +194,5 @@ def _drawn(box: _Box, x: float, y: float) -> Html:
     )
 
 
-def _shortened(text: str, letters: int) -> str:
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"

@@ -1,4 +1,4 @@
-"""The stored bars as a heatmap: each series by months."""
+"""A heatmap of the stored bars: a row per series, a column per month."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tbv8.market import Series
 from tbv8.page.charts import Chart, draw, label_text
 from tbv8.page.html import Child, color_keys, element, table
 from tbv8.page.words import part_of
-from tbv8.report.months import Coverage, Month
+from tbv8.report.months import Month, SeriesMonths
 from tbv8.store.ledger import HISTORY
 from tbv8.venues.registry import find_venue
 
@@ -45,11 +45,11 @@ _LAYOUT = {
 }
 
 
-def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -> Child:
+def draw_coverage(coverage: Sequence[SeriesMonths], idle: Collection[Series] = ()) -> Child:
     """Return a heatmap of each dataset, one of them visible, and a table of incomplete months.
 
     Args:
-        coverage: The stored months of each series.
+        coverage: The stored months of each series and dataset.
         idle: The series whose history is not fetched, since no task of `doit` needs it.
     """
     datasets = list(dict.fromkeys(row.dataset for row in coverage))
@@ -77,7 +77,7 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
             element(
                 "div",
                 element("div", draw(_heatmap(rows, f"{panel}-chart", idle)), class_="scroll tall"),
-                _lacking(rows),
+                _incomplete_months(rows),
                 id=panel,
                 hidden=bool(panels),
             )
@@ -102,7 +102,7 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
     ]
 
 
-def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Chart:
+def _heatmap(rows: Sequence[SeriesMonths], id_: str, idle: Collection[Series]) -> Chart:
     names = sorted({month.name for row in rows for month in row.months})
     first, last = (_month_number(name) for name in (names[0], names[-1]))
     all_names = [f"{number // 12}-{number % 12 + 1:02}" for number in range(first, last + 1)]
@@ -144,7 +144,7 @@ def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Ch
     )
 
 
-def _is_whole(row: Coverage) -> bool:
+def _is_whole(row: SeriesMonths) -> bool:
     return not any(month.outage or month.gap for month in row.months)
 
 
@@ -185,7 +185,7 @@ def _share(part: int, whole: int) -> str:
     return f"{min(max(part / whole, 0.0001), 0.9999):.2%}"
 
 
-def _lacking(rows: Sequence[Coverage]) -> Child:
+def _incomplete_months(rows: Sequence[SeriesMonths]) -> Child:
     cells = [
         [_series_name(row.series), month.name, f"{month.outage:,}", f"{month.gap:,}"]
         for row in rows

@@ -12,29 +12,37 @@ import msgspec
 
 from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
-from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
+from tbv8.page.html import (
+    Child,
+    Html,
+    PageSection,
+    color_keys,
+    element,
+    page,
+    section,
+    table,
+    tiles,
+)
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, length_cell, minute, number, part_of
-from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
+from tbv8.report.experiments import ExperimentStatus, draw_experiments
 from tbv8.report.graph import NOT_NEEDED, Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
-from tbv8.report.months import Coverage, read_coverage
+from tbv8.report.months import SeriesMonths, read_coverage
 from tbv8.report.results import StoredResult, read_results
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import ProjectStatus
 from tbv8.store.database import Query, open_reader
 from tbv8.text import counted
-from tbv8.venues.registry import find_venue
 
-_GAPS = 500  # listed
-_REASONS = 200  # listed
-_POINTS = 16_000  # of all curves together
+_MAX_GAPS = 500  # listed
+_MAX_POINTS = 16_000  # of all curves together
 _COLORS = 10
 _MIXED = "SIMULATED: rows marked (simulated) are of a synthetic market."
 
 
 class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `recording_gaps`."""
+    """One row of the table `recording_gaps`; `end_ms` is None while the gap lasts."""
 
     venue: str
     symbol: str
@@ -52,12 +60,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     status: ProjectStatus
-    coverage: Sequence[Coverage]
+    coverage: Sequence[SeriesMonths]
     recording_gaps: Sequence[RecordingGap]
     results: Sequence[StoredResult]
     tasks: Sequence[Node]
     now_ms: int
-    experiments: Sequence[ExperimentRow] = ()
+    experiments: Sequence[ExperimentStatus] = ()
     paper_folder: str = "../paper"
     shares_plotly: bool = False
 
@@ -71,9 +79,7 @@ def read_report(
     results_path: Path,
     now_ms: int,
 ) -> Report:
-    """Read the parts of the page that are not in a status: months, single gaps, curves.
-
-    A database with a problem is not read.
+    """Return the contents of the page; a database with a problem is not read.
 
     Args:
         status: The present status.
@@ -83,7 +89,7 @@ def read_report(
         results_path: The folder of all results.
         now_ms: The clock.
     """
-    coverage: list[Coverage] = []
+    coverage: list[SeriesMonths] = []
     recording_gaps: list[RecordingGap] = []
     if status.database.problem is None:
         with open_reader(db_path) as query:
@@ -94,10 +100,10 @@ def read_report(
         status=status,
         coverage=coverage,
         recording_gaps=recording_gaps,
-        results=read_results(results_path, most_points=_POINTS),
+        results=read_results(results_path, max_points=_MAX_POINTS),
         tasks=tasks,
         now_ms=now_ms,
-        experiments=read_experiments(results_path, tasks),
+        experiments=status.experiments,
         paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
         shares_plotly=has_plotly(results_path),
     )
@@ -118,27 +124,27 @@ def _read_gaps(query: Query) -> list[RecordingGap]:
             "SELECT venue, symbol, channel, CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER),"
             " reason, healed FROM recording_gaps"
             " ORDER BY start_ms DESC, venue, symbol, channel LIMIT ?",
-            (_GAPS,),
+            (_MAX_GAPS,),
         )
     ]
 
 
 def report_page(report: Report) -> str:
-    """Return the page."""
+    """Return the page as HTML."""
     idle = {node.name for node in report.tasks if node.is_idle}
-    waiting = {
+    idle_series = {
         row.series
         for row in report.coverage
         if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
-    coverage = ("coverage", "Stored bars", draw_coverage(report.coverage, waiting))
-    parts: list[Part] = [_strategies(report)]
+    coverage = ("coverage", "Stored bars", draw_coverage(report.coverage, idle_series))
+    sections: list[PageSection] = [_strategies(report)]
     if report.experiments:
-        parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
+        sections.append(("experiments", "Experiments", draw_experiments(report.experiments)))
     if report.status.sessions:
-        parts.append(_sessions(report))
-    parts += [_tasks(report), coverage, _recorder(report)]
-    links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
+        sections.append(_sessions(report))
+    sections += [_tasks(report), coverage, _recorder(report)]
+    links = [element("a", title, href=f"#{id_}") for id_, title, _ in sections]
     is_simulated = any(result.summary.get("simulated") for result in report.results) or any(
         series.simulated for series in report.status.series
     )
@@ -147,13 +153,10 @@ def report_page(report: Report) -> str:
         _header(report),
         element("nav", links, aria_label="Parts of this page"),
         _tiles(report),
-        [section(id_, title, content) for id_, title, content in parts],
+        [section(id_, title, content) for id_, title, content in sections],
         banner=_MIXED if is_simulated else None,
         plotly_path=PLOTLY_FILE if report.shares_plotly else None,
     )
-
-
-type Part = tuple[str, str, Child]
 
 
 def _header(report: Report) -> Html:
@@ -181,15 +184,15 @@ def _tiles(report: Report) -> Html:
     filled = sum(gap.healed for gap in status.recorder_gaps)
     open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
-    be = "is" if idle == 1 else "are"
-    others = f"; {counted(idle, 'other task')} {be} stale, not needed by a backtest" if idle else ""
+    verb = "is" if idle == 1 else "are"
+    note = f"; {counted(idle, 'other task')} {verb} stale, not needed by a backtest" if idle else ""
     markets = {(series.venue, series.symbol) for series in status.series}
     counts = [
         ("Fresh results", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
         (
             "Tasks that doit would run",
             f"{stale:,}",
-            f"of the {needed:,} that the backtests need{others}",
+            f"of the {needed:,} that the backtests need{note}",
         ),
         (
             "Series",
@@ -222,13 +225,13 @@ class _StrategyRow(msgspec.Struct, frozen=True, kw_only=True):
     result: StoredResult | None
 
 
-def _strategies(report: Report) -> Part:
+def _strategies(report: Report) -> PageSection:
     rows = list(_rows(report))
-    drawn = [row for row in rows if row.result and row.result.curve]
-    numbered = {row.strategy_id: at for at, row in enumerate(drawn)}
+    with_curves = [row for row in rows if row.result and row.result.curve]
+    places = {row.strategy_id: at for at, row in enumerate(with_curves)}
     content: list[Child] = []
-    if drawn:
-        content.append(draw(_curves(drawn)))
+    if with_curves:
+        content.append(draw(_curves(with_curves)))
     heads = [
         "chart",
         "strategy",
@@ -244,7 +247,7 @@ def _strategies(report: Report) -> Part:
         "span",
     ]
     if rows:
-        cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
+        cells = [_cells(row, places.get(row.strategy_id)) for row in rows]
         content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
     else:
         content.append(element("p", "No strategies and no results.", class_="dim"))
@@ -257,27 +260,25 @@ def _strategies(report: Report) -> Part:
 
 
 def _rows(report: Report) -> Iterator[_StrategyRow]:
-    """Yield the configured strategies, then the results of strategies that are gone."""
+    """Yield the configured strategies, then the results of strategies without a config file."""
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
         result = results.pop(strategy.strategy_id, None)
-        venue, simulated = strategy.market_data_venue, strategy.simulated
-        if simulated is None:
-            simulated = find_venue(venue).simulated
-        venue = f"{venue} (simulated)" if simulated else venue
+        simulated = " (simulated)" if strategy.simulated else ""
         problem = (result.problem,) if result and result.problem else ()
         yield _StrategyRow(
             strategy_id=strategy.strategy_id,
-            market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
+            market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of "
+            f"{strategy.market_data_venue}{simulated}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
-            lookahead=strategy.checked,
+            lookahead=strategy.lookahead_text,
             reasons=(*problem, *strategy.reasons),
             result=result,
         )
     for result in results.values():
         summary = result.summary
-        written = summary.get("symbols")
-        symbols = written if isinstance(written, list) else [summary.get("symbol", "?")]
+        listed = summary.get("symbols")
+        symbols = listed if isinstance(listed, list) else [summary.get("symbol", "?")]
         timeframe, venue = (summary.get(name, "?") for name in ("timeframe", "market_data_venue"))
         market = f"{', '.join(map(str, symbols))} {timeframe} of {venue}"
         yield _StrategyRow(
@@ -294,7 +295,7 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
         )
 
 
-def _sessions(report: Report) -> Part:
+def _sessions(report: Report) -> PageSection:
     heads = [
         "strategy",
         "at",
@@ -323,9 +324,8 @@ def _sessions(report: Report) -> Part:
 
 
 def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
-    is_primary = session.role == "primary"
-    name: Child = session.strategy_id if is_primary else f"{session.strategy_id} (shadow)"
-    if is_primary and session.has_tearsheet:
+    name: Child = session.title
+    if session.role == "primary" and session.has_tearsheet:
         href = f"{quote(folder)}/{quote(session.strategy_id)}/tearsheet.html"
         name = element("a", session.strategy_id, href=href)
     states = {"running": "pill", "stopped": "pill stale", "stale": "pill stale"}
@@ -377,7 +377,7 @@ def _curves(rows: Sequence[_StrategyRow]) -> Chart:
 
 
 def _dash(at: int) -> str:
-    """Return how a curve is drawn: those beyond the number of colours are dotted."""
+    """Return the line style of a curve: dotted once all colours are used."""
     return "dot" if at // _COLORS % 2 else "solid"
 
 
@@ -455,7 +455,7 @@ def _stale_reasons(rows: Sequence[_StrategyRow]) -> Child:
 # The graph.
 
 
-def _tasks(report: Report) -> Part:
+def _tasks(report: Report) -> PageSection:
     idle = [node for node in report.tasks if node.is_idle]
     content: list[Child] = []
     if not report.tasks:
@@ -483,7 +483,7 @@ def _tasks(report: Report) -> Part:
 # Gaps of the recorder.
 
 
-def _recorder(report: Report) -> Part:
+def _recorder(report: Report) -> PageSection:
     status = report.status
     if not status.recorder_gaps:
         text = "No gaps: the recorder missed nothing, or never ran."

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from tbv8.coverage import gaps, merge
+from tbv8.coverage import by_month, gaps, merge
 from tbv8.market import (
     DAY_MS,
     MINUTE_MS,
@@ -15,16 +15,13 @@ from tbv8.market import (
     Span,
     iso_day,
     parse_dataset,
-    parse_timeframe,
 )
 from tbv8.store.database import Query
 from tbv8.store.ledger import FUNDING, HISTORY, MINUTE_DATASETS, NOT_LISTED, RECORDED
 
-_MONTH = parse_timeframe("1M")
-
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """One month of a series in minutes, without time that is not configured or before listing."""
+    """One month of a series in minutes, without time before the listing or not configured."""
 
     name: str
     stored: int
@@ -37,7 +34,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
         return self.stored + self.outage + self.gap
 
 
-class Coverage(msgspec.Struct, frozen=True):
+class SeriesMonths(msgspec.Struct, frozen=True):
     """One series of one dataset, month by month."""
 
     series: Series
@@ -46,7 +43,7 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 class _LedgerSpans(msgspec.Struct):
-    """The known spans, merged; the spans before the listing; missing minutes by month."""
+    """The covered spans, merged; the spans before the listing; the missing minutes by month."""
 
     spans: list[Span] = []
     unlisted: list[Span] = []
@@ -57,11 +54,11 @@ def read_coverage(
     query: Query,
     stored: Iterable[tuple[Series, str]],
     wanted: Mapping[Series, Sequence[Span]],
-) -> list[Coverage]:
-    """Return the coverage of every stored or configured series.
+) -> list[SeriesMonths]:
+    """Return the months of every stored or configured series.
 
-    A gap of history is a wanted span that is not known; a gap of a recording is a span between two
-    recorded ones; a gap of built bars is a span with 1m bars that is not built.
+    A gap of history is a wanted span that is not covered; a gap of a recording is a span between
+    two recorded ones; a gap of built bars is a span with 1m bars that is not built.
 
     Args:
         query: The query function of an open database.
@@ -76,7 +73,7 @@ def read_coverage(
     coverage = []
     for (series, dataset), ledger in sorted(ledgers.items(), key=_order):
         windows = merge([*ledger.spans, *_expected_spans(series, dataset, ledgers, wanted)])
-        coverage.append(Coverage(series, dataset, tuple(_months(ledger, windows))))
+        coverage.append(SeriesMonths(series, dataset, tuple(_months(ledger, windows))))
     return coverage
 
 
@@ -90,11 +87,11 @@ def _order(item: tuple[tuple[Series, str], _LedgerSpans]) -> tuple[int, int, str
 
 
 def _read_ledger_spans(query: Query, series: Series, dataset: str) -> _LedgerSpans:
-    """Read one series of the ledger: quicker by this loop than by SQLite's window functions."""
+    """Read the spans of a series from the ledger, faster than by SQLite's window functions."""
     ends: tuple[list[list[int]], list[list[int]]] = ([], [])
     missing: dict[str, int] = {}
     for start_ms, end_ms, missing_count, unlisted in query(
-        # Limited to the day and the last bar that begins in it, as a user may have edited it.
+        # Limited to the day and the last bar that begins in it, since a user may edit the ledger.
         "SELECT max(CAST(start_ms AS INTEGER), day_ms),"
         " min(CAST(end_ms AS INTEGER), day_ms + ?), CAST(missing AS INTEGER), source = ?"
         " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
@@ -135,8 +132,8 @@ def _expected_spans(
 
 
 def _months(ledger: _LedgerSpans, windows: Sequence[Span]) -> Iterator[Month]:
-    known_by_month = dict(_by_month(ledger.spans))
-    for name, minutes in _by_month(windows):
+    known_by_month = dict(_minutes_by_month(ledger.spans))
+    for name, minutes in _minutes_by_month(windows):
         known_minutes = known_by_month.get(name, 0)
         outage = min(ledger.missing.get(name, 0), known_minutes)
         yield Month(
@@ -144,22 +141,14 @@ def _months(ledger: _LedgerSpans, windows: Sequence[Span]) -> Iterator[Month]:
         )
 
 
-def _by_month(spans: Sequence[Span]) -> list[tuple[str, int]]:
+def _minutes_by_month(spans: Sequence[Span]) -> list[tuple[str, int]]:
     """Return the number of minutes of merged spans by month."""
     minutes: dict[str, int] = {}
     for span in spans:
-        for month in _split(span):
+        for month in by_month(span):
             name = _name(month.start_ms)
             minutes[name] = minutes.get(name, 0) + month.minutes
     return list(minutes.items())
-
-
-def _split(span: Span) -> Iterator[Span]:
-    start_ms = span.start_ms
-    while start_ms < span.end_ms:
-        end_ms = min(_MONTH.close(start_ms), span.end_ms)
-        yield Span(start_ms, end_ms)
-        start_ms = end_ms
 
 
 def _name(ts_ms: int) -> str:

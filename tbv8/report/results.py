@@ -1,20 +1,22 @@
-"""Results of backtests from their folders, also of strategies without a config file."""
+"""The results of backtests, read from their folders, also of strategies that are gone."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tbv8.manifest import read_summary_json
 from tbv8.page.thin import keep_extremes, shown
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Times, and the return so far in percent; thinned, with the lowest and highest points."""
+    """Times, and the return so far in percent; thinned, but with its extremes.
+
+    `points` is the number of points before thinning.
+    """
 
     t: list[int]
     percent: list[float | int | None]
@@ -22,7 +24,7 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A result's folder: the values of summary.json, and its curve.
+    """The contents of a result's folder: summary.json, and the curve of its equity.
 
     `problem` names the files that cannot be read.
     """
@@ -40,10 +42,10 @@ class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
         return primary if isinstance(primary, dict) else {}
 
 
-def read_results(results_path: Path, *, most_points: int) -> list[StoredResult]:
-    """Return every result below a folder, by name; their curves share `most_points` points."""
+def read_results(results_path: Path, *, max_points: int) -> list[StoredResult]:
+    """Return every result below a folder, by name; their curves have `max_points` in all."""
     folders = [path for path in _listed(results_path) if (path / "manifest.json").exists()]
-    points = max(50, most_points // max(1, 2 * len(folders)))
+    points = max(50, max_points // max(1, 2 * len(folders)))
     return [_read(folder, points) for folder in folders]
 
 
@@ -54,29 +56,23 @@ def _listed(results_path: Path) -> Iterable[Path]:
     return sorted(path for path in visible if path.is_dir())
 
 
-def _read(folder: Path, most_points: int) -> StoredResult:
-    summary: Any = None
-    with suppress(OSError, ValueError):
-        summary = json.loads((folder / "summary.json").read_bytes())
-    values = summary if isinstance(summary, dict) else {}
-    primary = values.get("primary")
+def _read(folder: Path, max_points: int) -> StoredResult:
+    summary = read_summary_json(folder)
+    primary = (summary or {}).get("primary")
     start = primary.get("start_equity") if isinstance(primary, dict) else None
-    curve = _read_curve(folder / "equity.csv", start, most_points)
-    unread = [
-        name
-        for name, value in (("summary.json", isinstance(summary, dict)), ("equity.csv", curve))
-        if not value
-    ]
+    curve = _read_curve(folder / "equity.csv", start, max_points)
+    parts = {"summary.json": summary, "equity.csv": curve}
+    unreadable = [name for name, part in parts.items() if part is None]
     return StoredResult(
         strategy_id=folder.name,
-        summary=values,
+        summary=summary or {},
         curve=curve,
         has_tearsheet=(folder / "tearsheet.html").is_file(),
-        problem=f"{' and '.join(unread)} cannot be read" if unread else None,
+        problem=f"{' and '.join(unreadable)} cannot be read" if unreadable else None,
     )
 
 
-def _read_curve(path: Path, start: Any, most_points: int) -> Curve | None:
+def _read_curve(path: Path, start: Any, max_points: int) -> Curve | None:
     """Return the return since `start`, bar by bar; None if the file is damaged."""
     import pyarrow as pa
     import pyarrow.csv as pc
@@ -93,6 +89,6 @@ def _read_curve(path: Path, start: Any, most_points: int) -> Curve | None:
     if not len(equity) or not isinstance(start, int | float) or not start > 0:
         return None
     percent = (equity / start - 1) * 100
-    at = keep_extremes([percent], most=most_points)
+    at = keep_extremes([percent], most=max_points)
     times_ms = rows["ts_ms"].to_numpy()
     return Curve(times_ms[at].tolist(), shown(percent[at], digits=6), len(equity))

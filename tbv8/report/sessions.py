@@ -11,7 +11,8 @@ import msgspec
 from tbv8.config.records import Project
 from tbv8.market import MINUTE_MS, iso
 from tbv8.store.database import Query
-from tbv8.store.sessions import PRICED, StoredSession, read_sessions, session_runs
+from tbv8.store.locks import session_runs
+from tbv8.store.sessions import PRICED, StoredSession, read_sessions
 from tbv8.text import counted
 
 _ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree
@@ -75,6 +76,11 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     has_tearsheet: bool = False
     closes: bool = False
+
+    @property
+    def title(self) -> str:
+        """The strategy's id, with a note for the shadow."""
+        return self.strategy_id if self.role == "primary" else f"{self.strategy_id} (shadow)"
 
 
 def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
@@ -164,7 +170,7 @@ def _closes(project: Project, strategy_id: str) -> bool:
 
 
 def _future(status: SessionStatus) -> str:
-    """Return the future of the positions of a session that is stopped or does not run."""
+    """Return what will happen to the positions of a session that is stopped or does not run."""
     stop = f"`doit stop {status.strategy_id} --close`"
     paper = f"`doit paper:{status.strategy_id}`"
     if status.has_process:
@@ -175,13 +181,15 @@ def _future(status: SessionStatus) -> str:
 
 
 def session_lines(status: SessionStatus) -> Iterator[str]:
-    """Yield further lines about a session: its problem, halts, and observations."""
-    name = status.strategy_id if status.role == "primary" else f"{status.strategy_id} (shadow)"
+    """Yield further lines about a session: its problem, positions, halts and corrections."""
+    name = status.title
     if status.problem is not None:
         yield f"{name}: {status.problem}"
-    held = " and ".join(f"{size} {symbol}" for symbol, size in status.positions.items() if size)
-    if held and (status.closes or not status.has_process):
-        yield f"{name}: holds {held}{_future(status)}"
+    positions = " and ".join(
+        f"{size} {symbol}" for symbol, size in status.positions.items() if size
+    )
+    if positions and (status.closes or not status.has_process):
+        yield f"{name}: holds {positions}{_future(status)}"
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):

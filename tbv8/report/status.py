@@ -1,12 +1,11 @@
-"""The stored data, the recorder's gaps and the results' figures: read in a moment, as records.
+"""The stored data, the recorder's gaps and the figures of results, as records; quick to read.
 
-Numbers of bars come from the ledger, so that no rows are counted. For trades and quotes only the
+The numbers of bars come from the ledger, so no rows are counted. Of trades and quotes only the
 first and the last time are read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -20,7 +19,9 @@ from tbv8.config.records import Project, Strategy
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
 from tbv8.freshness.verdict import read_verdict
+from tbv8.manifest import read_summary_json
 from tbv8.market import Series, Span, iso, parse_time
+from tbv8.report.experiments import ExperimentStatus, read_experiments
 from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, revision, wrong_revision
 from tbv8.store.ledger import FUNDING, HISTORY, is_covered, read_covered_spans
@@ -34,7 +35,7 @@ _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a 
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """The file: its size and its WAL's in bytes, its revision and the one that this tbv8 needs.
+    """The database file: its size and its WAL's in bytes, its revision, and the one of this tbv8.
 
     `problem` is the reason why it cannot be read, with the cure; None if it can.
     """
@@ -50,7 +51,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
 class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One series of bars.
 
-    Args:
+    Attributes:
         venue: The venue.
         symbol: The symbol.
         dataset: The table.
@@ -91,7 +92,7 @@ class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
 class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The recorder's gaps in one channel of a series.
 
-    Args:
+    Attributes:
         venue: The venue.
         symbol: The symbol.
         channel: `trades`, `bbo` or `bars_1m`.
@@ -119,11 +120,10 @@ class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or stale for `reasons`; and its numbers, None if not available.
 
-    Symbols, timeframe and venue are the result's own, and the config's only without a result:
-    numbers of a run on another venue would else stand under the config's name. `symbol` is the main
-    one of `symbols`. `simulated` is True for a synthetic market and None without a result;
-    `start_ms` and `end_ms` are the result's span. `lookahead` is True if the
-    check of this result passed, and None if it was not checked.
+    Symbols, timeframe, venue and `simulated` are those of the result, which may differ from the
+    config's; without a result they are the config's. `symbol` is the first of `symbols`;
+    `simulated` is True for a synthetic market. `start_ms` and `end_ms` are the result's span.
+    `lookahead` is True if the look-ahead check of this result passed, and None if there was none.
     """
 
     strategy_id: str
@@ -133,7 +133,7 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     market_data_venue: str
     fresh: bool
     reasons: tuple[str, ...]
-    simulated: bool | None
+    simulated: bool
     numbers: dict[str, float | None]
     start_ms: int | None = None
     end_ms: int | None = None
@@ -148,7 +148,7 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return "fresh" if self.fresh else "stale"
 
     @property
-    def checked(self) -> str:
+    def lookahead_text(self) -> str:
         """The outcome of the result's look-ahead check, as text."""
         return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
@@ -162,14 +162,17 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     tick_rows: dict[str, int]
     recorder_gaps: tuple[GapStatus, ...]
     strategies: tuple[StrategyStatus, ...]
+    experiments: tuple[ExperimentStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
 
+
+_BACKTEST, _EXPERIMENT = "backtest:", "experiment:"
 
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
 """The headline numbers of a result's primary run, by their keys in summary.json."""
 
 type ReadStale = Callable[[], Mapping[str, Sequence[str]]]
-"""A function that returns the reasons of stale results, by strategy."""
+"""A function that returns the reasons of stale results, by task."""
 
 
 def read_status(
@@ -181,7 +184,7 @@ def read_status(
 ) -> ProjectStatus:
     """Return the status of the database and the results; an unreadable database is a `problem`.
 
-    A locked database is waited for no longer than two seconds.
+    It waits at most two seconds for a locked database.
 
     Args:
         project: The configuration.
@@ -210,16 +213,30 @@ def read_status(
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # the wait was shorter
         database = replace(database, problem=problem)
-        stale = dict.fromkeys(project.strategies, (problem,))
+        names = [*map(_BACKTEST.__add__, project.strategies)]
+        names += map(_EXPERIMENT.__add__, project.experiments)
+        stale = dict.fromkeys(names, (problem,))
     return ProjectStatus(
         database=database,
         series=contents.series,
         ticks=contents.ticks,
         tick_rows=contents.tick_rows,
         recorder_gaps=contents.recorder_gaps,
-        strategies=tuple(_read_strategies(project, stale)),
+        strategies=tuple(_read_strategies(project, _below(stale, _BACKTEST))),
+        experiments=tuple(
+            read_experiments(project.results_path, project.experiments, _below(stale, _EXPERIMENT))
+        ),
         sessions=contents.sessions,
     )
+
+
+def _below(stale: Mapping[str, Sequence[str]], group: str) -> dict[str, Sequence[str]]:
+    """Return the reasons of a group's tasks, by the rest of their names."""
+    return {
+        task.removeprefix(group): reasons
+        for task, reasons in stale.items()
+        if task.startswith(group)
+    }
 
 
 def to_json(status: ProjectStatus) -> dict[str, Any]:
@@ -263,14 +280,14 @@ def _read_contents(query: Query, wanted: WantedSpans, project: Project) -> _Cont
     return _Contents(
         series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
         ticks=tuple(_read_ticks(query)),
-        tick_rows={name: _most_rows(query, name) for name in TRADES_AND_QUOTES},
+        tick_rows={name: _max_rows(query, name) for name in TRADES_AND_QUOTES},
         recorder_gaps=tuple(_read_gaps(query)),
         sessions=tuple(read_session_states(query, project)),
     )
 
 
 def _order(series: SeriesStatus) -> tuple[str, str, bool, int, str]:
-    """By venue and symbol; 1m bars first, then by how many there are."""
+    """Return a sort key: by venue and symbol, 1m bars first, then by the number of bars."""
     is_built = series.dataset not in (HISTORY, "bars_1m", FUNDING)
     return series.venue, series.symbol, is_built, -series.bars, series.dataset
 
@@ -365,8 +382,8 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
             )
 
 
-def _most_rows(query: Query, table: str) -> int:
-    """Return the number of rows of a table, as if none had been deleted in between."""
+def _max_rows(query: Query, table: str) -> int:
+    """Return an upper bound of a table's rows: exact if none was deleted between first and last."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
     )
@@ -405,18 +422,16 @@ def _read_strategies(
     project: Project, stale: Mapping[str, Sequence[str]]
 ) -> Iterator[StrategyStatus]:
     for strategy in project.strategies.values():
-        summary = _read_summary(project.results_path / strategy.strategy_id)
+        summary = read_summary_json(project.results_path / strategy.strategy_id) or {}
         primary = summary.get("primary")
         if not isinstance(primary, dict):
             primary = {}
-        simulated = summary.get("simulated")
         verdict = read_verdict(project.results_path, strategy.strategy_id)
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
             **_market(strategy, summary),
             fresh=strategy.strategy_id not in stale,
             reasons=tuple(stale.get(strategy.strategy_id, ())),
-            simulated=simulated if isinstance(simulated, bool) else None,
             numbers={name: _number(primary.get(name)) for name in NUMBERS},
             start_ms=_time_ms(summary, "start"),
             end_ms=_time_ms(summary, "end"),
@@ -426,27 +441,19 @@ def _read_strategies(
 
 
 def _market(strategy: Strategy, summary: Mapping[str, Any]) -> dict[str, Any]:
-    """Return symbols, timeframe and venue of a result, or of its strategy without one."""
-    symbols = summary.get("symbols")
+    """Return a status' fields about the market: the result's, or the config's without a result."""
+    symbols, simulated = summary.get("symbols"), summary.get("simulated")
     names = ("symbol", "timeframe", "market_data_venue")
-    own = {name: str(summary[name]) for name in names if name in summary}
-    if len(own) == len(names) and isinstance(symbols, list):
-        return {**own, "symbols": tuple(map(str, symbols))}
+    texts = {name: str(summary[name]) for name in names if name in summary}
+    if len(texts) == len(names) and isinstance(symbols, list) and isinstance(simulated, bool):
+        return {**texts, "symbols": tuple(map(str, symbols)), "simulated": simulated}
     return {
         "symbol": strategy.symbol,
         "symbols": strategy.symbols,
         "timeframe": strategy.timeframe.text,
         "market_data_venue": strategy.source.venue,
+        "simulated": strategy.simulated,
     }
-
-
-def _read_summary(folder: Path) -> dict[str, Any]:
-    """Return a result's summary.json; empty if it is missing or damaged."""
-    with suppress(OSError, ValueError):
-        value = json.loads((folder / "summary.json").read_bytes())
-        if isinstance(value, dict):
-            return value
-    return {}
 
 
 def _number(value: Any) -> float | None:

@@ -11,54 +11,57 @@ from rich.table import Table
 from rich.text import Text
 
 from tbv8.market import iso
+from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
 from tbv8.text import counted, printable
 
-_WIDE = 1000  # columns
-_REASON_LETTERS = 70
-_MOST_REASONS = 2  # of a strategy
-_MOST_ROWS = 40  # of a table; longer ones have a row per kind
-_MOST_ODD = 10
+_WIDTH = 1000  # columns
+_MAX_REASON = 70  # characters
+_MAX_REASONS = 2  # of a task
+_MAX_ROWS = 40  # of a table; longer ones have a row per kind
+_MAX_INCOMPLETE = 10
 
 
 def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
-    """Print every table with rows, and one line about each of the others.
+    """Print every table; one without rows as a line.
 
     Args:
         status: The status.
         every_series: True for a row per series, however many there are.
     """
-    # lines have any length: a terminal wraps them better than a table would fold numbers
-    console = Console(file=sys.stdout, width=_WIDE, markup=False, highlight=False)
+    # a terminal wraps long lines; rich would fold the numbers in their cells
+    console = Console(file=sys.stdout, width=_WIDTH, markup=False, highlight=False)
     _print_lines(console, _database_lines(status))
     if status.database.problem is None:
         simulated = sorted({row.venue for row in status.series if row.simulated})
         bars = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
-        most = sys.maxsize if every_series else _MOST_ROWS
+        max_rows = sys.maxsize if every_series else _MAX_ROWS
         series = [row for row in status.series if row.dataset != "funding"]
         funding = [row for row in status.series if row.dataset == "funding"]
-        if len(status.series) <= most:
+        if len(status.series) <= max_rows:
             _print_table(console, bars, _SERIES_COLUMNS, _series_rows(series), "none yet")
             _print_table(console, "Funding", _FUNDING_COLUMNS, _funding_rows(funding), "none yet")
             _print_lines(console, _LEGEND if status.series else ())
         else:
             _print_table(console, bars, _KIND_COLUMNS, _kind_rows(series), "none yet")
             _print_table(console, "Funding", _KIND_COLUMNS, _kind_rows(funding), "none yet")
-            _print_odd(console, status.series)
-        if len(status.ticks) <= most:
+            _print_incomplete(console, status.series)
+        if len(status.ticks) <= max_rows:
             ticks = (_TICK_COLUMNS, _tick_rows(status))
         else:
             ticks = (_TICK_KIND_COLUMNS, _tick_kind_rows(status))
         _print_table(console, "Trades and quotes", *ticks, "none recorded")
         gaps = status.recorder_gaps
-        if len(gaps) <= most:
+        if len(gaps) <= max_rows:
             rows = [_gap_row(gap) for gap in gaps]
             _print_table(console, "Recorder gaps", _GAP_COLUMNS, rows, "none")
         else:
             _print_table(console, "Recorder gaps", _GAP_KIND_COLUMNS, _gap_kind_rows(gaps), "none")
         newest = sorted(gaps, key=lambda gap: -(gap.newest_ms or 0))
-        _print_lines(console, _newest_gaps(gaps if len(gaps) <= most else newest[:_MOST_ODD]))
+        _print_lines(
+            console, _newest_gaps(gaps if len(gaps) <= max_rows else newest[:_MAX_INCOMPLETE])
+        )
     if status.sessions:
         rows = [_session_row(session) for session in status.sessions]
         _print_table(console, "Paper sessions", _SESSION_COLUMNS, rows, "none")
@@ -68,6 +71,10 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
     _print_table(console, "Strategies", _STRATEGY_COLUMNS, strategies, "none")
     _print_lines(console, _stale_lines(status))
+    if status.experiments:
+        rows = [_experiment_row(experiment) for experiment in status.experiments]
+        _print_table(console, "Experiments", _EXPERIMENT_COLUMNS, rows, "none")
+        _print_lines(console, _stale_experiments(status))
 
 
 _SERIES_COLUMNS = (
@@ -107,6 +114,12 @@ _STRATEGY_COLUMNS = (
 )
 
 
+_EXPERIMENT_COLUMNS = (
+    *("experiment", "state", ">trials", ">failed", ">return", ">Sharpe", ">DSR", ">tries"),
+    *(">PBO", ">out of sample"),
+)
+
+
 _SESSION_COLUMNS = (
     "strategy",
     "at",
@@ -128,7 +141,7 @@ _SESSION_COLUMNS = (
 def _session_row(session: SessionStatus) -> list[str]:
     positions = ", ".join(f"{size} {name}" for name, size in session.positions.items() if size)
     return [
-        session.strategy_id if session.role == "primary" else f"{session.strategy_id} (shadow)",
+        session.title,
         session.venue,
         session.state,
         _time(session.counted_ms),
@@ -192,7 +205,7 @@ def _edited(row: SeriesStatus) -> str:
 def _kinds[Row: (SeriesStatus, TickStatus)](
     group: Iterable[Row],
 ) -> dict[tuple[str, str], list[Row]]:
-    """Return series by venue and dataset."""
+    """Return rows by kind: venue and dataset."""
     kinds: dict[tuple[str, str], list[Row]] = {}
     for row in group:
         kinds.setdefault((row.venue, row.dataset), []).append(row)
@@ -225,21 +238,22 @@ def _kind_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
     ]
 
 
-def _print_odd(console: Console, series: Iterable[SeriesStatus]) -> None:
+def _print_incomplete(console: Console, series: Iterable[SeriesStatus]) -> None:
     """Print the incomplete series, the worst first, up to a limit."""
-    odd = {
+    incomplete = {
         (row.venue, row.symbol, row.dataset): row
         for group in _kinds(series).values()
         for row in (*_behind(group), *(row for row in group if row.gaps or row.edited_days))
     }
-    if not odd:
+    if not incomplete:
         return
-    worst = sorted(odd.values(), key=lambda row: (-row.edited_days, -row.gaps, row.last_ms or 0))
-    shown = worst[:_MOST_ODD]
+    rows = incomplete.values()
+    worst = sorted(rows, key=lambda row: (-row.edited_days, -row.gaps, row.last_ms or 0))
+    shown = worst[:_MAX_INCOMPLETE]
     _print_table(console, "Behind, or with gaps", _SERIES_COLUMNS, _series_rows(shown), "none")
     if len(worst) > len(shown):
-        more = len(worst) - len(shown)
-        lines = [f"and {more:,} more: `doit status --venue {worst[0].venue}` shows each series"]
+        rest = len(worst) - len(shown)
+        lines = [f"and {rest:,} more: `doit status --venue {worst[0].venue}` shows each series"]
         _print_lines(console, lines)
 
 
@@ -313,12 +327,17 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 
 def _stale_lines(status: ProjectStatus) -> Iterator[str]:
     for strategy in status.strategies:
-        if strategy.reasons:
-            name, shown = strategy.strategy_id, strategy.reasons[:_MOST_REASONS]
-            reasons = [_shortened(reason) for reason in shown]
-            if more := len(strategy.reasons) - len(shown):
-                reasons.append(f"{more:,} more: `doit why backtest:{name}`")
-            yield f"{name}: {'; '.join(reasons)}"
+        if strategy.reasons and strategy.reasons != (status.database.problem,):
+            task = f"backtest:{strategy.strategy_id}"
+            yield f"{strategy.strategy_id}: {_reasons_text(strategy.reasons, task)}"
+
+
+def _reasons_text(reasons: Sequence[str], task: str) -> str:
+    """Return the first reasons why a task would run, and the command that shows all."""
+    shown = [_shortened(reason) for reason in reasons[:_MAX_REASONS]]
+    if more := len(reasons) - len(shown):
+        shown.append(f"{more:,} more: `doit why {task}`")
+    return "; ".join(shown)
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
@@ -332,11 +351,34 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
             _time(ms)[:10] for ms in (strategy.start_ms, strategy.end_ms) if ms is not None
         ),
         strategy.state,
-        strategy.checked,
+        strategy.lookahead_text,
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),
         _number(numbers["trades"], ",.0f"),
+    ]
+
+
+def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
+    for experiment in status.experiments:
+        if experiment.state == "stale" and experiment.reasons != (status.database.problem,):
+            name = experiment.experiment_id
+            yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
+
+
+def _experiment_row(experiment: ExperimentStatus) -> list[str]:
+    numbers = experiment.numbers
+    return [
+        experiment.experiment_id,
+        experiment.state,
+        _number(numbers["trials"], ",.0f"),
+        _number(numbers["failed"], ",.0f"),
+        _number(numbers["return"], "+.2%"),
+        _number(numbers["sharpe"], ".2f"),
+        _number(numbers["deflated_sharpe"], ".0%"),
+        _number(numbers["tries"], ",.0f"),
+        _number(numbers["probability_of_overfitting"], ".0%"),
+        _number(numbers["out_of_sample_return"], "+.2%"),
     ]
 
 
@@ -348,7 +390,7 @@ def _print_lines(console: Console, lines: Iterable[str]) -> None:
 def _print_table(
     console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str
 ) -> None:
-    """Print rows under a title; a column that begins with `>` is of numbers."""
+    """Print rows under a title, or a line with `empty`; `>` marks a column of numbers."""
     if not rows:
         _print_lines(console, ["", f"{title}: {empty}"])
         return
@@ -374,7 +416,7 @@ def _bold(console: Console) -> str:
 
 
 def _unrepeated(row: Sequence[str], above: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return a row without the venue and symbol if they are those of the row above."""
+    """Return a row with its venue and symbol blank if they are those of the row above."""
     repeated = 0
     while (
         repeated < 2
@@ -411,4 +453,4 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _shortened(reason: str) -> str:
-    return reason if len(reason) <= _REASON_LETTERS else f"{reason[: _REASON_LETTERS - 3]}..."
+    return reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 3]}..."

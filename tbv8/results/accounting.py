@@ -196,17 +196,12 @@ def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fil
     for fill in fills:
         while paid < len(funding) and (
             funding[paid].ts_ms < fill.ts_ms
-            or (funding[paid].ts_ms == fill.ts_ms and is_at_close(fill))
+            or (funding[paid].ts_ms == fill.ts_ms and fill.at == "close")
         ):
             yield funding[paid]
             paid += 1
         yield fill
     yield from funding[paid:]
-
-
-def is_at_close(fill: Fill) -> bool:
-    """Return True if a fill happened at the close of its step."""
-    return fill.type == "market" or (fill.type == "limit" and fill.liquidity == "taker")
 
 
 # The curve.

@@ -15,15 +15,15 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
 from tbv8.trading.records import Run
 
-_FEW = 1500  # candles of a symbol's overview
+_OVERVIEW_CANDLES = 1500  # of a symbol, at most
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """The times and prices that mark an account.
 
     Attributes:
-        start_ms: The open of the first counted bar.
-        closes_ms: The close of each counted bar of the main symbol.
+        start_ms: The open of the first without_warm_up bar.
+        closes_ms: The close of each without_warm_up bar of the main symbol.
         prices: The last close of every symbol at those times; NaN before its first bar.
     """
 
@@ -45,7 +45,7 @@ class BeyondVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
     """Return the marks of a run over bars, without those of the warm-up."""
-    main = counted(strategy, bars.shown[strategy.symbol, strategy.timeframe])
+    main = without_warm_up(strategy, bars.shown[strategy.symbol, strategy.timeframe])
     closes_ms = close_times(main, strategy.timeframe)
     others = last_closes(strategy, bars, strategy.symbols[1:], closes_ms)
     prices = {strategy.symbol: column(main, "close"), **others}
@@ -65,8 +65,8 @@ def last_closes(
 
 
 def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
-    """Return a symbol's counted bars of the main timeframe."""
-    table = counted(strategy, bars.shown[symbol, strategy.timeframe])
+    """Return a symbol's without_warm_up bars of the main timeframe."""
+    table = without_warm_up(strategy, bars.shown[symbol, strategy.timeframe])
     return Candles(
         opens_ms=table["ts_ms"].to_numpy(),
         ends_ms=close_times(table, strategy.timeframe),
@@ -81,7 +81,7 @@ def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
 def overview(candles: Candles) -> Candles:
     """Return the candles of market.csv and of the page's strip: few, of any length."""
     count = len(candles.opens_ms)
-    return combine(candles, np.arange(0, count, max(1, -(-count // _FEW))))
+    return combine(candles, np.arange(0, count, max(1, -(-count // _OVERVIEW_CANDLES))))
 
 
 def combine(candles: Candles, starts: Ints) -> Candles:
@@ -98,7 +98,7 @@ def combine(candles: Candles, starts: Ints) -> Candles:
     )
 
 
-def counted(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
+def without_warm_up(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
     """Return the bars after the warm-up."""
     if not strategy.warm_up_ms:
         return bars
@@ -106,7 +106,7 @@ def counted(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
 
 
 def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
-    """Return the number of minutes without a bar in the counted span, by symbol.
+    """Return the number of minutes without a bar in the without_warm_up span, by symbol.
 
     Minutes inside built bars are known from their column `minutes`.
     """
@@ -137,7 +137,7 @@ def _missing_minutes(strategy: records.Strategy, bars: Bars, span: Span) -> dict
 
 
 def missing_bars(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
-    """Return the number of bars without a single minute in the counted span, by symbol.
+    """Return the number of bars without a single minute in the without_warm_up span, by symbol.
 
     Symbols that lack none are left out, and all if bars have no fixed length or are minutes.
     """

@@ -36,6 +36,7 @@ _YEAR_MS = YEAR_DAYS * DAY_MS
 _PLACES = 8
 _POWERS = Context(prec=28, traps=[])  # deterministic on any machine, which libm's are not
 _HALF = 32
+_SHORTEST_MONTH = 28  # days
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,11 +127,16 @@ def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAY
 def days_with_bars(times_ms: Ints) -> int:
     """Return the number of UTC days with a bar, from the start and the close of each bar.
 
-    A bar longer than a day has as many days as the first one.
+    A bar longer than a day has as many days as the first one, or those of its month.
     """
-    days = (times_ms[1:] - 1) // DAY_MS
-    longest = max(1, -(-int(times_ms[1] - times_ms[0]) // DAY_MS))
-    return longest + int(np.minimum(np.diff(days), longest).sum())
+    closes = times_ms[1:].astype("datetime64[ms]")
+    months = closes.astype("datetime64[M]")
+    longest: Ints | int = max(1, -(-int(times_ms[1] - times_ms[0]) // DAY_MS))
+    if longest >= _SHORTEST_MONTH and (months == closes).all():  # bars of a month
+        before = (months - np.timedelta64(1, "M")).astype("datetime64[ms]")
+        longest = (closes - before).astype(np.int64) // DAY_MS
+    days = np.diff((times_ms[1:] - 1) // DAY_MS, prepend=times_ms[0] // DAY_MS - 1)
+    return int(np.minimum(days, longest).sum())
 
 
 def _is_long(times_ms: Ints, fewest_days: int) -> bool:
@@ -367,9 +373,9 @@ def _exposed_ms(run: Run, start_ms: int, end_ms: int) -> int:
 def slippage(fills: Sequence[Fill]) -> Decimal:
     """Return the exact loss of taker fills in USD against their decision price.
 
-    The decision price of an order that takes at the close is that close, and of a stop or a
-    liquidation its trigger. Slippage includes the rounding to ticks, `slippage_ticks`, and a gap
-    beyond a trigger. Resting limit orders have none.
+    The decision price of an order that takes at the close is that close, also of a stop; inside of
+    a bar it is the trigger of a stop, a stop-limit or a liquidation. Slippage includes the rounding
+    to ticks, `slippage_ticks`, and a gap beyond a trigger. Resting limit orders have none.
     """
     with localcontext(EXACT):
         return sum(

@@ -504,11 +504,10 @@ def _line(stats: Stats) -> str:
     funding = f", funding {_paid(stats.funding)}" if stats.funding else ""
     slippage = f", slippage {trading.slippage:,.2f}" if trading.slippage else ""
     lost = f", lost margin {stats.lost_margin:,.2f}" if stats.lost_margin else ""
-    entries = f"{trading.entries:,} {'entry' if trading.entries == 1 else 'entries'}"
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
-        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, {entries}, "
-        f"{counted(trading.trades, 'round trip')}, "
+        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, "
+        f"{counted(trading.entries, 'entry')}, {counted(trading.trades, 'round trip')}, "
         f"{stats.before_costs:+z,.2f} USD before costs, fees {trading.fees:,.2f}{slippage}"
         f"{funding}{lost}, "
         f"max drawdown {stats.performance.max_drawdown:.2%}"
@@ -657,4 +656,4 @@ def _floats(value: Any) -> Any:
         return {key: _floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_floats(item) for item in value]
-    return float(value) if isinstance(value, Decimal) else value
+    return float(value) + 0.0 if isinstance(value, Decimal) else value  # never minus zero

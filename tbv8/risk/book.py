@@ -24,8 +24,8 @@ class Book(msgspec.Struct, kw_only=True):
     """The state of one account: positions, working orders, the day, halts.
 
     `cash` is the equity without the value of the positions; `prices` are the last prices;
-    `day_start` is the equity at the start of the UTC day that ends at `midnight_ms`. `barred` is
-    the rule by which a live session denies new positions, whatever the account.
+    `day_start` is the equity at the start of the UTC day that ends at `midnight_ms`. `blocked_by`
+    is the rule by which a live session denies new positions, whatever the account.
     """
 
     limits: Limits
@@ -36,7 +36,7 @@ class Book(msgspec.Struct, kw_only=True):
     prices: dict[str, Decimal] = {}
     working: dict[str, Order] = {}
     halted: Halt | None = None
-    barred: str | None = None
+    blocked_by: str | None = None
     denials: list[Denial] = []
     halts: list[Halt] = []
     payments: list[Payment] = []
@@ -58,6 +58,7 @@ class Book(msgspec.Struct, kw_only=True):
         trigger: Decimal | None = None,
         together_with: Iterable[Order] = (),
         replacing: Sequence[str] = (),
+        rules: Sequence[str] | None = None,
     ) -> Breach | None:
         """Return the first rule that an order would break; None if it breaks none.
 
@@ -67,12 +68,15 @@ class Book(msgspec.Struct, kw_only=True):
             trigger: The trigger of a stop; None once reached.
             together_with: Orders of the same request.
             replacing: Ids of the working orders that it replaces.
+            rules: The names of the rules to check; None for all.
         """
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
-            request = self._request(order, terms, trigger, [*working, *together_with])
+            request = self._to_check(order, terms, trigger, [*working, *together_with])
             scopes = request.scopes
             for name, rule in RULES.items():
+                if rules is not None and name not in rules:
+                    continue
                 if rule.scope in scopes and (numbers := rule.find_breach(request)) is not None:
                     return Breach(name, numbers)
         return None
@@ -80,17 +84,17 @@ class Book(msgspec.Struct, kw_only=True):
     def closing_part(self, order: Order, breach: Breach) -> Decimal:
         """Return the part of a denied order that may still be sent: it closes a position."""
         with localcontext(EXACT):
-            position = self.expected(order.symbol)
+            position = self.expected_position(order.symbol)
             if RULES[breach.rule].scope != "opening" or position * order.change >= 0:
                 return _ZERO
             return min(abs(position), abs(order.change))
 
-    def expected(self, symbol: str, together_with: Iterable[Order] = ()) -> Decimal:
+    def expected_position(self, symbol: str, together_with: Iterable[Order] = ()) -> Decimal:
         """Return the position after the fills of all market orders in flight."""
         with localcontext(EXACT):
-            return self._expected(symbol, [*self.working.values(), *together_with])
+            return self._expected_position(symbol, [*self.working.values(), *together_with])
 
-    def _expected(self, symbol: str, working: Iterable[Order]) -> Decimal:
+    def _expected_position(self, symbol: str, working: Iterable[Order]) -> Decimal:
         position = self.positions[symbol]
         for order in working:
             if order.symbol != symbol or not order.is_market:
@@ -102,7 +106,7 @@ class Book(msgspec.Struct, kw_only=True):
             position += change
         return position
 
-    def _request(
+    def _to_check(
         self,
         order: Order,
         terms: Terms | None,
@@ -113,16 +117,19 @@ class Book(msgspec.Struct, kw_only=True):
 
         The worst position is the larger of two: the present position plus all working orders on
         the order's side, and the position after market orders in flight plus the resting orders.
+        Children that wait for a parent do not count.
         """
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
         resting = reducing = _ZERO
         for open_order in working:
+            if open_order.parent is not None:
+                continue
             change = open_order.change
             is_same_side = open_order.symbol == order.symbol and change * order.change > 0
             if not open_order.reduce_only:
                 side = buys if change > 0 else sells
                 side[open_order.symbol] += change
-            if is_same_side and not open_order.is_market and open_order.parent is None:
+            if is_same_side and not open_order.is_market:
                 if open_order.reduce_only:
                     reducing += change
                 else:
@@ -133,7 +140,7 @@ class Book(msgspec.Struct, kw_only=True):
             for symbol, size in self.positions.items()
         }
         position, open_orders = self.positions[order.symbol], same_side[order.symbol]
-        expected = self._expected(order.symbol, working)
+        expected = self._expected_position(order.symbol, working)
         later = expected + resting + order.change
         worst[order.symbol] = max(position + open_orders + order.change, later, key=abs)
         return OrderCheck(
@@ -148,7 +155,7 @@ class Book(msgspec.Struct, kw_only=True):
             equity=self.equity,
             opens=not order.reduce_only and (later + reducing) * order.change > 0,
             halted=self.halted,
-            barred=self.barred,
+            blocked_by=self.blocked_by,
             limits=self.limits,
         )
 

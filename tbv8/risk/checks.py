@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rules.barred import CLOCK, STALE_BAR, STOPPED
+from tbv8.risk.rules.blocked import CLOCK, STALE_BAR, STOPPED
 from tbv8.risk.rules.duplicate_order import DUPLICATE_ORDER
 from tbv8.risk.rules.halted import DAILY_LOSS, LIQUIDATED
 from tbv8.risk.rules.lot_size import LOT_SIZE

@@ -14,7 +14,7 @@ from tbv8.risk.limits import Limits, MarketLimits
 type Numbers = dict[str, Decimal]
 
 
-def shown(number: Decimal) -> str:
+def number_text(number: Decimal) -> str:
     """Return a number with eight digits at most, without an exponent."""
     return f"{Decimal(f'{number:.8g}').normalize():,f}"
 
@@ -33,7 +33,7 @@ class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     working orders on the order's side. `worst` is each symbol's position if its working orders fill
     to the worse side, the order included. `prices` are the last closes, without symbols that have
     none yet. `opens` is True if the order and the working orders on its side could open a position.
-    `barred` is the rule that denies new positions now, whatever the account.
+    `blocked_by` is the rule that denies new positions now, whatever the account.
     """
 
     order: Order
@@ -47,7 +47,7 @@ class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal
     opens: bool
     halted: Halt | None
-    barred: str | None
+    blocked_by: str | None
     limits: Limits
 
     @property
@@ -87,7 +87,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Its name in summary.json and in the terminal.
-        words: A description of a breach, for the result's page.
+        description: A description of a breach, for the result's page.
         find_breach: Returns the numbers that show a breach; None if there is none.
         scope: The orders that it applies to.
         key: The key of its number in the YAML; None if no key sets it.
@@ -96,7 +96,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    words: str
+    description: str
     find_breach: Callable[[OrderCheck], Numbers | None]
     scope: Scope = "opening"
     key: str | None = None
@@ -110,14 +110,14 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def explanation(self) -> str:
         """Description and cure, for the result's page."""
-        return f"{self.words} ({self.cure})" if self.cure else self.words
+        return f"{self.description} ({self.cure})" if self.cure else self.description
 
 
-def of_terms(name: str, *, words: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
+def terms_rule(name: str, *, description: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
     """Return a rule that depends on the instructions of a sent order alone."""
     return Rule(
         name=name,
-        words=words,
+        description=description,
         find_breach=lambda check: {} if check.terms and breaks(check.terms) else None,
         scope="sending",
         cure=cure,

@@ -1,12 +1,12 @@
-"""Bars and funding in and out of SQLite as Arrow, each change in one transaction with its ledger.
+"""Reads and writes bars and funding as Arrow tables; a transaction writes rows and their ledger.
 
-One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types, so
-query results are cast to the schemas below. ADBC's DB-API is not used: it imports polars, and its
-signal handler loses one Ctrl-C in ten.
+One ADBC connection serves for rows and ledger. SQLite sends no column types, so query results are
+cast to the schemas below. ADBC's DB-API is not used: it imports polars, whose signal handler loses
+one Ctrl-C in ten.
 
-ADBC has its own copy of SQLite, Python has another. A process that closes a sqlite3 connection to
-the file while an ADBC connection is open drops the latter's POSIX locks and removes its WAL. Later
-commits are then lost with the process (tried; https://sqlite.org/howtocorrupt.html, 2.2).
+ADBC has its own copy of SQLite, and Python has another. If a process closes a sqlite3 connection to
+the file while an ADBC connection is open, the latter loses its POSIX locks and its WAL. Later
+commits are then lost when the process ends (tried; https://sqlite.org/howtocorrupt.html, 2.2).
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
 from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, file_problem, reader_uri
 from tbv8.store.ledger import (
-    EMPTY,
+    EMPTY_DIGEST,
     FUNDING,
     HISTORY,
     MINUTE_DATASETS,
     RECORDED,
+    UPSERT_DAY,
     LedgerDay,
     StoredDay,
     missing_hours,
@@ -54,6 +55,8 @@ from tbv8.store.ledger import (
 from tbv8.store.natives import UPSERT, NativeMarket
 
 _PRICES = ("open", "high", "low", "close", "volume")
+
+# The columns of each kind of dataset besides venue and symbol; see `schema_of`.
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
 BUILT_BARS = MINUTE_BARS.append(pa.field("minutes", pa.int64()))
 FUNDING_RATES = pa.schema(
@@ -62,7 +65,7 @@ FUNDING_RATES = pa.schema(
 
 
 class BarStore:
-    """An open connection for rows of bars and their ledger; made by `open_bars`."""
+    """An open connection for rows of bars and funding and their ledger; made by `open_bars`."""
 
     def __init__(self, db_path: Path, connection: AdbcConnection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -83,7 +86,10 @@ class BarStore:
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Commit at the end, or roll back on an exception; DEFERRED reads a consistent snapshot.
+        """Commit at the end of the block, or roll back on an exception.
+
+        Args:
+            kind: `IMMEDIATE` to write, `DEFERRED` to read a consistent snapshot.
 
         Raises:
             MovedError: The database was removed, moved or replaced.
@@ -100,7 +106,7 @@ class BarStore:
         self.files.check()
 
     def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
-        """Return the bars that open in `span`, by time; text in a number's column reads as 0."""
+        """Return the rows in `span`, by time; text in a numeric column is read as 0."""
         schema = schema_of(dataset)
         table = self._fetch(
             f'SELECT {number_columns(schema.names)} FROM "{dataset}"'
@@ -110,10 +116,13 @@ class BarStore:
         return table.rename_columns(schema.names).cast(schema)
 
     def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
-        """Replace the bars that open in `span` by `bars`; equal rows are not written again.
+        """Replace the rows in `span` by `bars`; equal rows are not written again.
+
+        Call it in a transaction. Triggers then set the digests of changed days to NULL, so write
+        the ledger afterwards.
 
         Raises:
-            ValueError: A value is NaN or infinite, or the bars are not sorted within `span`.
+            ValueError: A value is NaN or infinite, or the rows are not sorted within `span`.
         """
         opens = bars["ts_ms"].to_numpy()
         if opens.size and not (
@@ -147,25 +156,14 @@ class BarStore:
     def write_days(
         self, series: Series, dataset: str, days: Sequence[LedgerDay], *, updated_ms: int
     ) -> None:
-        """Write ledger rows; call it after the rows of bars are written."""
+        """Write ledger rows; call it after `replace_rows`, in the same transaction."""
         if not days:
             return
-        rows = [
-            (
-                *(series.venue, series.symbol, dataset, day.day_ms, day.start_ms, day.end_ms),
-                *(day.bars, day.missing, day.source, day.digest, day.built_from, updated_ms),
-            )
-            for day in days
-        ]
-        self._execute(
-            "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
-            " end_ms, bars, missing, source, digest, built_from, updated_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            *rows,
-        )
+        rows = [day.row(series, dataset, updated_ms=updated_ms) for day in days]
+        self._execute(UPSERT_DAY, *rows)
 
     def remove_day(self, series: Series, dataset: str, day_ms: int) -> None:
-        """Remove a UTC day: its rows and its ledger row."""
+        """Remove a UTC day: its rows and its ledger row. Call it in a transaction."""
         key = (series.venue, series.symbol)
         self._execute(
             f'DELETE FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?',
@@ -223,10 +221,11 @@ class BarStore:
 
 @contextmanager
 def open_bars(db_path: Path) -> Iterator[BarStore]:
-    """Open the database for bulk reading, and for writing if permissions allow it.
+    """Open the database for bulk reading, and for writing if the file's permissions allow it.
 
     Raises:
-        DataError: The file is damaged, locked for a minute, or its disk is full.
+        DataError: The file is damaged, locked for a minute, or its disk is full; also at any use
+            of the connection.
     """
     can_write = all(os.access(path, os.W_OK) for path in (db_path.parent, db_path))
     try:
@@ -245,7 +244,7 @@ def open_bars(db_path: Path) -> Iterator[BarStore]:
 
 @contextmanager
 def _closing[Handle: (AdbcDatabase, AdbcConnection)](handle: Handle) -> Iterator[Handle]:
-    """Close at the end; a RuntimeError after a Ctrl-C at an unlucky moment is ignored."""
+    """Close at the end; ignore ADBC's RuntimeError after a Ctrl-C at an unlucky moment."""
     try:
         yield handle
     finally:
@@ -254,14 +253,14 @@ def _closing[Handle: (AdbcDatabase, AdbcConnection)](handle: Handle) -> Iterator
 
 
 def schema_of(dataset: str) -> pa.Schema:
-    """Return the columns of a dataset's table."""
+    """Return the columns of a dataset's table, besides venue and symbol."""
     if dataset == FUNDING:
         return FUNDING_RATES
     return MINUTE_BARS if dataset in MINUTE_DATASETS else BUILT_BARS
 
 
 class CompleteSpan(msgspec.Struct, frozen=True):
-    """A span with all of its rows and their source."""
+    """A span, all of its rows by time, and their source for the ledger."""
 
     span: Span
     rows: pa.Table
@@ -278,7 +277,7 @@ def write_history(
     updated_ms: int,
     dataset: str = HISTORY,
 ) -> None:
-    """Write `bars` as the complete data of `span`; see `write_pieces`."""
+    """Write `bars` as the complete rows of `span`; see `write_pieces`."""
     write_pieces(
         store, series, [CompleteSpan(span, bars, source)], updated_ms=updated_ms, dataset=dataset
     )
@@ -292,21 +291,28 @@ def write_pieces(
     updated_ms: int,
     dataset: str = HISTORY,
 ) -> None:
-    """Write pieces as the complete data of their spans, in one transaction with the ledger.
+    """Write complete spans and their ledger in one transaction. Repeatable.
 
-    Repeatable. The ledger counts minutes of a span without a bar as missing at the venue. Pieces
-    are sorted by time. A run of adjacent pieces must touch the stored span of the same UTC day, if
-    there is one: the ledger has one span per day.
+    Minutes without a bar count as missing at the venue. The ledger has one span per UTC day, so a
+    run of adjacent pieces must touch the stored span of its first and last day, if there is one.
+
+    Args:
+        store: The database.
+        series: The series.
+        pieces: The spans with their rows, by time.
+        updated_ms: Our clock.
+        dataset: The dataset.
 
     Raises:
-        DataError: A run adds to a day that was changed outside of tbv8.
+        DataError: A piece adds to a day that was changed outside of tbv8.
+        ValueError: A piece is apart from the stored span of its day.
     """
     with store.transaction():
-        for run in _touching(pieces):
+        for run in _adjacent_runs(pieces):
             _write_run(store, series, run, updated_ms=updated_ms, dataset=dataset)
 
 
-def _touching(pieces: Sequence[CompleteSpan]) -> list[list[CompleteSpan]]:
+def _adjacent_runs(pieces: Sequence[CompleteSpan]) -> list[list[CompleteSpan]]:
     runs: list[list[CompleteSpan]] = []
     for piece in pieces:
         if runs and runs[-1][-1].span.end_ms == piece.span.start_ms:
@@ -339,7 +345,7 @@ def _write_run(
             sources.insert(0, prior.source)
             of_day = store.read(series, dataset, day_span)
             digests = day_digests(of_day)
-        count, digest = digests.get(day_ms, (0, EMPTY))
+        count, digest = digests.get(day_ms, (0, EMPTY_DIGEST))
         days.append(
             LedgerDay(
                 day_ms=day_ms,
@@ -358,18 +364,18 @@ def _missing(dataset: str, day_span: Span, rows: pa.Table, count: int) -> int:
     return (
         day_span.minutes - count
         if dataset != FUNDING
-        else missing_hours(paid_in(rows, day_span), day_span)
+        else missing_hours(payments_in(rows, day_span), day_span)
     )
 
 
-def paid_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
-    """Return `ts_ms` and `interval_hours` of the payments in `span`, from a table by time."""
+def payments_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
+    """Return `ts_ms` and `interval_hours` of the payments in `span`; the table is by time."""
     part = rows_within(rates, span)
     return zip(part["ts_ms"].to_pylist(), part["interval_hours"].to_pylist(), strict=True)
 
 
 def read_checked_days(store: BarStore, series: Series, days: Sequence[StoredDay]) -> pa.Table:
-    """Return all bars of `days` (sorted by time), after a check of each day's digest.
+    """Return all bars of `days`, which are by time, after a check of each day's digest.
 
     Raises:
         DataError: The rows of a day do not match its ledger.
@@ -382,7 +388,7 @@ def read_checked_days(store: BarStore, series: Series, days: Sequence[StoredDay]
 def read_stored_bars(store: BarStore, series: Series, timeframe: Timeframe, span: Span) -> pa.Table:
     """Return the stored bars of a timeframe that open in `span`, after a check of the digests.
 
-    They are of one chunk, so that their columns are read as numpy arrays without a copy.
+    The table has one chunk, so its columns become numpy arrays without a copy.
 
     Raises:
         DataError: The rows of a day do not match its ledger.
@@ -394,7 +400,7 @@ def read_stored_bars(store: BarStore, series: Series, timeframe: Timeframe, span
 
 
 def rows_within(bars: pa.Table, span: Span) -> pa.Table:
-    """Return the bars that open in `span`, from bars sorted by time, without a copy."""
+    """Return the part of a table of rows by time that lies in `span`, without a copy."""
     opens = bars["ts_ms"].to_numpy()
     first, end = np.searchsorted(opens, (span.start_ms, span.end_ms)).tolist()
     return bars.slice(first, end - first)
@@ -403,7 +409,7 @@ def rows_within(bars: pa.Table, span: Span) -> pa.Table:
 def read_checked(
     store: BarStore, series: Series, dataset: str, days: Sequence[LedgerDay]
 ) -> pa.Table:
-    """Return all bars that open from the first of `days` to the last, after a check of digests.
+    """Return all rows from the first of `days` to the last, after a check of the digests.
 
     Raises:
         DataError: The rows of a day do not match its ledger.
@@ -413,7 +419,7 @@ def read_checked(
     bars = store.read(series, dataset, Span(days[0].day_ms, days[-1].day_ms + DAY_MS))
     digests = day_digests(bars)
     for day in days:
-        if digests.pop(day.day_ms, (0, EMPTY)) != (day.bars, day.digest):
+        if digests.pop(day.day_ms, (0, EMPTY_DIGEST)) != (day.bars, day.digest):
             raise DataError(changed_day(series, dataset, day.day_ms))
     for day_ms in digests:
         raise DataError(changed_day(series, dataset, day_ms))
@@ -425,7 +431,7 @@ def _dataset(day: StoredDay) -> str:
 
 
 def changed_day(series: Series, dataset: str, day_ms: int) -> str:
-    """Return the message about a day whose rows do not match its ledger."""
+    """Return the user's message about a day with rows that do not match its ledger."""
     cure = (
         "restore a copy of the database, or drop the day with `doit verify --repair --give-up`"
         if dataset == RECORDED
@@ -438,7 +444,7 @@ def changed_day(series: Series, dataset: str, day_ms: int) -> str:
 
 
 def day_digests(bars: pa.Table) -> dict[int, tuple[int, str]]:
-    """Return the number of bars and the digest (see `tbv8.store.ledger`) by UTC day."""
+    """Return the number of rows and their digest (see `tbv8.store.ledger`), by UTC day."""
     if bars.num_rows == 0:
         return {}
     packed = np.empty(

@@ -1,6 +1,6 @@
-"""The database file by the standard library alone: fast read-only queries, and clear errors.
+"""The database file through Python's sqlite3: quick read-only queries, and clear errors.
 
-Freshness is computed at each start and before pydoit forks, so this module imports only sqlite3.
+Every start of doit reads the database before pydoit forks, so this module must be light to import.
 """
 
 from __future__ import annotations
@@ -10,22 +10,32 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from tbv8.errors import DataError, MovedError, NotMigratedError
+from tbv8.market import Series
 
 REVISION = "0005"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
 
 BUSY_TIMEOUT_S = 60
+"""The time that a statement waits for another writer."""
 
+COMMIT_TIMEOUT_S = 1
+"""The same for writers of live data, which keep their rows and try again."""
+
+_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _UNKNOWN_NAME_ERRORS = ("no such column", "no such table", "no column named")
 _WATCH_S = 0.5
 
 type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """A function that runs one statement and returns all rows, by sqlite3 or by ADBC."""
+
+
+class BusyError(DataError):
+    """The database cannot be written at the moment; the same rows may be written later."""
 
 
 @contextmanager
@@ -66,8 +76,49 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
             connection.close()
 
 
+def check_revision(db_path: Path) -> None:
+    """Check that a file is a database of this revision.
+
+    Raises:
+        NotMigratedError: The file is absent, or of another revision.
+        DataError: It is damaged or locked.
+    """
+    with open_reader(db_path):
+        pass
+
+
+@contextmanager
+def open_live_writer(
+    db_path: Path, pragmas: Sequence[str], *, one_thread: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """Open the database for a writer of live data; the caller begins and ends transactions.
+
+    The process must not open the file by ADBC at the same time (see `tbv8.store.bars`).
+
+    Args:
+        db_path: The database.
+        pragmas: The settings of the connection.
+        one_thread: False to let the connection move between threads.
+
+    Raises:
+        NotMigratedError: The file is absent, or of another revision.
+        DataError: It is damaged or locked.
+    """
+    check_revision(db_path)
+    with translated_errors(db_path):
+        connection = sqlite3.connect(
+            db_path, timeout=COMMIT_TIMEOUT_S, isolation_level=None, check_same_thread=one_thread
+        )
+    with closing(connection):
+        with translated_errors(db_path):
+            for pragma in pragmas:
+                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+        yield connection
+
+
 def reader_uri(db_path: Path) -> str:
-    """Return the URI to open the database read-only, also in a folder without write permission."""
+    """Return the URI to open the database read-only, even in a folder without write permission."""
     uri = f"{db_path.absolute().as_uri()}?mode=ro"
     if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
         uri += "&immutable=1"  # SQLite would create a WAL even for reading
@@ -79,9 +130,10 @@ def _wal(db_path: Path) -> Path:
 
 
 class DatabaseFiles:
-    """The identity of an open connection's files by device and inode: the database and its WAL.
+    """The identity, by device and inode, of the files that a connection has open.
 
-    Create it after the first read of the connection: SQLite opens the files then.
+    They are the database and its WAL. Create it after the connection's first read, since SQLite
+    opens the files then.
 
     Args:
         db_path: The path of the database.
@@ -93,27 +145,27 @@ class DatabaseFiles:
         self._opened = [_file_id(path) for path in self._paths]
 
     def has_database(self) -> bool:
-        """Return True if the database's path still has the opened file; the WAL is ignored."""
+        """Return True if the opened database is still at its path; the WAL does not matter."""
         return _file_id(self._db_path) == self._opened[0]
 
     def check(self) -> None:
-        """Compare with the files at the paths now, within microseconds.
+        """Compare the opened files with those at the paths now; takes microseconds.
 
         Raises:
             MovedError: A file was replaced or is gone.
         """
         if [_file_id(path) for path in self._paths] != self._opened:
             raise MovedError(
-                f"{self._db_path}: was removed, moved or replaced while it was open, the last "
+                f"{self._db_path}: was removed, moved or replaced while it was open, so the last "
                 "writes may be in the moved file: run again"
             )
 
 
 @contextmanager
 def watch_files(files: DatabaseFiles) -> Iterator[None]:
-    """Check the files twice a second during the block, and interrupt the block if it changes.
+    """Check the files twice a second during the block, and interrupt the block if they change.
 
-    Only the main thread can be interrupted. Other threads rely on the check of each transaction.
+    Only the main thread can be interrupted; in other threads, each transaction checks the files.
 
     Raises:
         MovedError: A file was replaced or is gone.
@@ -160,7 +212,7 @@ def revision(query: Query) -> str | None:
 
 @contextmanager
 def translated_errors(db_path: Path) -> Iterator[None]:
-    """Turn sqlite3's errors about the file into DataErrors that name the cure."""
+    """Turn sqlite3's errors about the file into DataErrors with a cure."""
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as e:  # an error may quote a damaged name
@@ -169,8 +221,25 @@ def translated_errors(db_path: Path) -> Iterator[None]:
         raise DataError(problem) from e
 
 
+def series_in(query: Query, table: str) -> Iterator[Series]:
+    """Yield each series with rows in a table, sorted; it skips along the index between them."""
+    after = ("", "")
+    while rows := query(
+        f'SELECT venue, symbol FROM "{table}" WHERE (venue, symbol) > (?, ?)'
+        " ORDER BY venue, symbol LIMIT 1",
+        after,
+    ):
+        after = (str(rows[0][0]), str(rows[0][1]))
+        yield Series(*after)
+
+
+def is_temporary(e: sqlite3.DatabaseError | UnicodeDecodeError) -> bool:
+    """Return True if an error of a writer may end by itself: a lock, or a full disk."""
+    return isinstance(e, sqlite3.OperationalError) and any(word in str(e) for word in _TEMPORARY)
+
+
 def file_problem(db_path: Path, message: str) -> str | None:
-    """Return a user's message for a driver's error; None if it is not about the file."""
+    """Return the user's message for an error of a driver; None if the file is not its cause."""
     damaged = "damaged: restore a copy, or move it away and run again to rebuild it"
     causes = {
         "locked": "locked by another program for a minute: close it (a sqlite3 shell, a database "
@@ -190,7 +259,7 @@ def file_problem(db_path: Path, message: str) -> str | None:
         if part in message:
             return f"{db_path}: {cause}"
     if any(part in message for part in _UNKNOWN_NAME_ERRORS) and db_path.is_file():
-        from tbv8.store.schema import has_expected_tables  # heavy, and for an error alone
+        from tbv8.store.schema import has_expected_tables  # heavy, and needed for this error only
 
         if not has_expected_tables(db_path):
             return f"{db_path}: its tables are not those of tbv8: {damaged}"
@@ -198,7 +267,7 @@ def file_problem(db_path: Path, message: str) -> str | None:
 
 
 def wrong_revision(db_path: Path, current: str | None) -> str:
-    """Return the message about a database of another revision."""
+    """Return the user's message about a database of another revision."""
     if current is None:
         return f"{db_path}: has no tables yet: run `doit migrate`"
     return (

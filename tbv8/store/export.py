@@ -1,11 +1,10 @@
-"""Export for other tools: Parquet by UTC day or month or in one file, or a copy of the database.
+"""Exports for other tools: Parquet files by UTC day, by month or in one, and database copies.
 
-Files are written atomically (see `tbv8.files`), and the same rows give the same bytes.
+Files are replaced atomically (see `tbv8.files`), and the same rows give the same bytes.
 
-The Parquet key-value metadata describe a file: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol` and
-`tbv8.day` or `tbv8.month`. Files of bars have the ledger's facts too: `tbv8.start` and `tbv8.end`
-(the known span), `tbv8.digest` (for a month over its days' digests), `tbv8.source` and
-`tbv8.missing`.
+A file's Parquet metadata has `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`, and `tbv8.day` or
+`tbv8.month`. For bars it also has the facts of the ledger: `tbv8.start` and `tbv8.end` (the known
+span), `tbv8.digest` (of a month: over the digests of its days), `tbv8.source` and `tbv8.missing`.
 """
 
 from __future__ import annotations
@@ -25,28 +24,30 @@ from tbv8.errors import DataError
 from tbv8.files import replacing
 from tbv8.market import DAY_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
-from tbv8.store.database import Query, open_reader, reader_uri, translated_errors
+from tbv8.store.database import Query, check_revision, open_reader, reader_uri, translated_errors
 from tbv8.store.ledger import LedgerDay, read_days
 from tbv8.store.tick_tables import SCHEMAS, read_ticks
 from tbv8.text import file_name
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _DAY_LETTERS, _MONTH_LETTERS = len("2024-01-31"), len("2024-01")
-_PAGES = 5000  # of the database, between two updates of the progress
+_PAGES = 5000  # the database pages copied between two updates of the progress
 
 type Advance = Callable[[int], None]
+"""Reports progress: a number of exported days, or of copied MB."""
+
 type Partition = Literal["day", "month"]
 
 
 def series_folder(folder: Path, series: Series, dataset: str) -> Path:
-    """Return `<folder>/<venue>/BTC-USDT/<dataset>`; never outside of `folder`, for any names."""
+    """Return `<folder>/<venue>/BTC-USDT/<dataset>`; whatever the names, it is below `folder`."""
     return folder.joinpath(*map(file_name, (series.venue, series.symbol, dataset)))
 
 
 def _by_name[D](
     days: Sequence[D], midnight: Callable[[D], int], *, by: Partition
 ) -> list[tuple[str, list[D]]]:
-    """Return the name of each file, `2024-01-31` or `2024-01` for a month, with its days."""
+    """Return the name of each file, `2024-01-31` or `2024-01`, and its days."""
     letters = _DAY_LETTERS if by == "day" else _MONTH_LETTERS
     runs = groupby(days, key=lambda day: iso_day(midnight(day))[:letters])
     return [(name, list(run)) for name, run in runs]
@@ -57,7 +58,7 @@ def _path(folder: Path, series: Series, dataset: str, name: str) -> Path:
 
 
 def exportable(query: Query, series: Series, dataset: str, span: Span) -> list[LedgerDay]:
-    """Return the days with bars, by time.
+    """Return the days of `span` with rows, by time.
 
     Raises:
         DataError: A day was changed outside of tbv8.
@@ -80,6 +81,15 @@ def export_bars(
     by: Partition = "day",
 ) -> tuple[int, int]:
     """Write a file for each of `days`, or for each month of them.
+
+    Args:
+        db_path: The database.
+        folder: The root folder of the files (see `series_folder`).
+        series: The series.
+        dataset: A dataset of bars.
+        days: The days from `exportable`.
+        advance: Called after each file with its number of days.
+        by: One file per day or per month.
 
     Returns:
         The number of files written, and the number of files that were up to date.
@@ -113,7 +123,7 @@ def _bars(
 
 
 def _is_up_to_date(path: Path, metadata: Mapping[str, str]) -> bool:
-    """Return True if a file exists with the same metadata."""
+    """Return True if the file exists and has the same metadata."""
     try:
         written = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
@@ -146,9 +156,21 @@ def export_ticks(
     advance: Advance,
     by: Partition = "day",
 ) -> tuple[int, int]:
-    """Write trades or quotes as `export_bars` writes bars, each file from one snapshot.
+    """Write trades, quotes or marks like `export_bars`; each file is one snapshot.
 
-    Rows of one millisecond are in the order of arrival.
+    Files are always written again. Rows of one millisecond are in the order of arrival.
+
+    Args:
+        db_path: The database.
+        folder: The root folder of the files (see `series_folder`).
+        series: The series.
+        table: The table (see `tbv8.store.tick_tables.SCHEMAS`).
+        days: The midnights of the days, by time.
+        advance: Called after each file with its number of days.
+        by: One file per day or per month.
+
+    Returns:
+        The number of files written, and 0.
     """
     parts = _by_name(days, lambda day_ms: day_ms, by=by)
     for name, part in parts:
@@ -176,7 +198,14 @@ def export_file(
     *,
     advance: Advance,
 ) -> None:
-    """Write the rows of all `days` into one file, series by series and by time.
+    """Write the rows of all `days` into one file, series by series, each by time.
+
+    Args:
+        db_path: The database.
+        path: The file.
+        dataset: A dataset of bars, or a table of ticks.
+        days: The days of each series: ledger days for bars, midnights for ticks.
+        advance: Called after each day with 1.
 
     Raises:
         DataError: The rows of a day do not match its ledger.
@@ -201,9 +230,9 @@ def export_file(
 
 
 def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
-    """Copy a snapshot of the database to `target`, also while others write to it.
+    """Copy a snapshot of the database to `target`; others may write to the database meanwhile.
 
-    An existing file is replaced, together with its WAL and its shared-memory file.
+    An existing `target` is replaced, and its WAL and shared-memory file are removed.
 
     Args:
         db_path: The database.
@@ -213,17 +242,16 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
     Raises:
         DataError: The database is absent, damaged or of another revision, or the disk is full.
     """
-    with open_reader(db_path):
-        pass  # refuses a database of another revision
+    check_revision(db_path)
     with replacing(target) as new:
         with (
             translated_errors(target),
             closing(sqlite3.connect(reader_uri(db_path), uri=True)) as source,
             closing(sqlite3.connect(new, isolation_level=None)) as copy,
         ):
-            copy.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is complete
+            copy.execute("PRAGMA journal_mode = OFF")  # no reader exists before it is complete
             copy.execute("PRAGMA synchronous = OFF")
-            source.execute("BEGIN")  # one snapshot: else each commit of others restarts the copy
+            source.execute("BEGIN")  # without a snapshot, each commit of others restarts the copy
             ((page_size,),) = source.execute("PRAGMA page_size").fetchall()
             source.execute("SELECT 1 FROM sqlite_master").fetchall()
             before = 0
@@ -240,7 +268,7 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
 
 
 def copy_size(query: Query) -> int:
-    """Return the size of a copy in bytes."""
+    """Return the size in bytes that a copy of the database would have."""
     ((pages,),), ((size,),) = query("PRAGMA page_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)
 
@@ -261,7 +289,7 @@ def _schema(fields: list[pa.Field], metadata: dict[str, str]) -> pa.Schema:
 
 
 def _named(series: Series, columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:
-    """Return a table with the venue and the symbol in its first columns."""
+    """Return columns as a table, after columns of the venue and the symbol."""
     zeros = pa.array([0] * len(columns[0]), pa.int32())
     names = [
         pa.DictionaryArray.from_arrays(zeros, pa.array([name], pa.string()))

@@ -1,4 +1,4 @@
-"""The venue that supplies funding rates in each part of a span; light, for use at each start."""
+"""Chooses the venue of the funding rates for each UTC day of a backtest; light to import."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Stretch(msgspec.Struct, frozen=True):
 
     @property
     def payments(self) -> Span:
-        """The span of the payments: they come at the end of the time that they pay for."""
+        """The span of the payments, a minute later: a payment is due at the end of its interval."""
         return Span(self.span.start_ms + MINUTE_MS, self.span.end_ms + MINUTE_MS)
 
 
 def read_stretches(query: Query, symbol: str, venues: Sequence[str], span: Span) -> list[Stretch]:
-    """Return the venue that supplies the funding of each part of a span, by time.
+    """Return the parts of a span with funding and the venue of each, by time.
 
-    Each UTC day takes the first of `venues` with a payment of that day in its ledger. Days without
-    any are left out.
+    For each UTC day, the venue is the first of `venues` with a payment on that day in its ledger.
+    Days without any payment are left out.
     """
     paid_days = {venue: _days_with_payments(query, Series(venue, symbol), span) for venue in venues}
     stretches: list[Stretch] = []
@@ -48,12 +48,12 @@ def read_stretches(query: Query, symbol: str, venues: Sequence[str], span: Span)
 
 
 def read_payment_days(query: Query, symbol: str, stretch: Stretch) -> list[LedgerDay]:
-    """Return the ledger of the days with the payments of a stretch."""
+    """Return the ledger rows of the days of a stretch's payments, by day."""
     return read_days(query, Series(stretch.venue, symbol), FUNDING, stretch.payments)
 
 
 def read_payments(query: Query, series: Series, span: Span) -> list[tuple[int, float, int]]:
-    """Return the payments of one venue within a span, by time: full hour, rate, hours."""
+    """Return a venue's payments in a span, by time: full hour in ms, rate, interval in hours."""
     return [
         (int(ts_ms), float(rate), int(hours))
         for ts_ms, rate, hours in query(
@@ -65,7 +65,7 @@ def read_payments(query: Query, series: Series, span: Span) -> list[tuple[int, f
 
 
 def funding_fingerprint(query: Query, symbol: str, stretches: Iterable[Stretch]) -> str | None:
-    """Return the sha256 over the charged rates; None if a day was changed by hand."""
+    """Return the sha256 over all rates of stretches; None if a day was changed outside of tbv8."""
     total = hashlib.sha256()
     for stretch in stretches:
         series, days = Series(stretch.venue, symbol), read_payment_days(query, symbol, stretch)
@@ -77,7 +77,7 @@ def funding_fingerprint(query: Query, symbol: str, stretches: Iterable[Stretch])
 
 
 def describe_stretches(stretches: Iterable[Stretch]) -> list[str]:
-    """Return stretches as lines of text, for a result's key."""
+    """Return stretches as texts `<venue> <start> .. <end>`, for a result's key."""
     return [
         f"{stretch.venue} {iso(stretch.span.start_ms)} .. {iso(stretch.span.end_ms)}"
         for stretch in stretches

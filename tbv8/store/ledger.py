@@ -1,9 +1,9 @@
 """The ledger: the known span, the source and the digest of each series, dataset and UTC day.
 
-A digest is sha256 over the day's rows in order, each as little-endian int64 ts_ms and float64 open,
-high, low, close, volume, then int64 minutes for bars above 1m; for funding int64 ts_ms, float64
-rate and int64 interval_hours. -0.0 counts as 0.0. A NULL digest means that a row of the day was
-changed outside of tbv8.
+A digest is sha256 over the day's rows by time. A row is packed little-endian as int64 ts_ms and
+float64 open, high, low, close, volume, and int64 minutes for bars above 1m; a row of funding as
+int64 ts_ms, float64 rate and int64 interval_hours. -0.0 counts as 0.0. A NULL digest means that a
+row of the day was changed outside of tbv8: triggers set it (see `tbv8.store.schema`).
 """
 
 from __future__ import annotations
@@ -20,18 +20,42 @@ from tbv8.market import DAY_MS, HOUR_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import Query
 
 HISTORY = "ohlcv_1m"
+"""The dataset of 1m bars from a venue's history."""
+
 RECORDED = "bars_1m"
+"""The dataset of 1m bars from the recorder."""
+
 MINUTE_DATASETS = (HISTORY, RECORDED)
+
 FUNDING = "funding"
+"""The dataset of funding rates."""
+
 NOT_LISTED = "not listed"
+"""The source of days before the first bar of a symbol."""
+
+
+UPSERT_DAY = (
+    "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms, end_ms,"
+    " bars, missing, source, digest, built_from, updated_ms)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+"""Writes a row of the ledger; see `LedgerDay.row`."""
 
 
 class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `history_coverage`: the known data of a UTC day, and its source.
+    """One row of `history_coverage`: the known part of a UTC day, and its source.
 
-    `[start_ms, end_ms)` is the known part of the day; for built bars it is the span of its bars,
-    which may end after the day. `missing` counts minutes that the venue itself does not have, or
-    hours for funding (see `missing_hours`).
+    Args:
+        day_ms: The midnight of the day.
+        start_ms: The start of the known part. For built bars, the known part is the span of the
+            bars that open on this day, which may end after it.
+        end_ms: The end of the known part.
+        bars: The number of rows.
+        missing: The number of minutes without a bar at the venue itself; for funding, the number of
+            hours without a payment (see `missing_hours`).
+        source: The origin of the rows.
+        digest: The digest of the rows; None if one was changed outside of tbv8.
+        built_from: For built bars, the digests of their 1m bars and of the code that built them.
     """
 
     day_ms: int
@@ -48,9 +72,16 @@ class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
         """The known part of the day."""
         return Span(self.start_ms, self.end_ms)
 
+    def row(self, series: Series, dataset: str, *, updated_ms: int) -> tuple[Any, ...]:
+        """Return the values for `UPSERT_DAY`; `updated_ms` is our clock."""
+        return (
+            *(series.venue, series.symbol, dataset, self.day_ms, self.start_ms, self.end_ms),
+            *(self.bars, self.missing, self.source, self.digest, self.built_from, updated_ms),
+        )
+
 
 class StoredDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored UTC day of bars, and its dataset."""
+    """A UTC day of bars in the ledger, and its dataset."""
 
     dataset: str
     ledger: LedgerDay
@@ -60,9 +91,9 @@ type MinuteDay = tuple[int, int, int, str]
 """The ledger facts of a UTC day of 1m bars: day_ms, start_ms, end_ms and digest, "" for NULL."""
 
 type BuiltDay = tuple[int, int, int, str | None]
-"""The inputs of a built day: day_ms, start_ms, end_ms and built_from, None once edited."""
+"""The ledger facts of a built day: day_ms, start_ms, end_ms, and built_from if it has a digest."""
 
-_EDGES = "CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER)"  # a user may have typed text there
+_EDGES = "CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER)"  # SQLite may hold text in any column
 _DAY = "CAST(day_ms AS INTEGER)"
 _COLUMNS = (
     f"{_DAY}, {_EDGES}, CAST(bars AS INTEGER), CAST(missing AS INTEGER),"
@@ -73,7 +104,7 @@ _COLUMNS = (
 def read_days(
     query: Query, series: Series, dataset: str, span: Span | None = None
 ) -> list[LedgerDay]:
-    """Return the ledger of a series by day; with `span`, only days that overlap it."""
+    """Return the ledger rows of a series, by day; with `span`, only those of its days."""
     sql = f"SELECT {_COLUMNS} FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
     values: list[Any] = [series.venue, series.symbol, dataset]
     if span is not None:
@@ -85,9 +116,9 @@ def read_days(
 def read_stored_days(
     query: Query, series: Series, timeframe: Timeframe, span: Span | None = None
 ) -> list[StoredDay]:
-    """Return the days of bars of a series, by time; with `span`, only days that overlap it.
+    """Return the UTC days of a series' bars, by time; with `span`, only its days.
 
-    A day of 1m bars comes from history, unless the recorder has more minutes of it.
+    A day of 1m bars comes from the history, unless the recorder has more minutes of it.
     """
     datasets = (RECORDED, HISTORY) if timeframe.text == "1m" else (timeframe.dataset,)
     days: dict[int, StoredDay] = {}
@@ -100,10 +131,10 @@ def read_stored_days(
 
 
 def read_minute_days(query: Query, series: Series) -> list[MinuteDay]:
-    """Return the ledger facts of the same days as `read_stored_days` for 1m bars.
+    """Return the days of `read_stored_days` for 1m bars, as plain rows.
 
-    Rows instead of records, as in `read_built_days`: 200 symbols of four timeframes are normal use,
-    and records would double the time.
+    Every start reads them and `read_built_days`, with up to 200 symbols of four timeframes. Records
+    would double the time.
     """
     datasets = [
         days for name in MINUTE_DATASETS if (days := _read_minute_days(query, series, name))
@@ -123,7 +154,7 @@ def _read_minute_days(query: Query, series: Series, dataset: str) -> list[Minute
 
 
 def read_built_days(query: Query, series: Series, dataset: str) -> list[BuiltDay]:
-    """Return the sources of each day of a built timeframe, by day."""
+    """Return the ledger facts of each day of a built timeframe, by day."""
     return query(
         "SELECT day_ms, start_ms, end_ms, CASE WHEN digest IS NOT NULL THEN built_from END"
         " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
@@ -132,7 +163,7 @@ def read_built_days(query: Query, series: Series, dataset: str) -> list[BuiltDay
 
 
 def is_covered(query: Query, series: Series, dataset: str, span: Span) -> bool:
-    """Return True if the ledger has no gap in `span`; one indexed sum, for use at each start."""
+    """Return True if the ledger has no gap in `span`; a single indexed query, for each start."""
     ((total,),) = query(
         "SELECT total(min(end_ms, ?) - max(start_ms, ?)) FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms >= ? AND start_ms < ?"
@@ -152,7 +183,7 @@ def is_covered(query: Query, series: Series, dataset: str, span: Span) -> bool:
 
 
 def read_covered_spans(query: Query, series: Series, dataset: str) -> list[Span]:
-    """Return the known spans of a series in time order, with adjacent ones joined."""
+    """Return the known spans of a series by time, adjacent ones joined."""
     return join_spans(
         query(
             f"SELECT {_EDGES} FROM history_coverage"
@@ -163,12 +194,12 @@ def read_covered_spans(query: Query, series: Series, dataset: str) -> list[Span]
 
 
 def read_outdated_spans(query: Query, series: Series, files: Mapping[str, Span]) -> list[Span]:
-    """Return the known parts of history days that were read from other files than the present ones.
+    """Return the known parts of history days whose source files differ from the present files.
 
     Args:
         query: The query function of an open database.
         series: The series.
-        files: The present files by their names in a day's source, each with the span of its bars.
+        files: The present files by their names in the ledger, each with the span of its bars.
     """
     by_day: dict[int, dict[str, Span]] = {}
     for name, span in files.items():
@@ -185,9 +216,9 @@ def read_outdated_spans(query: Query, series: Series, files: Mapping[str, Span])
 
 
 def join_spans(edges: Iterable[tuple[int, int]]) -> list[Span]:
-    """Return the spans of days (start and end, by day) in time order, with adjacent ones joined.
+    """Join the adjacent spans of days, given as pairs of start and end by day.
 
-    A loop over pairs, not records: 1.5 ms for eight years, and 200 symbols are normal use.
+    It loops over pairs instead of records: eight years take 1.5 ms, and there may be 200 symbols.
     """
     runs: list[tuple[int, int]] = []
     for start_ms, end_ms in edges:
@@ -210,10 +241,7 @@ def has_days(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATA
 
 
 def read_stored_span(query: Query, venue: str, symbols: Sequence[str] = ()) -> Span | None:
-    """Return the span from the first to the last stored bar of a venue's history; None without.
-
-    Only `symbols` count, if there are any.
-    """
+    """Return the span of a venue's stored history, of `symbols` or of all; None if empty."""
     of_symbols = f" AND symbol IN ({', '.join('?' * len(symbols))})" if symbols else ""
     ((start_ms, end_ms),) = query(
         "SELECT CAST(min(start_ms) AS INTEGER), CAST(max(end_ms) AS INTEGER) FROM history_coverage"
@@ -224,17 +252,23 @@ def read_stored_span(query: Query, venue: str, symbols: Sequence[str] = ()) -> S
 
 
 def fingerprint(query: Query, series: Series, days: Sequence[StoredDay], span: Span) -> str | None:
-    """Return the sha256 over the day digests in `span`; None if a day was changed by hand.
+    """Return the sha256 over the day digests in `span`; None if a day was changed outside of tbv8.
 
-    Missing days count as empty, and a day that lies only partly in `span` is hashed from its rows.
-    So the fingerprint depends only on the bars that open in `span`.
+    Missing days count as empty, and a day that is only partly in `span` is hashed from its rows.
+    So the fingerprint depends only on the rows in `span`.
+
+    Args:
+        query: The query function of an open database.
+        series: The series.
+        days: The days of the series, at least those of `span`.
+        span: The span.
     """
     days_by_ms = {day.ledger.day_ms: day for day in days}
     digests: list[str] = []
     for day_ms in span.days():
         day = days_by_ms.get(day_ms)
         if day is None or day.ledger.bars == 0:
-            digests.append(EMPTY)
+            digests.append(EMPTY_DIGEST)
         elif not day.ledger.digest:
             return None
         elif span.contains(day.ledger.span) or span.contains(_in_day(day.ledger)):
@@ -245,12 +279,12 @@ def fingerprint(query: Query, series: Series, days: Sequence[StoredDay], span: S
             digests.append(digest_rows(rows, columns_of(day.dataset).values()))
     try:
         return hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest()
-    except ValueError:  # a digest was typed by hand
+    except ValueError:  # a user edited a digest
         return None
 
 
 def _in_day(day: LedgerDay) -> Span:
-    """Return the known part up to the end of the UTC day."""
+    """Return the known part, cut at the end of the UTC day."""
     return day.span.intersection(Span(day.day_ms, day.day_ms + DAY_MS))
 
 
@@ -262,14 +296,14 @@ _FUNDING = {"ts_ms": "q", "rate": "d", "interval_hours": "q"}
 
 
 def columns_of(dataset: str) -> dict[str, str]:
-    """Return the columns after venue and symbol of a dataset's rows: `q` int64, `d` float64."""
+    """Return the types of a dataset's columns after venue and symbol: `q` int64, `d` float64."""
     if dataset == FUNDING:
         return _FUNDING
     return _BARS if dataset in MINUTE_DATASETS else _BUILT_BARS
 
 
 def digest_rows(rows: Iterable[Sequence[Any]], kinds: Iterable[str] = ()) -> str:
-    """Return the digest of rows with columns of `kinds`; without kinds they are bars."""
+    """Return the digest of rows with columns of types `kinds`; by default, rows of bars."""
     total, row_kinds = hashlib.sha256(), "".join(kinds)
     for row in rows:
         kinds = row_kinds or (_KINDS if len(row) == len(_KINDS) else _BUILT_KINDS)
@@ -278,18 +312,18 @@ def digest_rows(rows: Iterable[Sequence[Any]], kinds: Iterable[str] = ()) -> str
     return total.hexdigest()
 
 
-EMPTY = digest_rows(())
+EMPTY_DIGEST = digest_rows(())
 
 
 def missing_hours(rates: Iterable[tuple[int, int]], span: Span) -> int:
-    """Return the number of hours without a payment in a part of a UTC day.
+    """Return the number of hours without their payment in a part of a UTC day.
 
-    A payment implies its neighbours: with an interval of 8 hours there should be one 8 hours before
-    it and one 8 hours after it. Without any payment all hours count.
+    A payment implies its neighbours: at an interval of 8 hours there should be one 8 hours before
+    it and one 8 hours after it. Without any payment, all hours count.
 
     Args:
         rates: `ts_ms` and `interval_hours` of the payments in `span`, by time.
-        span: The part; whole hours of it are counted.
+        span: The part of the day; its whole hours are counted.
     """
     paid = list(rates)
     if not paid:
@@ -307,7 +341,7 @@ def missing_hours(rates: Iterable[tuple[int, int]], span: Span) -> int:
 
 
 def number_columns(names: Iterable[str]) -> str:
-    """Return the SQL to select columns as numbers: SQLite would return text that a user typed."""
+    """Return the SQL that selects columns as numbers, even if a user has stored text in them."""
     whole = ("ts_ms", "minutes", "interval_hours")
     return ", ".join(f"CAST({name} AS {'INTEGER' if name in whole else 'REAL'})" for name in names)
 

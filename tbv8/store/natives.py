@@ -1,7 +1,7 @@
-"""The native market of each stored series, so that the rows of two markets never mix.
+"""The native market of each stored series, so that rows of two markets never mix.
 
-A series is stored under its venue and symbol. Its native symbol and multiplier are settings: once
-one of them changes, the stored rows are those of another market, or of another unit.
+Rows are stored under venue and symbol. The native symbol and the multiplier are the user's
+settings: after a change, the stored rows belong to another market, or are in another unit.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ UPSERT = (
     "INSERT OR REPLACE INTO native_markets (venue, symbol, native, setting, multiplier)"
     " VALUES (?, ?, ?, ?, ?)"
 )
+"""Writes the market of a series; see `NativeMarket.row`."""
 
 
 class NativeMarket(msgspec.Struct, frozen=True, kw_only=True):
-    """The market that the rows of a series come from.
+    """The market at the venue of the rows of a series.
 
     Attributes:
-        native: Its name at the venue; "" if the rows are older than this table.
-        setting: Its name in the venue's file; "" if the venue's own spelling applies.
-        multiplier: How many of the symbol's units it trades as one.
+        native: The native symbol; "" if unknown: the rows are older than this table.
+        setting: The native symbol in the venue's file; "" if the venue's rule applies.
+        multiplier: The number of the symbol's units that the venue trades as one.
     """
 
     native: str
@@ -53,7 +54,7 @@ class NativeMarket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_native(query: Query, series: Series) -> NativeMarket | None:
-    """Return the market of a series' rows; None if it has none."""
+    """Return the market of a series' rows; None if there are no rows."""
     rows = query(
         "SELECT CAST(native AS TEXT), CAST(setting AS TEXT), CAST(multiplier AS TEXT)"
         " FROM native_markets WHERE venue = ? AND symbol = ?",
@@ -70,10 +71,10 @@ def read_native(query: Query, series: Series) -> NativeMarket | None:
 def is_changed(
     stored: NativeMarket | None, configured: NativeMarket, *, any_name: bool = False
 ) -> bool:
-    """Return True if the venue's file names another market or unit than that of stored rows.
+    """Return True if the venue's file sets another market or unit than that of the stored rows.
 
-    It compares the settings, so `configured` needs no full name: that takes a session. With
-    `any_name` only the unit matters.
+    Only the settings are compared, so `configured` needs no `native`, which could take a request.
+    With `any_name`, only the unit matters.
     """
     if stored is None:
         return False
@@ -82,7 +83,7 @@ def is_changed(
 
 
 class NativeStore(Protocol):
-    """An open database that a series' rows are written to."""
+    """An open database for writing."""
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
@@ -94,13 +95,13 @@ class NativeStore(Protocol):
 def claim_native(
     store: NativeStore, series: Series, market: NativeMarket, *, any_name: bool = False
 ) -> None:
-    """Write the market of a series' rows, before rows of it are added.
+    """Store the market of a series; call it before adding rows.
 
     Args:
         store: The database.
         series: The series.
-        market: Its market in the venue's file.
-        any_name: True if only the unit of the stored rows matters, not their native symbol.
+        market: The market from the venue's file.
+        any_name: True if only the unit must equal that of the stored rows.
 
     Raises:
         ConfigError: The stored rows are of another market, or of another unit.
@@ -112,7 +113,7 @@ def claim_native(
         is_renamed = not any_name and stored.native not in ("", market.native)
         if is_renamed or stored.multiplier != market.multiplier:
             raise ConfigError(
-                f"its stored rows are of {stored}, and the file has {market} now: write that back, "
+                f"its stored rows are of {stored}, but the file has {market} now: write that back, "
                 f"or drop the rows with `doit prune --everything --venue {series.venue} --symbol "
                 f"{series.symbol}` and fetch or import them again",
                 path=Path(f"config/venues/{series.venue}.yaml"),

@@ -1,8 +1,8 @@
-"""Drop old trades and quotes, in small steps beside a running recorder; never bars.
+"""Deletes old ticks, a series or a paper session, in small transactions.
 
-The newest trade and the newest quote of each series stay: the recorder needs them at its next start
-to recognise replays and to date its gap. Trades are dropped by whole minutes, so that a bar has all
-of its trades or none (see `tbv8.store.ticks`).
+Old ticks may be deleted while a recorder runs. The newest tick of each series stays: at its next
+start the recorder needs it to recognise replays and to date its gap. Trades are deleted by whole
+minutes, so that a bar has all of its trades or none (see `tbv8.store.ticks`).
 """
 
 from __future__ import annotations
@@ -16,18 +16,26 @@ from pathlib import Path
 import msgspec
 
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, translated_errors
+from tbv8.store.database import (
+    BUSY_TIMEOUT_S,
+    Query,
+    check_revision,
+    open_reader,
+    series_in,
+    translated_errors,
+)
 from tbv8.store.ticks import WAL_LIMIT_BYTES
 
 TRADES_AND_QUOTES = ("trades", "bbo")
 RECORDED_TABLES = (*TRADES_AND_QUOTES, "mark")
 _ORDER = {"history_coverage": "day_ms", "recording_gaps": "start_ms", "native_markets": "symbol"}
-_ROWS = 5000  # per transaction, which takes about 0.05 s
-_PAUSE_S = 0.05  # waiting writers retry within 0.1 s, so they need two tries at most
+_SESSION_KEYS = {"session_events": "kind, number", "session_bars": "ts_ms, symbol"}
+_ROWS = 5000  # per transaction, which then takes about 0.05 s
+_PAUSE_S = 0.05  # SQLite's waiting writers retry within 0.1 s
 
 
 class OldRows(msgspec.Struct, frozen=True):
-    """Rows to drop: those of a table and series before the end of `span`, and their number."""
+    """The rows of a table and series before the end of `span`, to be dropped, and their number."""
 
     table: str
     series: Series
@@ -38,21 +46,14 @@ class OldRows(msgspec.Struct, frozen=True):
 def stored_ticks(
     query: Query, tables: Sequence[str] = TRADES_AND_QUOTES
 ) -> Iterator[tuple[str, Series]]:
-    """Yield each table and series with trades or quotes, or with rows of other such tables."""
+    """Yield each table and series with ticks."""
     for table in tables:
-        after = ("", "")
-        # from one series to the next along the index, without reading the rows between
-        while rows := query(
-            f"SELECT venue, symbol FROM {table} WHERE (venue, symbol) > (?, ?)"
-            " ORDER BY venue, symbol LIMIT 1",
-            after,
-        ):
-            after = (str(rows[0][0]), str(rows[0][1]))
-            yield table, Series(*after)
+        for series in series_in(query, table):
+            yield table, series
 
 
 def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> OldRows | None:
-    """Return the rows of a series before a time that may be dropped; None if there are none."""
+    """Return the rows of a series before a time, except the newest; None if there are none."""
     key = (series.venue, series.symbol)
     newest = query(
         f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
@@ -72,9 +73,9 @@ def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old
 
 
 def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int:
-    """Drop rows in small transactions, the oldest first; return their number.
+    """Drop rows in small transactions, oldest first; return their number.
 
-    Repeatable, and safe to kill at any time.
+    Repeatable; it may be killed at any time.
 
     Args:
         db_path: The database.
@@ -100,7 +101,7 @@ def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int
 
 
 def count_rows(query: Query, series: Series) -> dict[str, int]:
-    """Return the number of rows of a series in each table that has any."""
+    """Return the number of rows of a series by table; only tables with any."""
     counts = {}
     for table in _series_tables(query):
         ((rows,),) = query(
@@ -113,9 +114,9 @@ def count_rows(query: Query, series: Series) -> dict[str, int]:
 
 
 def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]) -> None:
-    """Drop all rows of a series in small transactions, the ledger first and its market last.
+    """Drop all rows of a series in small transactions: the ledger first, its native market last.
 
-    Repeatable, and safe to kill at any time: rows without a ledger count as unknown.
+    Repeatable; it may be killed at any time: rows without a ledger count as unknown.
 
     Args:
         db_path: The database; no recorder may write to it meanwhile.
@@ -146,11 +147,56 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
                 )
 
 
+def count_session_rows(query: Query, session_id: int) -> int:
+    """Return the number of rows of a paper session in all tables, with its row in `sessions`."""
+    counts = (
+        int(query(f"SELECT count(*) FROM {table} WHERE session_id = ?", (session_id,))[0][0])
+        for table in _SESSION_KEYS
+    )
+    return 1 + sum(counts)
+
+
+def drop_session(
+    db_path: Path, session_id: int, *, now_ms: int, advance: Callable[[int], None]
+) -> None:
+    """Drop a paper session in small transactions, its row of `sessions` last.
+
+    Repeatable; it may be killed at any time: the session is ended first, so none continues with a
+    part of its journal.
+
+    Args:
+        db_path: The database; no process may run the session meanwhile.
+        session_id: The session.
+        now_ms: The time of its end, if it could still continue.
+        advance: Called after each transaction with the number of rows dropped.
+
+    Raises:
+        DataError: The database is damaged, or locked for a minute by another program.
+    """
+    with _open_to_delete(db_path) as connection:
+        connection.execute(
+            "UPDATE sessions SET ended_ms = coalesce(ended_ms, ?) WHERE session_id = ?",
+            (now_ms, session_id),
+        )
+        for table, key in _SESSION_KEYS.items():
+            rows = _ROWS
+            while rows == _ROWS:
+                rows = connection.execute(
+                    f"DELETE FROM {table} WHERE session_id = ? AND ({key}) IN"
+                    f" (SELECT {key} FROM {table} WHERE session_id = ? LIMIT {_ROWS})",
+                    (session_id, session_id),
+                ).rowcount
+                advance(rows)
+                time.sleep(_PAUSE_S)
+        advance(
+            connection.execute("DELETE FROM sessions WHERE session_id = ?", (session_id,)).rowcount
+        )
+
+
 @contextmanager
 def _open_to_delete(db_path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database of this revision for small transactions of deleted rows."""
-    with open_reader(db_path):
-        pass  # refuses a database of another revision
+    """Open the database for deleting in small transactions."""
+    check_revision(db_path)
     with (
         translated_errors(db_path),
         closing(
@@ -163,7 +209,7 @@ def _open_to_delete(db_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _series_tables(query: Query) -> list[str]:
-    """Return the tables with rows of series, in the order in which a series is dropped."""
+    """Return the tables with a venue and a symbol, in the order for dropping a series."""
     columns = query(
         "SELECT m.name, group_concat(c.name) FROM sqlite_master m, pragma_table_info(m.name) c"
         " WHERE m.type = 'table' GROUP BY m.name ORDER BY m.name",
@@ -174,6 +220,6 @@ def _series_tables(query: Query) -> list[str]:
 
 
 def free_bytes(query: Query) -> int:
-    """Return the unused bytes of the file; SQLite fills them before the file grows."""
+    """Return the number of unused bytes in the file; SQLite uses them before the file grows."""
     ((pages,),), ((size,),) = query("PRAGMA freelist_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)

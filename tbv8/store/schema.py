@@ -1,8 +1,7 @@
-"""The tables as SQLAlchemy Core describes them, and their creation and migration by Alembic.
+"""The tables in SQLAlchemy Core, and their creation and migration by Alembic.
 
-Every table of bars comes from one factory. These tables and that of funding rates have triggers
-that set a day's digest to NULL when a row is added, changed or deleted. tbv8 itself writes the
-digest after the rows.
+The tables of bars and of funding have triggers: when a row is added, changed or deleted, they set
+the digest of its day in the ledger to NULL. tbv8 writes the digest after the rows.
 """
 
 from __future__ import annotations
@@ -42,6 +41,7 @@ from tbv8.store.ledger import MINUTE_DATASETS
 _PACKAGE = Path(__file__).parents[1]
 
 USUAL_TIMEFRAMES = ("5m", "15m", "30m", "1h", "2h", "4h", "12h", "1d", "1w", "1M")
+"""The timeframes whose tables the migrations create; `create_bars_table` creates others."""
 
 metadata = MetaData()
 
@@ -73,7 +73,8 @@ trades = Table(
     Column("price", Float, nullable=False),
     Column("size", Float, nullable=False),
     Column("side", String, nullable=False),
-    Column("received_ms", Integer, nullable=False),  # with a rowid: it keeps the venue's order
+    Column("received_ms", Integer, nullable=False),
+    # It keeps its rowid, which records the order of arrival.
 )
 
 bbo = Table(
@@ -106,9 +107,9 @@ recording_gaps = Table(
 trials = Table(
     "trials",
     metadata,
-    Column("key", LargeBinary, primary_key=True),  # of all that the trial is made of
+    Column("key", LargeBinary, primary_key=True),  # the digest of all inputs
     Column("subject", String, nullable=False),  # the strategy's class and its series
-    Column("variant", LargeBinary, nullable=False),  # of code and values, whatever the span
+    Column("variant", LargeBinary, nullable=False),  # the digest of code and values, not the span
     Column("start_ms", Integer, nullable=False),
     Column("end_ms", Integer, nullable=False),
     Column("status", String, nullable=False),
@@ -120,13 +121,13 @@ trials = Table(
     Column("max_drawdown", Float),
     Column("trades", Integer, nullable=False),
     Column("fills", Integer, nullable=False),
-    Column("files", String, nullable=False),  # that the strategy opened, JSON, "" for none
+    Column("files", String, nullable=False),  # JSON of the files that it opened; "" for none
     Column("digest", LargeBinary, nullable=False),
     Index("ix_trials_subject", "subject", "variant"),
     sqlite_with_rowid=False,
 )
 
-trial_details = Table(  # apart from `trials`: blobs in it would make lists 25 times slower
+trial_details = Table(  # separate: blobs in `trials` would make lists 25 times slower
     "trial_details",
     metadata,
     Column("key", LargeBinary, nullable=False, unique=True),
@@ -214,7 +215,7 @@ native_markets = Table(
 
 
 def _add_triggers(table: Table) -> None:
-    """Create a table together with the triggers that set the digests of its days to NULL."""
+    """Add triggers to a table's creation: a change of a row sets its day's digest to NULL."""
     dataset = table.name
     for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
         trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
@@ -228,7 +229,7 @@ def _add_triggers(table: Table) -> None:
 
 
 def bars_table(dataset: str, into: MetaData) -> Table:
-    """Describe one table of bars in `into`; it is created together with its triggers."""
+    """Define one table of bars in `into`; its creation includes its triggers."""
     table = Table(
         dataset,
         into,
@@ -269,7 +270,7 @@ def bars_tables(connection: Connection) -> list[str]:
 
 
 def create_bars_table(db_path: Path, timeframe: Timeframe) -> None:
-    """Create the table of a timeframe that the migrations do not create; repeatable."""
+    """Create the table of a timeframe outside of `USUAL_TIMEFRAMES`. Repeatable."""
     engine = open_engine(db_path)
     try:
         with engine.begin() as connection:
@@ -279,7 +280,7 @@ def create_bars_table(db_path: Path, timeframe: Timeframe) -> None:
 
 
 def open_engine(db_path: Path) -> Engine:
-    """Return an engine whose transactions begin IMMEDIATE, so that DDL is atomic and waits."""
+    """Open an engine with IMMEDIATE transactions, so that DDL is atomic and waits for writers."""
     engine = create_engine(
         URL.create("sqlite", database=str(db_path)),  # a path may hold ? and %
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
@@ -293,9 +294,10 @@ def open_engine(db_path: Path) -> Engine:
 
 
 def alembic_config(db_path: Path, *, root: Path) -> Config:
-    """Return Alembic's configuration for one database, with the migrations of the wheel.
+    """Return Alembic's configuration for one database.
 
-    In a clone it is that of pyproject.toml in `root`, or beside the package if `root` has none.
+    In a wheel, the migrations are those in the package. In a clone, the configuration is in
+    pyproject.toml: in `root` if it has migrations, else beside the package.
     """
     packaged = _PACKAGE / "migrations"
     if packaged.is_dir():
@@ -309,7 +311,9 @@ def alembic_config(db_path: Path, *, root: Path) -> Config:
 
 
 def migrate(db_path: Path, *, root: Path) -> None:
-    """Create the database, or migrate it to the revision of this tbv8; repeatable, safe to kill.
+    """Create the database, or migrate it to the revision of this tbv8.
+
+    Repeatable; it may be killed at any time.
 
     Raises:
         DataError: The file is damaged, locked, cannot be written, or is from a newer tbv8.
@@ -332,7 +336,7 @@ def migrate(db_path: Path, *, root: Path) -> None:
 
 
 def _prepare_file(db_path: Path) -> None:
-    """Create the folder, and turn on write-ahead logging, which is impossible in a transaction."""
+    """Create the folder and the file, and turn on WAL, which is impossible in a transaction."""
     try:
         db_path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -349,7 +353,7 @@ def _prepare_file(db_path: Path) -> None:
 
 
 def _turn_wal_on(connection: sqlite3.Connection) -> None:
-    """Turn on WAL and wait for other processes: SQLite itself would fail without waiting."""
+    """Turn on WAL; wait for other processes, since SQLite itself would fail at once."""
     give_up_s = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -363,7 +367,7 @@ def _turn_wal_on(connection: sqlite3.Connection) -> None:
 
 
 def has_expected_tables(db_path: Path) -> bool:
-    """Return True if tables and triggers are those of tbv8; damage may change their SQL."""
+    """Return True if the file's tables and triggers are those of tbv8, to detect damaged SQL."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     connection = sqlite3.connect(f"{db_path.absolute().as_uri()}?mode=ro", uri=True)
     try:

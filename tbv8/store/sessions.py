@@ -1,25 +1,21 @@
-"""The journal of paper sessions: each minute before its use, and its events in one transaction.
+"""The journal of paper sessions: minutes are written before their use, events after it.
 
-One connection of Python's own sqlite3 reads the recorder's minutes too. A process that writes here
-must not open the file by ADBC at the same time (see `tbv8.store.bars`). Every commit is on the disk
-when it returns (`synchronous = FULL`).
+The same connection reads the recorder's minutes. Every commit is on the disk when it returns
+(`synchronous = FULL`).
 
-`session_bars` has a row per minute and symbol, without prices if the venue has none.
+`session_bars` has a row per minute and symbol, without prices if the venue has no bar.
 `session_events` has the session's actions (`order`, `change`, `fill`, `payment`, `denial`, `halt`,
-for an order that ended unfilled `end`), the user's commands (`command`), the venue's funding
-(`rate`) and observations (`corrected`, `gap`, for each fill `priced`, and `reached`); each kind is
-numbered from 0.
+and `end` for an order that ended unfilled), the user's commands (`command`), the venue's funding
+(`rate`), and observations (`corrected`, `gap`, `reached`, and `priced` for each fill). The events
+of each kind are numbered from 0.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -28,35 +24,37 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Bbo, Series, Span, iso
-from tbv8.store.database import DatabaseFiles, Query, file_problem, open_reader, translated_errors
+from tbv8.store.database import (
+    BusyError,
+    DatabaseFiles,
+    Query,
+    file_problem,
+    is_temporary,
+    open_live_writer,
+)
 from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
-from tbv8.store.ticks import BusyError
-
-BUSY_TIMEOUT_S = 1
-"""The time that one attempt to commit waits for another writer; the session tries again."""
 
 OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt", "end")
-"""The kinds of events that a replay must reproduce."""
+"""The kinds of events that a replay of the session must reproduce."""
 
 CORRECTED = "corrected"
-"""The kind of event for a minute that the recorder changed after its use."""
+"""The kind of event for a minute that the recorder changed after the session used it."""
 
 PRICED = "priced"
-"""The kind of event for a fill's price at the secondary venue, numbered as the fill."""
+"""The kind of event for a fill's price at the secondary venue; it has the fill's number."""
 
 REACHED = "reached"
-"""The kind of a working limit order that a quote of the secondary venue traded through."""
+"""The kind of event for a working limit order whose price a quote of the secondary venue passed."""
 
 COMMAND = "command"
-"""The kind of event for a user's command, in effect after the minute that closes then."""
+"""The kind of event for a user's command; it takes effect after the minute that closes then."""
 
 RATE = "rate"
-"""The kind of a payment of funding by the venue, at the time at which the session books it."""
+"""The kind of event for a venue's funding payment; its time is that of the session's booking."""
 
 type Role = Literal["primary", "shadow"]
 
 _FORTNIGHT_MS = 14 * DAY_MS
-_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
@@ -64,18 +62,18 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
     """A row of `sessions`.
 
     Attributes:
-        session_id: Its number.
+        session_id: The number of the session.
         strategy_id: The strategy.
         role: `primary`, or `shadow` for the secondary venue.
-        venue: The venue of its bars and rules.
-        inputs: Digest and value of each part of its key.
+        venue: The venue of its bars and trading rules.
+        inputs: The digest and the value of each part of its key.
         decimals: The number of decimals of each symbol's prices.
         first_ms: The open of its first minute, including the warm-up.
-        counted_ms: The start of the counted span.
+        counted_ms: The start of the counted span, after the warm-up.
         done_ms: The close of the last minute with written events; `first_ms` before the first.
         state: The account after that minute.
-        began_ms: The start by our clock.
-        ended_ms: The end by our clock; None while the session can continue.
+        began_ms: The time of its start, by our clock.
+        ended_ms: The time of its end, by our clock; None while the session can continue.
     """
 
     session_id: int
@@ -93,9 +91,13 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
-    """One closed minute of all symbols of a session; None for a symbol without a bar.
+    """One closed minute of all symbols of a session.
 
-    `seen_ms` is our clock at the time of reading, `barred` the rule that denied new positions.
+    Args:
+        ts_ms: The open of the minute.
+        bars: The bar of each symbol; None for a symbol without a bar.
+        seen_ms: The time when the session read it, by our clock.
+        barred: The rule that denies new positions in this minute; None for none.
     """
 
     ts_ms: int
@@ -110,7 +112,15 @@ class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A row of `session_events`; `ts_ms` is the session's time, `at_ms` the time by our clock."""
+    """A row of `session_events`.
+
+    Args:
+        kind: The kind of event.
+        number: The number within its kind, from 0.
+        ts_ms: The session's time.
+        at_ms: The time of the writing, by our clock.
+        body: The facts of the event, as JSON.
+    """
 
     kind: str
     number: int
@@ -120,10 +130,12 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class ClosedMinutes(msgspec.Struct, frozen=True):
-    """Known minutes of one series from some time on.
+    """The known minutes of one series from some time on.
 
-    `bars` are keyed by their open and complete up to `until_ms`. `next_ms` is the start of the next
-    known span, after a gap; None if there is none.
+    Args:
+        bars: The bars by their opens.
+        until_ms: The time up to which `bars` are complete.
+        next_ms: The start of the next known span after a gap; None if there is none.
     """
 
     bars: dict[int, Bar]
@@ -131,75 +143,8 @@ class ClosedMinutes(msgspec.Struct, frozen=True):
     next_ms: int | None
 
 
-@contextmanager
-def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of a session during the block; it ends with the process in any case.
-
-    Args:
-        db_path: The database.
-        name: The strategy's id, or another name of the session.
-        wait_s: The time to wait for a process that is ending.
-
-    Raises:
-        DataError: Another process holds it, or the lock file cannot be written.
-    """
-    path = db_path.with_name(f"{db_path.name}.paper.{name}.lock")
-    try:
-        lock = path.open("a+")
-    except OSError as e:
-        raise DataError(f"{path}: cannot be written: {e.strerror}: make it writable") from e
-    until_s = time.monotonic() + wait_s
-    with lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as e:
-                if time.monotonic() < until_s:
-                    time.sleep(0.05)
-                    continue
-                lock.seek(0)
-                owner = lock.read().strip() or "unknown"
-                raise DataError(
-                    f"{name}: its session is already running (process {owner}): end that process "
-                    f"by Ctrl-C or `kill {owner}` (`doit stop` ends its trading, not the process)"
-                ) from e
-            break
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def is_locked(path: Path) -> bool:
-    """Return True if a process holds the lock of the file at a path."""
-    try:
-        with path.open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def session_runs(db_path: Path, strategy_id: str) -> bool:
-    """Return True if a process runs the session of a strategy."""
-    return is_locked(db_path.with_name(f"{db_path.name}.paper.{strategy_id}.lock"))
-
-
-def recorder_runs(db_path: Path) -> bool:
-    """Return True if a recorder writes to the database."""
-    return is_locked(db_path.with_name(f"{db_path.name}.recorder.lock"))
-
-
-def recorder_owner(db_path: Path) -> str:
-    """Return the process that is, or was last, the recorder of the database; "" for none."""
-    lock = db_path.with_name(f"{db_path.name}.recorder.lock")
-    return lock.read_text("utf-8", errors="replace").strip() if lock.exists() else ""
-
-
 class Journal:
-    """An open connection for one session; created by `open_journal`, for use in one thread."""
+    """An open connection for one session and one thread; made by `open_journal`."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -212,14 +157,13 @@ class Journal:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Translate the driver's errors; a temporary one becomes a BusyError."""
+        """Turn sqlite3's errors about the file into DataErrors, temporary ones into BusyErrors."""
         try:
             yield
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
             if (problem := file_problem(self._db_path, str(e))) is None:
                 raise
-            is_temporary = isinstance(e, sqlite3.OperationalError)
-            if is_temporary and any(word in str(e) for word in _TEMPORARY):
+            if is_temporary(e):
                 raise BusyError(problem.replace(" for a minute", "")) from e
             raise DataError(problem) from e
 
@@ -244,8 +188,6 @@ class Journal:
                     connection.execute("ROLLBACK")
                 raise
 
-    # Sessions.
-
     def begin(
         self,
         session: StoredSession,
@@ -258,9 +200,9 @@ class Journal:
 
         Args:
             session: The session; its `session_id` is ignored.
-            history: Closed minutes from `first_ms` on.
-            rates: The known funding of that time.
-            ends: The previous session, which this one ends.
+            history: The closed minutes from `first_ms` on.
+            rates: The events of the known funding in these minutes.
+            ends: The session that this one replaces; None for none.
         """
         with self._writing() as connection:
             if ends is not None:
@@ -275,12 +217,12 @@ class Journal:
                     session.strategy_id,
                     session.role,
                     session.venue,
-                    _text(session.inputs),
-                    _text(session.decimals),
+                    _json(session.inputs),
+                    _json(session.decimals),
                     session.first_ms,
                     session.counted_ms,
                     session.done_ms,
-                    _text(session.state),
+                    _json(session.state),
                     session.began_ms,
                 ),
             ).lastrowid
@@ -293,10 +235,8 @@ class Journal:
         """Replace the parts of a session's key."""
         with self._writing() as connection:
             connection.execute(
-                "UPDATE sessions SET inputs = ? WHERE session_id = ?", (_text(inputs), session_id)
+                "UPDATE sessions SET inputs = ? WHERE session_id = ?", (_json(inputs), session_id)
             )
-
-    # Minutes and events.
 
     def write_minutes(
         self, session_id: int, minutes: Sequence[SessionMinute], notes: Sequence[Event] = ()
@@ -314,16 +254,16 @@ class Journal:
         done_ms: int,
         state: Mapping[str, Any],
     ) -> None:
-        """Write the events of minutes that close until `done_ms`, and the account after them."""
+        """Write the events of the minutes up to `done_ms`, and the account after them."""
         with self._writing() as connection:
             _insert_events(connection, session_id, events)
             connection.execute(
                 "UPDATE sessions SET done_ms = ?, state = ? WHERE session_id = ?",
-                (done_ms, _text(state), session_id),
+                (done_ms, _json(state), session_id),
             )
 
     def block_minutes(self, session_id: int, rule: str, *, from_ms: int) -> None:
-        """Forbid the minutes that open from a time on to open positions."""
+        """Bar the minutes from a time on from opening positions; `rule` is the reason."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms >= ?",
@@ -331,7 +271,7 @@ class Journal:
             )
 
     def count_events(self, session_id: int) -> dict[str, int]:
-        """Return the number of events by kind."""
+        """Return the number of events of each kind."""
         return dict(
             self.query(
                 "SELECT kind, max(number) + 1 FROM session_events WHERE session_id = ?"
@@ -342,30 +282,18 @@ class Journal:
 
 
 def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSession]:
-    """Return sessions, the newest first; of one strategy, or of all."""
+    """Return the sessions of one strategy, or of all, newest first."""
     condition, values = ("WHERE strategy_id = ?", [strategy_id]) if strategy_id else ("", [])
+    columns = StoredSession.__struct_fields__
     rows = query(
-        "SELECT session_id, strategy_id, role, venue, inputs, decimals, first_ms, counted_ms,"
-        f" done_ms, state, began_ms, ended_ms FROM sessions {condition} ORDER BY session_id DESC",
-        values,
+        f"SELECT {', '.join(columns)} FROM sessions {condition} ORDER BY session_id DESC", values
     )
-    return [
-        StoredSession(
-            session_id=row[0],
-            strategy_id=row[1],
-            role=row[2],
-            venue=row[3],
-            inputs=json.loads(row[4]),
-            decimals=json.loads(row[5]),
-            first_ms=row[6],
-            counted_ms=row[7],
-            done_ms=row[8],
-            state=json.loads(row[9]),
-            began_ms=row[10],
-            ended_ms=row[11],
-        )
-        for row in rows
-    ]
+    return [_to_session(dict(zip(columns, row, strict=True))) for row in rows]
+
+
+def _to_session(values: dict[str, Any]) -> StoredSession:
+    texts = {name: json.loads(values[name]) for name in ("inputs", "decimals", "state")}
+    return StoredSession(**{**values, **texts})
 
 
 def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | None:
@@ -379,7 +307,7 @@ def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | 
 def read_minutes(
     query: Query, session_id: int, *, from_ms: int = 0, until_ms: int = 2**62
 ) -> list[SessionMinute]:
-    """Return the minutes of a session that open in a span, in order."""
+    """Return the minutes of a session that open in `[from_ms, until_ms)`, by time."""
     rows = query(
         f"SELECT ts_ms, symbol, {', '.join(_PRICES)}, seen_ms, barred FROM session_bars"
         " WHERE session_id = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, symbol",
@@ -393,12 +321,12 @@ def read_minutes(
             bars: dict[str, Bar | None] = {symbol: bar}
             minutes[ts_ms] = SessionMinute(ts_ms=ts_ms, bars=bars, seen_ms=seen_ms, barred=barred)
         else:
-            minute.bars[symbol] = bar  # type: ignore[index]  # it is not given away yet
+            minute.bars[symbol] = bar  # type: ignore[index]  # still private to this function
     return list(minutes.values())
 
 
 def iter_minutes(query: Query, session: StoredSession) -> Iterator[SessionMinute]:
-    """Yield all minutes of a session in order, read a fortnight at a time."""
+    """Yield all minutes of a session by time; it reads a fortnight at once."""
     ((last_ms,),) = query(
         "SELECT max(ts_ms) FROM session_bars WHERE session_id = ?", (session.session_id,)
     )
@@ -417,14 +345,15 @@ def read_events(
     first: int = 0,
     last: int | None = None,
 ) -> list[Event]:
-    """Return events of a session by kind, each kind in order.
+    """Return the events of a session, kind by kind, each by number.
 
     Args:
         query: The query function of an open database.
         session_id: The session.
         kinds: The kinds of events.
-        first: The number of the first event.
-        last: The maximum number of events per kind, counted from the end; None for all.
+        first: The lowest number of an event.
+        last: The largest number of events per kind, of which the last ones are returned; None for
+            all.
     """
     events = []
     for kind in kinds:
@@ -440,7 +369,9 @@ def read_events(
 def read_closed_minutes(
     query: Query, series: Series, *, from_ms: int, until_ms: int
 ) -> ClosedMinutes:
-    """Return the known closed minutes of a series from a time on, fetched or recorded.
+    """Return the known minutes of a series in `[from_ms, until_ms)`, up to the first gap.
+
+    A minute comes from the history or the recorder, whichever reaches further.
 
     Raises:
         DataError: A bar is impossible.
@@ -465,7 +396,8 @@ def read_closed_minutes(
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (series.venue, series.symbol, part.start_ms, part.end_ms),
         ):
-            bar = bars[row[0]] = Bar(*row)
+            bar = Bar(*row)
+            bars[bar.ts_ms] = bar
             if not bar.is_possible:
                 raise DataError(
                     f"{dataset} {series} {iso(bar.ts_ms)}: the bar's prices are impossible: run "
@@ -481,7 +413,8 @@ def read_corrections(
 ) -> list[tuple[str, Bar, Bar]]:
     """Return the minutes whose recorded bar has changed since the session used it.
 
-    Each comes with its symbol, the used bar, and the present one.
+    Returns:
+        For each minute the symbol, the used bar, and the present bar.
     """
     corrections = []
     for symbol in symbols:
@@ -499,7 +432,7 @@ def read_corrections(
 
 
 def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
-    """Return the last quote before a span, if any, and the quotes within it, by time."""
+    """Return the last quote before a span, if there is one, and the quotes in it, by time."""
     columns = "venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size"
     condition, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
     before = query(
@@ -517,7 +450,10 @@ def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
 def first_quote_beyond(
     query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
 ) -> int | None:
-    """Return the time of the first quote in a span beyond a limit price; None if there is none."""
+    """Return the time of the first quote in a span that reaches a limit price; None if none does.
+
+    An offer at the limit or below reaches a buy order, a bid at it or above a sell order.
+    """
     through = "ask_price <= ?" if buy else "bid_price >= ?"
     ((ts_ms,),) = query(
         "SELECT min(ts_ms) FROM bbo WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?"
@@ -527,8 +463,8 @@ def first_quote_beyond(
     return None if ts_ms is None else int(ts_ms)
 
 
-def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
-    """Return True if the recorder missed the quotes at some time."""
+def missed_quotes(query: Query, series: Series, at_ms: int) -> bool:
+    """Return True if a recording gap of quotes covers a time."""
     return bool(
         query(
             "SELECT 1 FROM recording_gaps WHERE venue = ? AND symbol = ? AND channel = 'bbo'"
@@ -539,9 +475,9 @@ def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
 
 
 def shortest_delay_ms(query: Query, series: Series, span: Span) -> int | None:
-    """Return the shortest delay of a trade from the venue's time to its arrival by our clock.
+    """Return the shortest time from a trade at the venue to its arrival here, by two clocks.
 
-    It is negative if our clock is behind the venue's, and None if no trade was recorded live.
+    It is negative if our clock is behind the venue's, and None if no trade of `span` is stored.
     """
     ((delay_ms,),) = query(
         "SELECT min(received_ms - ts_ms) FROM trades"
@@ -558,15 +494,8 @@ def open_journal(db_path: Path) -> Iterator[Journal]:
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
-    with open_reader(db_path):
-        pass
-    with translated_errors(db_path):
-        connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    with closing(connection):
-        with translated_errors(db_path):
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA cache_size = -4096")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+    pragmas = ("synchronous = FULL", "cache_size = -4096")
+    with open_live_writer(db_path, pragmas) as connection:
         yield Journal(db_path, connection)
 
 
@@ -574,7 +503,7 @@ def _columns(table: str) -> str:
     return ", ".join(f"{table}.{name}" for name in _PRICES)
 
 
-def _text(value: Any) -> str:
+def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 

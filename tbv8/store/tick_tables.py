@@ -1,4 +1,4 @@
-"""Trades and quotes as Arrow tables, one per hour: a busy day has millions of rows."""
+"""Trades, quotes and marks as Arrow tables of one hour each: a busy day has millions of rows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SCHEMAS = {
         ]
     ),
 }
-"""The columns of each table beside venue and symbol."""
+"""The columns of each table besides venue and symbol."""
 
 
 def read_ticks(query: Query, series: Series, table: str, span: Span) -> Iterator[pa.Table]:
@@ -77,7 +77,7 @@ def _first_ms(query: Query, series: Series, table: str, span: Span) -> int | Non
 
 
 def tick_days(query: Query, series: Series, table: str, span: Span) -> list[int]:
-    """Return the midnights of the days that have trades or quotes, by time."""
+    """Return the midnights of the UTC days with rows in a table, by time."""
     days: list[int] = []
     at_ms = span.start_ms
     while (ts_ms := _first_ms(query, series, table, Span(at_ms, span.end_ms))) is not None:

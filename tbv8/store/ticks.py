@@ -1,31 +1,38 @@
-"""The recorder's writes: ticks, whole minutes, funding and gaps, one transaction per batch.
+"""The recorder's writes: ticks, 1m bars, funding and gaps, one transaction per batch.
 
-One connection of Python's own sqlite3 is used, under a lock file. A process that writes here must
-not open the file by ADBC at the same time (see `tbv8.store.bars`).
-
-A minute's bar is written once, in order, and extends its day's ledger, which has one span per day.
-A new trade that arrives after its minute is folded into the bar.
+The bars of minutes are written in order, and each extends the ledger row of its UTC day, which has
+one span. A new trade that arrives after the bar of its minute is folded into that bar.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
-from tbv8.store.database import DatabaseFiles, Query, file_problem, open_reader, translated_errors
+from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso, iso_day
+from tbv8.store.database import (
+    COMMIT_TIMEOUT_S,
+    BusyError,
+    DatabaseFiles,
+    Query,
+    file_problem,
+    is_temporary,
+    open_live_writer,
+    open_reader,
+    translated_errors,
+)
 from tbv8.store.ledger import (
     FUNDING,
     RECORDED,
+    UPSERT_DAY,
+    LedgerDay,
     columns_of,
     digest_rows,
     missing_hours,
@@ -33,28 +40,73 @@ from tbv8.store.ledger import (
 )
 from tbv8.store.natives import UPSERT, NativeMarket
 
-BUSY_TIMEOUT_S = 1
-"""The time that one attempt to commit waits for another writer; the recorder tries again."""
-
 WAL_LIMIT_BYTES = 64 * 2**20
+"""The size to which SQLite truncates the WAL after a checkpoint."""
 
 NOT_RUNNING = "recorder not running"
 """The reason of the gap between two runs of the recorder."""
 
-type Row = tuple[Any, ...]
-
-_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _BAR = "ts_ms, open, high, low, close, volume"
 
 
-class BusyError(DataError):
-    """The database cannot be written at the moment; the same batch may be committed later."""
+class TradeRow(NamedTuple):
+    """A row of `trades`; `received_ms` is the time of arrival, by our clock."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    trade_id: str
+    price: float
+    size: float
+    side: str
+    received_ms: int
+
+
+class QuoteRow(NamedTuple):
+    """A row of `bbo`; prices and sizes are None for an empty side."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    bid_price: float | None
+    bid_size: float | None
+    ask_price: float | None
+    ask_size: float | None
+    received_ms: int
+
+
+class MarkRow(NamedTuple):
+    """A row of `mark`: mark price and open interest at a minute."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    mark_price: float
+    open_interest: float | None
+    received_ms: int
+
+
+class BarRow(NamedTuple):
+    """A row of `bars_1m`, without venue and symbol."""
+
+    ts_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `recording_gaps`: a span of one stream that was not received, by the venue's clock.
+    """A row of `recording_gaps`: a span of one channel without complete data, on the venue's clock.
 
-    `end_ms` is None while it lasts. The channel `bars_1m` lists minutes not built from live trades.
+    Args:
+        series: The series.
+        channel: `trades`, `bbo`, `mark`, or `bars_1m` for minutes that were not built from trades.
+        start_ms: The start.
+        end_ms: The end; None while the gap lasts.
+        reason: The reason, for the user.
+        healed: True if the missing data was fetched later.
     """
 
     series: Series
@@ -66,9 +118,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordedMinute(msgspec.Struct, frozen=True, kw_only=True):
-    """The bar of a whole minute: built from live trades, or fetched from the venue (`refilled`).
+    """The bar of a complete minute: built from live trades, or the venue's own (`refilled`).
 
-    An impossible bar is not stored: its minute counts as missing at the venue.
+    An impossible bar is not stored; its minute counts as missing at the venue.
     """
 
     series: Series
@@ -77,7 +129,7 @@ class RecordedMinute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaidSpan(msgspec.Struct, frozen=True):
-    """A span with all of its funding, as rows (ts_ms, rate, interval_hours)."""
+    """A span and all of its funding payments, as rows (ts_ms, rate, interval_hours)."""
 
     series: Series
     span: Span
@@ -85,26 +137,26 @@ class PaidSpan(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """The rows of one transaction; filled by the recorder.
+    """The rows of one transaction.
 
     Args:
-        trades: Rows (venue, symbol, ts_ms, trade_id, price, size, side, received_ms).
-        late: Trades that may be stored already, or whose minute may be written already.
+        trades: New trades.
+        late: Trades that may be duplicates of stored ones, or whose bar may be written already.
         folds: New trades whose minute bar has already been emitted.
-        bbo: Rows (venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size, received_ms).
-        minutes: Sorted by time within a series, each adjacent to the stored part of its day.
-        gaps: By series, channel and start.
-        marks: Rows (venue, symbol, ts_ms, mark_price, open_interest, received_ms).
-        paid: Sorted by time within a series, each adjacent to the stored part of its day.
+        bbo: The changes of the best bid and offer.
+        minutes: Bars, by time within a series, each adjacent to the stored part of its day.
+        gaps: New and changed gaps, by series, channel and start.
+        marks: Mark prices.
+        paid: Funding, by time within a series, each span adjacent to the stored part of its day.
     """
 
-    trades: list[Row] = []
-    late: list[Row] = []
-    folds: list[Row] = []
-    bbo: list[Row] = []
+    trades: list[TradeRow] = []
+    late: list[TradeRow] = []
+    folds: list[TradeRow] = []
+    bbo: list[QuoteRow] = []
     minutes: list[RecordedMinute] = []
     gaps: dict[tuple[Series, str, int], Gap] = {}
-    marks: list[Row] = []
+    marks: list[MarkRow] = []
     paid: list[PaidSpan] = []
 
     def __len__(self) -> int:
@@ -119,28 +171,28 @@ class CommitResult(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         trades: The number of new trades.
         bbo: The number of quotes.
-        without_bar: New late trades whose minute has no bar yet.
-        warnings: Messages for the user.
+        without_bar: The new late trades whose minute has no bar yet.
+        warnings: Lines for the user.
     """
 
     trades: int
     bbo: int
-    without_bar: tuple[Row, ...]
+    without_bar: tuple[TradeRow, ...]
     warnings: tuple[str, ...] = ()
 
 
 class RecordedState(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a series in the database when the recorder starts; None for nothing.
+    """The state of a series in the database when a recorder starts; None for no data.
 
     Args:
-        trade_ms: The newest trade.
+        trade_ms: The time of the newest trade.
         bbo: The newest quote.
-        minute_ms: The end of the recorded minutes, which is the open of the next; before the first
-            one, the open of the first minute to be fetched from the venue.
+        minute_ms: The open of the next minute to record: the end of the recorded ones, or before
+            the first, the start of the oldest unhealed gap.
         close: The close of the last recorded bar.
-        open_gaps: Gaps without an end; for minutes, also gaps that may still be healed.
-        strays: Gaps without an end that begin implausibly far ahead of our clock.
-        ended: The reason for the end of the last run, and for the gap since then.
+        open_gaps: The gaps without an end; for minutes, also gaps that may still be healed.
+        strays: Such gaps that begin implausibly far ahead of our clock.
+        ended: The reason for the end of the last run, and so for the gap since then.
     """
 
     trade_ms: int | None = None
@@ -152,9 +204,9 @@ class RecordedState(msgspec.Struct, frozen=True, kw_only=True):
     ended: str = NOT_RUNNING
 
 
-def trade_row(trade: Trade, received_ms: int) -> Row:
+def trade_row(trade: Trade, received_ms: int) -> TradeRow:
     """Return the row of a trade."""
-    return (
+    return TradeRow(
         trade.venue,
         trade.symbol,
         trade.ts_ms,
@@ -166,9 +218,9 @@ def trade_row(trade: Trade, received_ms: int) -> Row:
     )
 
 
-def bbo_row(bbo: Bbo, received_ms: int) -> Row:
+def bbo_row(bbo: Bbo, received_ms: int) -> QuoteRow:
     """Return the row of a quote."""
-    return (
+    return QuoteRow(
         bbo.venue,
         bbo.symbol,
         bbo.ts_ms,
@@ -180,37 +232,8 @@ def bbo_row(bbo: Bbo, received_ms: int) -> Row:
     )
 
 
-@contextmanager
-def recorder_lock(db_path: Path) -> Iterator[None]:
-    """Hold the lock of the database's only recorder during the block.
-
-    The lock ends with the process in any case.
-
-    Raises:
-        DataError: Another recorder holds it, or the lock file cannot be written.
-    """
-    path = db_path.with_name(f"{db_path.name}.recorder.lock")
-    try:
-        lock = path.open("a+")
-    except OSError as e:
-        raise DataError(f"{path}: cannot be written: {e.strerror}: make it writable") from e
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise DataError(
-                f"{db_path}: another recorder (process {owner}) is writing to it: stop that first"
-            ) from e
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
 def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
-    """Return the end of a series' known funding, and the minute of its last mark price."""
+    """Return the end of a series' known funding and its last mark minute; None without any."""
     with open_reader(db_path) as query:
         key = (series.venue, series.symbol)
         ((funding_ms,),) = query(
@@ -227,7 +250,7 @@ def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
 def read_recorded_state(db_path: Path, series: Series, *, now_ms: int) -> RecordedState:
     """Return the state of a series after the recorder's last run.
 
-    Rows dated a day or more ahead of their receipt, or of `now_ms` (our clock), are ignored.
+    Rows dated a day or more ahead of their arrival, or of our clock (`now_ms`), are ignored.
 
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
@@ -237,7 +260,7 @@ def read_recorded_state(db_path: Path, series: Series, *, now_ms: int) -> Record
 
 
 def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> RecordedState:
-    """Return the state of a series after the recorder's last run, from an open database."""
+    """Return the result of `read_recorded_state` from an open database."""
     latest_ms = now_ms + DAY_MS
     key = (series.venue, series.symbol)
     trade = query(
@@ -285,7 +308,7 @@ def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> Record
 
 
 class TickStore:
-    """An open connection for the recorder, from `open_ticks`; for one thread at a time."""
+    """An open connection for the recorder, for one thread at a time; made by `open_ticks`."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -300,7 +323,7 @@ class TickStore:
         self._files.check()
 
     def has_its_database(self) -> bool:
-        """Return True if the database's path still has the opened file; the WAL is ignored."""
+        """Return True if the opened database is still at its path; the WAL does not matter."""
         return self._files.has_database()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -331,7 +354,7 @@ class TickStore:
                 raise
         except sqlite3.OperationalError as e:
             problem = file_problem(self._db_path, str(e))
-            if problem and any(word in str(e) for word in _TEMPORARY):
+            if problem and is_temporary(e):
                 raise BusyError(f"{self._db_path}: {e}") from e
             raise DataError(problem or f"{self._db_path}: {e}") from e
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
@@ -341,11 +364,11 @@ class TickStore:
         return written
 
     def shrink_wal(self) -> None:
-        """Move the WAL into the database and truncate it, unless a reader prevents it."""
+        """Checkpoint and truncate the WAL, unless a reader prevents it."""
         with suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+        self._connection.execute(f"PRAGMA busy_timeout = {COMMIT_TIMEOUT_S * 1000}")
 
     def _write(self, batch: Batch, now_ms: int) -> CommitResult:
         execute, executemany = self._connection.execute, self._connection.executemany
@@ -390,8 +413,8 @@ class TickStore:
         )
 
     def _write_paid(self, paid: PaidSpan, now_ms: int) -> None:
-        """Write funding and the ledger of its days; a day edited by hand stays marked."""
-        series, execute = paid.series, self._connection.execute
+        """Write funding and the ledger of its days; a day with a NULL digest keeps it."""
+        series = paid.series
         key = (series.venue, series.symbol)
         days = {day.day_ms: day for day in read_days(self.query, series, FUNDING, paid.span)}
         self._connection.executemany(
@@ -403,7 +426,7 @@ class TickStore:
             prior = days.get(day_ms)
             day_span, *apart = merge([part, prior.span] if prior else [part])
             if apart:
-                continue  # a backfill has stored more of the day meanwhile
+                continue  # meanwhile a backfill has stored another part of the day
             rows = self.query(
                 "SELECT ts_ms, rate, interval_hours FROM funding"
                 " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
@@ -411,23 +434,16 @@ class TickStore:
             )
             digest = digest_rows(rows, columns_of(FUNDING).values())
             sources = [*(prior.source.split("; ") if prior else ()), "record"]
-            execute(
-                "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
-                " end_ms, bars, missing, source, digest, built_from, updated_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
-                (
-                    *key,
-                    FUNDING,
-                    day_ms,
-                    day_span.start_ms,
-                    day_span.end_ms,
-                    len(rows),
-                    missing_hours([(row[0], row[2]) for row in rows], day_span),
-                    "; ".join(dict.fromkeys(sources)),
-                    None if prior and prior.digest is None else digest,
-                    now_ms,
-                ),
+            day = LedgerDay(
+                day_ms=day_ms,
+                start_ms=day_span.start_ms,
+                end_ms=day_span.end_ms,
+                bars=len(rows),
+                missing=missing_hours([(ts_ms, hours) for ts_ms, _rate, hours in rows], day_span),
+                source="; ".join(dict.fromkeys(sources)),
+                digest=None if prior and prior.digest is None else digest,
             )
+            self._connection.execute(UPSERT_DAY, day.row(series, FUNDING, updated_ms=now_ms))
 
     def _write_minutes(self, minutes: Sequence[RecordedMinute], now_ms: int) -> list[str]:
         days: dict[tuple[Series, int], list[RecordedMinute]] = {}
@@ -443,20 +459,23 @@ class TickStore:
         return warnings
 
     def _fold(
-        self, new_late: Sequence[Row], folds: Sequence[Row], now_ms: int
-    ) -> tuple[tuple[Row, ...], list[str]]:
+        self, new_late: Sequence[TradeRow], folds: Sequence[TradeRow], now_ms: int
+    ) -> tuple[tuple[TradeRow, ...], list[str]]:
         """Fold new trades into bars that are already written.
 
-        The bar of a refilled minute has them already. So has the bar of a minute whose trades
-        `tbv8.store.prune` has dropped: trades of it in `new_late` are replays.
+        The bar of a refilled minute includes all its trades. So does the bar of a minute whose
+        trades `tbv8.store.prune` has dropped: its trades in `new_late` are replays.
+
+        Returns:
+            The trades whose minute has no bar yet, and warnings for the user.
         """
         known_new = set(folds)
-        minutes: dict[tuple[Series, int], list[Row]] = {}
-        for row in (*new_late, *folds):
-            open_ms = row[2] // MINUTE_MS * MINUTE_MS
-            minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
+        minutes: dict[tuple[Series, int], list[TradeRow]] = {}
+        for trade in (*new_late, *folds):
+            open_ms = trade.ts_ms // MINUTE_MS * MINUTE_MS
+            minutes.setdefault((Series(trade.venue, trade.symbol), open_ms), []).append(trade)
         days: dict[tuple[Series, int], _RecordedDay] = {}
-        without_bar: list[Row] = []
+        without_bar: list[TradeRow] = []
         for (series, open_ms), arrivals in sorted(minutes.items()):
             key = (series, open_ms // DAY_MS * DAY_MS)
             if key not in days:
@@ -465,7 +484,7 @@ class TickStore:
                 without_bar += arrivals
             elif not self._was_refilled(series, open_ms):
                 first_ms, last_ms = self._earlier_trades(series, open_ms, arrivals)
-                has_trades = days[key].bars[open_ms][5] > 0
+                has_trades = days[key].bars[open_ms].volume > 0
                 if first_ms <= last_ms or not has_trades or known_new.intersection(arrivals):
                     days[key].fold(open_ms, arrivals, first_ms, last_ms)
         return tuple(without_bar), [w for day in days.values() for w in day.write(now_ms)]
@@ -480,10 +499,10 @@ class TickStore:
         )
 
     def _earlier_trades(
-        self, series: Series, open_ms: int, arrivals: Sequence[Row]
+        self, series: Series, open_ms: int, arrivals: Sequence[TradeRow]
     ) -> tuple[int, int]:
         """Return the times of a minute's first and last trade, without `arrivals`."""
-        arrival_keys = {(row[2], row[3]) for row in arrivals}
+        arrival_keys = {(trade.ts_ms, trade.trade_id) for trade in arrivals}
         times = [
             ts_ms
             for ts_ms, trade_id in self._connection.execute(
@@ -503,7 +522,7 @@ _INSERT_TRADE = (
 
 
 class _RecordedDay:
-    """The recorded bars of one UTC day and its ledger row, within a transaction."""
+    """The recorded bars of one UTC day and its ledger row, for use in one transaction."""
 
     def __init__(self, connection: sqlite3.Connection, series: Series, day_ms: int) -> None:
         self._connection, self._series, self._day_ms = connection, series, day_ms
@@ -512,8 +531,8 @@ class _RecordedDay:
             f"SELECT {_BAR} FROM bars_1m"
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (*self._key, day_ms, day_ms + DAY_MS),
-        ).fetchall()
-        self.bars: dict[int, Row] = {row[0]: row for row in rows}
+        )
+        self.bars = {bar.ts_ms: bar for bar in map(BarRow._make, rows)}
         ledger = connection.execute(
             "SELECT start_ms, end_ms, source, digest FROM history_coverage"
             " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
@@ -522,14 +541,14 @@ class _RecordedDay:
         self._ledger_span: tuple[int, int] | None = None
         self._sources: list[str] = []
         self._unusable: list[int] = []
-        self._sound, self._changed = not rows, False
+        self._matches_ledger, self._changed = not self.bars, False
         if ledger:
             start_ms, end_ms, source, digest = ledger
             self._ledger_span, self._sources = (start_ms, end_ms), source.split("; ")
-            self._sound = digest == digest_rows(rows)
+            self._matches_ledger = digest == digest_rows(self.bars.values())
 
     def append(self, bar: Bar, source: str) -> None:
-        """Add the bar of the next minute; a minute already in the ledger is ignored.
+        """Write the bar of the next minute; a minute already in the ledger is ignored.
 
         Raises:
             ValueError: The day's span would have a hole.
@@ -548,10 +567,10 @@ class _RecordedDay:
             self._sources.append(source)
         if not bar.is_possible:
             return
-        row = (bar.ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        row = BarRow(bar.ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
         before = self.bars.get(bar.ts_ms - MINUTE_MS)
-        if bar.volume == 0 and before:  # a late trade may have moved its close since
-            row = (bar.ts_ms, *[before[4]] * 4, 0.0)
+        if bar.volume == 0 and before:  # a late trade may have changed that close since
+            row = _flat(bar.ts_ms, before.close)
         self._connection.execute(
             f"INSERT OR REPLACE INTO bars_1m (venue, symbol, {_BAR})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -559,84 +578,88 @@ class _RecordedDay:
         )
         self.bars[bar.ts_ms] = row
 
-    def fold(self, open_ms: int, trades: Sequence[Row], first_ms: int, last_ms: int) -> None:
-        """Add trades to a bar; `first_ms` and `last_ms` are the times of its earlier trades."""
+    def fold(self, open_ms: int, trades: Sequence[TradeRow], first_ms: int, last_ms: int) -> None:
+        """Add trades to the bar of a minute, and move the flat bars after it to its close.
+
+        Args:
+            open_ms: The minute.
+            trades: The new trades.
+            first_ms: The time of the first stored trade of the minute without these.
+            last_ms: The time of the last one; before `first_ms` if there is none.
+        """
         _ts, first, high, low, last, volume = self.bars[open_ms]
-        arrivals = sorted(trades, key=lambda row: row[2])
-        prices = [row[4] for row in arrivals]
-        if first_ms > last_ms:  # no earlier trades: the bar has the last close as its price
+        arrivals = sorted(trades, key=lambda trade: trade.ts_ms)
+        prices = [trade.price for trade in arrivals]
+        if first_ms > last_ms:  # without other trades, the bar is flat at the previous close
             first, high, low = prices[0], prices[0], prices[0]
-        if arrivals[0][2] < first_ms:
+        if arrivals[0].ts_ms < first_ms:
             first = prices[0]
-        if arrivals[-1][2] >= last_ms:
+        if arrivals[-1].ts_ms >= last_ms:
             last = prices[-1]
-        volume = round(sum((row[5] for row in arrivals), volume), 10)
-        self._replace((open_ms, first, max(high, *prices), min(low, *prices), last, volume))
+        volume = round(sum((trade.size for trade in arrivals), volume), 10)
+        self._replace(BarRow(open_ms, first, max(high, *prices), min(low, *prices), last, volume))
         open_ms += MINUTE_MS
-        while open_ms in self.bars and self.bars[open_ms][5] == 0:
-            self._replace((open_ms, last, last, last, last, 0.0))
+        while open_ms in self.bars and self.bars[open_ms].volume == 0:
+            self._replace(_flat(open_ms, last))
             open_ms += MINUTE_MS
 
-    def _replace(self, row: Row) -> None:
-        if row != self.bars[row[0]]:
+    def _replace(self, bar: BarRow) -> None:
+        if bar != self.bars[bar.ts_ms]:
+            ts_ms, *values = bar
             self._connection.execute(
                 "UPDATE bars_1m SET open = ?, high = ?, low = ?, close = ?, volume = ?"
                 " WHERE venue = ? AND symbol = ? AND ts_ms = ?",
-                (*row[1:], *self._key, row[0]),
+                (*values, *self._key, ts_ms),
             )
-            self.bars[row[0]] = row
+            self.bars[ts_ms] = bar
             self._changed = True
 
     def write(self, now_ms: int) -> list[str]:
-        """Write the ledger row if a bar was changed; a day edited by hand stays marked."""
+        """Write the ledger row if a bar has changed; return warnings for the user.
+
+        A day whose rows did not match its digest gets a NULL digest.
+        """
         if not self._changed or self._ledger_span is None:
             return []
         start_ms, end_ms = self._ledger_span
         digest = digest_rows(self.bars[ts_ms] for ts_ms in sorted(self.bars))
-        self._connection.execute(
-            "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
-            " end_ms, bars, missing, source, digest, built_from, updated_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
-            (
-                *self._key,
-                RECORDED,
-                self._day_ms,
-                start_ms,
-                end_ms,
-                len(self.bars),
-                (end_ms - start_ms) // MINUTE_MS - len(self.bars),
-                "; ".join(self._sources),
-                digest if self._sound else None,
-                now_ms,
-            ),
+        day = LedgerDay(
+            day_ms=self._day_ms,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            bars=len(self.bars),
+            missing=(end_ms - start_ms) // MINUTE_MS - len(self.bars),
+            source="; ".join(self._sources),
+            digest=digest if self._matches_ledger else None,
         )
+        self._connection.execute(UPSERT_DAY, day.row(self._series, RECORDED, updated_ms=now_ms))
         name = f"{RECORDED} {self._series}"
         warnings = [
-            f"{name}: the venue's own bar of {iso(ts_ms)} is impossible, it counts as missing"
+            f"{name}: the venue's own bar of {iso(ts_ms)} is impossible and counts as missing"
             for ts_ms in self._unusable
         ]
-        if not self._sound:
-            warnings.append(f"{name}: rows of today were changed outside of tbv8")
+        if not self._matches_ledger:
+            date = iso_day(self._day_ms)
+            warnings.append(f"{name}: rows of {date} were changed outside of tbv8")
         return warnings
+
+
+def _flat(ts_ms: int, price: float) -> BarRow:
+    """Return the bar of a minute without a trade."""
+    return BarRow(ts_ms, price, price, price, price, 0.0)
 
 
 @contextmanager
 def open_ticks(db_path: Path) -> Iterator[TickStore]:
-    """Open the database for the recorder; the connection may move between threads.
+    """Open the database for a recorder; the connection may move between threads.
 
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
-    with open_reader(db_path):
-        pass
-    with translated_errors(db_path):
-        connection = sqlite3.connect(
-            db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-        )
-    with closing(connection):
-        with translated_errors(db_path):
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA cache_size = -32768")
-            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+    pragmas = (
+        "synchronous = NORMAL",
+        "cache_size = -32768",
+        f"journal_size_limit = {WAL_LIMIT_BYTES}",
+    )
+    with open_live_writer(db_path, pragmas, one_thread=False) as connection:
         yield TickStore(db_path, connection)

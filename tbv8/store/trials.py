@@ -1,13 +1,13 @@
-"""Rows of trials, keyed by their inputs and shared by experiments.
+"""The trials of experiments, keyed by their inputs and shared between experiments.
 
-`trials` has the metrics to sort by; `trial_details` has all statistics and the equity at every UTC
+`trials` has the metrics for sorting; `trial_details` has all statistics and the equity at each UTC
 midnight, compressed. `experiment_trials` lists the trials of an experiment by part: `""` is its
-search, `is:3` and `oos:3` are a window of its walk-forward, `trades` is its chosen trial with the
-balance after each round trip in place of the equity, `mc:3` that trial on a market of its Monte
-Carlo.
+search; `is:3` and `oos:3` belong to window 3 of its walk-forward; `trades` is its chosen trial with
+the balance after each round trip in place of the equity; `mc:3` is that trial on market 3 of its
+Monte Carlo simulation.
 
-The only writer is the experiment's doit process, by Python's own sqlite3, with a transaction per
-trial. No BarStore may be open in the process at the same time (see tbv8/store/bars.py).
+The only writer is the experiment's doit process, with one transaction per trial. It must not open
+the file by ADBC at the same time (see `tbv8.store.bars`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from tbv8.store.database import BUSY_TIMEOUT_S, DatabaseFiles, Query, open_reader, translated_errors
+from tbv8.store.database import (
+    BUSY_TIMEOUT_S,
+    DatabaseFiles,
+    Query,
+    check_revision,
+    translated_errors,
+)
 
 type TrialStatus = Literal["ok", "failed", "died"]
 
@@ -35,7 +41,7 @@ _COLUMNS = {
     "profit_factor": "profit_factor",
     "max_drawdown": "max_drawdown",
 }
-"""The column of `trials`, and the field of a Trial, with each metric."""
+"""The column of `trials`, and the field of a Trial, of each metric."""
 
 METRICS = tuple(_COLUMNS)
 """The metrics of a trial by their names in the YAML and in summary.json."""
@@ -52,15 +58,17 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         key: The digest of all its inputs.
-        subject: The strategy's class and its series; the deflated Sharpe ratio counts variants of
-            one subject.
-        variant: The digest of the strategy's code and all values, without the span and the engine.
+        subject: The strategy's class and its series; the deflated Sharpe ratio counts the variants
+            of a subject.
+        variant: The digest of the strategy's code and all values, but not of span and engine.
         start_ms: The start of the counted span.
         end_ms: The end of the counted span.
         status: `failed` if the strategy raised, `died` if its process died twice.
-        sharpe: None if it is not defined, as the five after it.
+        sharpe: The Sharpe ratio; None if it is undefined, like the next five metrics.
+        trades: The number of round trips.
+        fills: The number of fills.
         files: The files that the strategy opened, as JSON of path and digest; empty for none.
-        digest: sha256 over statistics and equity.
+        digest: The sha256 over statistics and equity.
     """
 
     key: bytes
@@ -81,15 +89,18 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
 
     def metric(self, name: str) -> float | None:
-        """Return one of `METRICS`."""
+        """Return the value of one of `METRICS`; None if it is undefined."""
         value: float | None = getattr(self, _COLUMNS[name])
         return value
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """Statistics as in summary.json, or the error; equity in 10^-8 USD, little-endian int64.
+    """One row of `trial_details`.
 
-    The equity is given at the start, at every UTC midnight, and at the end.
+    Args:
+        stats: The statistics as in summary.json, or the error.
+        equity: The equity at the start, at each UTC midnight, and at the end: int64, little-endian,
+            in 10^-8 USD.
     """
 
     stats: bytes
@@ -97,7 +108,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ListedTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `experiment_trials`; `params` are the values by the names of the axes."""
+    """One row of `experiment_trials`; `params` are the trial's values by axis."""
 
     part: str
     number: int
@@ -106,7 +117,7 @@ class ListedTrial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialStore:
-    """An open connection that writes trials; created by `open_trials`."""
+    """An open connection that writes trials; made by `open_trials`."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -128,7 +139,7 @@ class TrialStore:
                 raise
 
     def write(self, trial: Trial, details: Details) -> None:
-        """Write a trial; it replaces a row with the same key."""
+        """Write a trial; a row with the same key is replaced."""
         marks = ", ".join("?" * len(Trial.__struct_fields__))
         with self._transaction() as connection:
             connection.execute(
@@ -156,14 +167,14 @@ class TrialStore:
             )
 
     def drop(self, keys: Sequence[bytes]) -> None:
-        """Remove trials."""
+        """Remove trials, but not from the lists of experiments."""
         with self._transaction() as connection:
             for table in ("trials", "trial_details"):
                 connection.executemany(
                     f"DELETE FROM {table} WHERE key = ?", ((key,) for key in keys)
                 )
 
-    def forget(self, experiment_ids: Iterable[str]) -> None:
+    def drop_lists(self, experiment_ids: Iterable[str]) -> None:
         """Remove the lists of experiments; their trials stay."""
         with self._transaction() as connection:
             connection.executemany(
@@ -173,7 +184,7 @@ class TrialStore:
 
 
 def metric_columns(stats: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a Trial for the metrics among its statistics."""
+    """Return the fields of a Trial for its metrics, from its statistics."""
     return {column: stats[name] for name, column in _COLUMNS.items()}
 
 
@@ -184,8 +195,7 @@ def open_trials(db_path: Path) -> Iterator[TrialStore]:
     Raises:
         DataError: It is absent, damaged, locked or of another revision.
     """
-    with open_reader(db_path):
-        pass
+    check_revision(db_path)
     with (
         translated_errors(db_path),
         closing(
@@ -197,26 +207,25 @@ def open_trials(db_path: Path) -> Iterator[TrialStore]:
 
 def read_trials(query: Query, keys: Iterable[bytes]) -> dict[bytes, Trial]:
     """Return the stored trials, by key."""
-    return {
-        row[0]: Trial(**dict(zip(Trial.__struct_fields__, row, strict=True)))
-        for row in _select(query, f"SELECT {_TRIAL} FROM trials", keys)
-    }
+    rows = _select(query, f"SELECT {_TRIAL} FROM trials", keys)
+    trials = (Trial(**dict(zip(Trial.__struct_fields__, row, strict=True))) for row in rows)
+    return {trial.key: trial for trial in trials}
 
 
 def read_digests(query: Query, keys: Iterable[bytes]) -> dict[bytes, tuple[bytes, str]]:
-    """Return digest and opened files of the stored trials, by key."""
+    """Return the digest and the opened files of the stored trials, by key."""
     rows = _select(query, "SELECT key, digest, files FROM trials", keys)
     return {key: (digest, files) for key, digest, files in rows}
 
 
 def read_details(query: Query, keys: Iterable[bytes]) -> Iterator[tuple[bytes, Details]]:
-    """Yield statistics and equity of the stored trials."""
+    """Yield the keys of the stored trials and their details."""
     for key, stats, equity in _select(query, "SELECT key, stats, equity FROM trial_details", keys):
         yield key, Details(stats=zlib.decompress(stats), equity=zlib.decompress(equity))
 
 
 def _select(query: Query, sql: str, keys: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of keys, with many keys per statement."""
+    """Yield the rows of keys; each statement selects many keys."""
     all_keys = list(keys)
     for first in range(0, len(all_keys), _MAX_KEYS):
         batch = all_keys[first : first + _MAX_KEYS]
@@ -224,7 +233,7 @@ def _select(query: Query, sql: str, keys: Iterable[bytes]) -> Iterator[tuple[Any
 
 
 def read_listed(query: Query, experiment_id: str, part: str | None = None) -> list[ListedTrial]:
-    """Return the list of an experiment's trials by part and number; with `part`, only that one."""
+    """Return the list of an experiment's trials, by part and number; with `part`, of one part."""
     rows = query(
         "SELECT part, number, key, params FROM experiment_trials WHERE experiment_id = ?"
         " AND part = coalesce(?, part) ORDER BY part, number",
@@ -239,9 +248,10 @@ def read_listed(query: Query, experiment_id: str, part: str | None = None) -> li
 def read_best(
     query: Query, experiment_id: str, *, sort: str, ascending: bool, most: int
 ) -> list[ListedTrial]:
-    """Return the first trials of a search in the order of a column; those without a value last.
+    """Return the first `most` trials of a search in the order of a column.
 
-    `sort` is `number`, `trades`, `fills` or one of `METRICS`.
+    Failed trials and trials without a value are last if `ascending`. `sort` is `number`, `trades`,
+    `fills` or one of `METRICS`.
     """
     if sort not in (*METRICS, "number", "trades", "fills"):
         raise ValueError(sort)
@@ -261,7 +271,7 @@ def read_best(
 
 
 def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
-    """Return the number of a search's trials, of those with a row, and of the failed ones."""
+    """Return the numbers of a search's trials: all, those with a row, and the failed ones."""
     ((listed, present, failed),) = query(
         "SELECT count(*), count(status), total(status != 'ok') FROM experiment_trials"
         " LEFT JOIN trials USING (key) WHERE experiment_id = ? AND part = ''",
@@ -270,12 +280,12 @@ def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
     return int(listed), int(present), int(failed)
 
 
-def read_tries(
+def read_variants(
     query: Query, subject: str, *, start_ms: int, end_ms: int
 ) -> tuple[int, dict[bytes, float]]:
-    """Return the number of a subject's variants with a result, and their Sharpe ratios in a span.
+    """Return the number of a subject's variants with a result, and Sharpe ratios by variant.
 
-    The ratios are those of every variant that was run over exactly this span.
+    The ratios are those of the variants with a trial over exactly the span.
     """
     ((count,),) = query(
         "SELECT count(DISTINCT variant) FROM trials WHERE subject = ? AND status = 'ok'", (subject,)
@@ -289,13 +299,13 @@ def read_tries(
 
 
 def read_experiment_ids(query: Query) -> list[str]:
-    """Return the names of the experiments that have ever been run here."""
+    """Return the ids of all experiments with a list of trials."""
     rows = query("SELECT DISTINCT experiment_id FROM experiment_trials ORDER BY 1", ())
     return [str(name) for (name,) in rows]
 
 
 def read_orphans(query: Query, removed: Sequence[str] = ()) -> list[bytes]:
-    """Return the keys of trials in no experiment's list; the lists of `removed` do not count."""
+    """Return the keys of trials in no list of an experiment, besides the lists of `removed`."""
     marks = ", ".join("?" * len(removed))
     rows = query(
         "SELECT key FROM trials WHERE key NOT IN (SELECT key FROM experiment_trials WHERE"

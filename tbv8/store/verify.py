@@ -1,4 +1,4 @@
-"""Check the database against its ledger, recomputed from the rows."""
+"""Checks the rows of bars and funding against the ledger, and drops days that do not match."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from tbv8.market import (
     iso_day,
     parse_dataset,
 )
-from tbv8.store.bars import FUNDING_RATES, BarStore, day_digests, paid_in
+from tbv8.store.bars import FUNDING_RATES, BarStore, day_digests, payments_in
+from tbv8.store.database import series_in
 from tbv8.store.ledger import (
-    EMPTY,
+    EMPTY_DIGEST,
     FUNDING,
     HISTORY,
     MINUTE_DATASETS,
@@ -42,12 +43,12 @@ from tbv8.text import counted, printable
 _CHUNK_MS = 31 * DAY_MS
 type Ints = npt.NDArray[np.int64]
 type Flags = npt.NDArray[np.bool_]
-_TIMES = Span(0, 253_402_300_800_000)
-"""1970 to 9999: a row with another time, or with text as its time, is a stray."""
+_TIME_RANGE = Span(0, 253_402_300_800_000)
+"""1970 to 9999; a row with another time, or with text as its time, is a stray."""
 
 
 class DayProblem(msgspec.Struct, frozen=True):
-    """A UTC day of a dataset with rows that do not match the ledger, or are impossible."""
+    """A problem of a UTC day: its rows do not match the ledger, or are impossible."""
 
     venue: str
     symbol: str
@@ -71,18 +72,18 @@ def stored_datasets(store: BarStore) -> list[str]:
 
 
 def stored_series(store: BarStore) -> list[tuple[str, Series]]:
-    """Return every dataset and series with rows or a ledger."""
+    """Return every dataset and series with rows or a ledger, sorted."""
     ledger = store.query("SELECT DISTINCT dataset, venue, symbol FROM history_coverage")
     stored = {(str(name), Series(str(v), str(s))) for name, v, s in ledger}
     for name in stored_datasets(store):
-        stored |= {(name, series) for series in _series_with_rows(store, name)}
+        stored |= {(name, series) for series in series_in(store.query, name)}
     return sorted(stored)
 
 
 def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem]:
     """Yield the problems of one dataset and series, by day.
 
-    Call it within one transaction, since others may be writing.
+    Call it in a transaction, since others may be writing.
     """
     if not (_is_dataset(dataset) and _is_table(store, dataset)):
         for day in read_days(store.query, series, dataset):
@@ -106,7 +107,7 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem
         ledger_days = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
         for day_ms in sorted({*digests, *ledger_days}):
             ledger = days.get(day_ms)
-            count, digest = digests.get(day_ms, (0, EMPTY))
+            count, digest = digests.get(day_ms, (0, EMPTY_DIGEST))
             problems = [*row_problems.get(day_ms, ())]
             if ledger is None:
                 problems.append(f"{counted(count, 'row')} without a ledger row")
@@ -120,18 +121,18 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem
 
 
 type CanFetch = Callable[[str, Series, Span], bool]
-"""A predicate: True if the venue of a series has a dataset's history of a span."""
+"""Returns True if the venue of a series still has a dataset's history of a span."""
 
 
 def drop(
     store: BarStore, problems: Sequence[DayProblem], *, can_fetch: CanFetch
 ) -> list[DayProblem]:
-    """Drop the days that can be restored, each in one transaction; return the other problems.
+    """Drop the days that the next run restores, each in one transaction; return other problems.
 
     Args:
         store: The database.
         problems: The problems from `verify`.
-        can_fetch: A predicate for the history of a venue.
+        can_fetch: Returns True if the venue still has the history of a span.
     """
     remaining: list[DayProblem] = []
     for key, day_problems in groupby(sorted(problems, key=_day_of), key=_day_of):
@@ -147,7 +148,7 @@ def drop(
 def give_up(store: BarStore, problems: Sequence[DayProblem]) -> None:
     """Drop days that cannot be restored, each in one transaction.
 
-    A lost recorded day is listed in `recording_gaps`.
+    A dropped recorded day is listed in `recording_gaps`.
     """
     for series, dataset, day_ms in dict.fromkeys(map(_day_of, problems)):
         with store.transaction():
@@ -172,18 +173,6 @@ def _drop_day(store: BarStore, dataset: str, series: Series, day_ms: int) -> Non
         _remove_ledger_row(store, dataset, series, day_ms)
 
 
-def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
-    """Yield each series by jumps along the primary key, without a read of the rows between."""
-    after = ("", "")
-    while rows := store.query(
-        f'SELECT venue, symbol FROM "{dataset}" WHERE (venue, symbol) > (?, ?)'
-        " ORDER BY venue, symbol LIMIT 1",
-        after,
-    ):
-        after = (str(rows[0][0]), str(rows[0][1]))
-        yield Series(*after)
-
-
 def _day_of(problem: DayProblem) -> tuple[Series, str, int]:
     return problem.series, problem.dataset, problem.day_ms
 
@@ -195,7 +184,7 @@ def _can_restore(
     day_ms: int,
     can_fetch: CanFetch,
 ) -> bool:
-    """Return True if a source or a rebuild can restore a day; a recording is unique."""
+    """Return True if a fetch or a rebuild can restore a day; a recorded day never comes back."""
     if dataset == RECORDED or not _is_dataset(dataset):
         return False
     if not _is_time(day_ms):
@@ -227,17 +216,17 @@ def _is_table(store: BarStore, dataset: str) -> bool:
 
 
 def _is_time(ts_ms: int) -> bool:
-    return _TIMES.start_ms <= ts_ms < _TIMES.end_ms
+    return _TIME_RANGE.start_ms <= ts_ms < _TIME_RANGE.end_ms
 
 
 def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]) -> Iterator[Span]:
-    """Yield spans of whole days that cover every row and every ledger day of a series."""
-    at_ms = _TIMES.start_ms
+    """Yield spans of whole days that together include every row and ledger day of a series."""
+    at_ms = _TIME_RANGE.start_ms
     while True:
         rows = store.query(
             f'SELECT ts_ms FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ?'
             " AND ts_ms < ? ORDER BY ts_ms LIMIT 1",
-            (series.venue, series.symbol, at_ms, _TIMES.end_ms),
+            (series.venue, series.symbol, at_ms, _TIME_RANGE.end_ms),
         )
         starts_ms = [int(ts_ms) // DAY_MS * DAY_MS for (ts_ms,) in rows]
         starts_ms += ledger[bisect_left(ledger, at_ms) :][:1]
@@ -251,8 +240,8 @@ _STRAYS = "venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
 
 
 def _strays(store: BarStore, dataset: str, series: Series) -> str:
-    """Return a line about the rows with an impossible time; "" if there are none."""
-    values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
+    """Return a problem text about rows with an impossible time; "" if there are none."""
+    values = (series.venue, series.symbol, _TIME_RANGE.start_ms, _TIME_RANGE.end_ms)
     ((count, first),) = store.query(
         f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values
     )
@@ -261,7 +250,7 @@ def _strays(store: BarStore, dataset: str, series: Series) -> str:
 
 def _remove_strays(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
     if day_ms == 0:
-        values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
+        values = (series.venue, series.symbol, _TIME_RANGE.start_ms, _TIME_RANGE.end_ms)
         store.query(f'DELETE FROM "{dataset}" WHERE {_STRAYS}', values)
 
 
@@ -287,7 +276,7 @@ def _missing_problems(rows: pa.Table, day: LedgerDay, dataset: str) -> Iterator[
         total = day.span.minutes
         yield f"{day.bars} bars and {day.missing} missing do not add up to {total:,} minutes"
     if dataset == FUNDING:
-        missing = missing_hours(paid_in(rows, day.span), day.span)
+        missing = missing_hours(payments_in(rows, day.span), day.span)
         if day.missing != missing:
             yield f"{counted(missing, 'hour')} without a payment, but {day.missing} in the ledger"
 
@@ -299,7 +288,7 @@ def _day_problems(day: LedgerDay, timeframe: Timeframe) -> Iterator[str]:
 
 def _is_within_day(day: LedgerDay, timeframe: Timeframe) -> bool:
     span, next_day_ms = day.span, day.day_ms + DAY_MS
-    last_ms = span.end_ms if timeframe.text == "1m" else span.start_ms  # bars may end after it
+    last_ms = span.end_ms if timeframe.text == "1m" else span.start_ms  # bars may end after the day
     return (
         bool(span)
         and day.day_ms <= span.start_ms < next_day_ms
@@ -355,7 +344,12 @@ def _bar_problems(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
 
 
 def _by_day(opens: Ints, checks: Mapping[str, Flags]) -> dict[int, list[str]]:
-    """Return a line for each failed check with the number of its rows, by UTC day."""
+    """Return a problem text for each failed check of a day, by UTC day.
+
+    Args:
+        opens: The times of the rows.
+        checks: The rows that fail each check, by the text of the problem.
+    """
     lines: dict[int, list[str]] = {}
     for problem, failed in checks.items():
         failed_ms = opens[failed]

@@ -24,7 +24,10 @@ type Number = Decimal | Price | float
 
 
 def whole_lots(size: Decimal, instrument: Any) -> Decimal:
-    """Return a size, positive or negative, rounded towards 0 to whole lots: -0.0129 -> -0.012."""
+    """Return a size, positive or negative, rounded towards 0 to whole lots.
+
+    whole_lots(Decimal("-0.0129"), instrument)  # with lots of 0.001: -0.012
+    """
     lot: Decimal = instrument.size_increment.as_decimal()
     return size // lot * lot
 
@@ -33,9 +36,21 @@ def sided(change: Decimal, instrument: Any) -> tuple[Any, OrderSide, Quantity]:
     """Return a change of position as the first three arguments of every order of a factory.
 
     self.order_factory.market(*sided(Decimal("-0.5"), instrument))
+
+    The change is rounded to the decimals of a lot; `whole_lots` cuts it to lots.
+
+    Raises:
+        ValueError: The change is 0, also after rounding: no order has that size.
     """
     side = OrderSide.BUY if change > 0 else OrderSide.SELL
-    return instrument.id, side, Quantity.from_decimal_dp(abs(change), instrument.size_precision)
+    quantity = Quantity.from_decimal_dp(abs(change), instrument.size_precision)
+    if not quantity.as_decimal():
+        lot = instrument.size_increment.as_decimal()
+        raise ValueError(
+            f"an order for {change} {instrument.base_currency}, less than a lot of {lot}: test the "
+            "size first, `if size:`"
+        )
+    return instrument.id, side, quantity
 
 
 class OneMarket(Strategy):
@@ -58,7 +73,10 @@ class OneMarket(Strategy):
 
     @property
     def position(self) -> Decimal:
-        """The position now: 0.5 when long, -0.5 when short, 0 when flat."""
+        """The position now: 0.5 when long, -0.5 when short, 0 when flat.
+
+        if self.position > 0: ...
+        """
         net: Decimal = self.portfolio.net_position(self.config.instrument_id)
         places: int = self.instrument.size_precision
         return round(net, places)  # NautilusTrader adds floats: 0.30000000000000004
@@ -73,7 +91,10 @@ class OneMarket(Strategy):
 
     @property
     def equity(self) -> Decimal:
-        """The account's equity in dollars: its balance plus the unrealised PnL of its positions."""
+        """The account's equity in dollars: its balance plus the unrealised PnL of its positions.
+
+        if self.equity < 9_000: ...  # 0 after a liquidation
+        """
         equity = self.portfolio.equity(self.config.instrument_id.venue)
         amount: Decimal = equity[self.instrument.quote_currency].as_decimal()
         return amount
@@ -81,30 +102,48 @@ class OneMarket(Strategy):
     # How much, and at which price.
 
     def size_by_equity(self, percent: Number, price: Number) -> Decimal:
-        """Return the size that `percent` of the equity buys at `price`; at most `size`.
+        """Return the size that `percent` of the equity buys at `price`; at most `self.size`.
 
-        self.market(self.size_by_equity(50, bar.close))  # 10,000 USD, 40,000 USD a coin: 0.125
+        size = self.size_by_equity(50, bar.close)  # 10,000 USD, 40,000 USD a coin: 0.125
+        if size:  # 0 if that is less than a lot
+            self.market(size)
+
+        The venue's `min_notional_usd` and the YAML's `max_leverage` do not change the size: an
+        order that breaks them is denied, and listed in the result.
+
+        Raises:
+            ValueError: A value is NaN or infinite, as an indicator's before it is initialized.
         """
         return self._at_most(self.equity * _exact(percent) / 100 / _exact(price))
 
     def size_by_risk(self, percent: Number, *, entry: Number, stop: Number) -> Decimal:
-        """Return the size that loses `percent` of the equity at `stop`; at most `size`.
+        """Return the size that loses `percent` of the equity at `stop`; at most `self.size`.
 
         size = self.size_by_risk(1, entry=bar.close, stop=stop)  # 100 USD, 500 USD away: 0.2
+        if size:  # 0 if that is less than a lot, or the stop is at the entry
+            self.bracket(size, stop=stop, target=target)
+
+        The loss is before fees and slippage, and larger where the price jumps over the stop. Limits
+        and errors are those of `size_by_equity`.
         """
         distance = abs(_exact(entry) - _exact(stop))
+        if not distance:
+            return Decimal(0)
         return self._at_most(self.equity * _exact(percent) / 100 / distance)
 
     def _at_most(self, size: Decimal) -> Decimal:
         return max(Decimal(0), min(self.size, whole_lots(size, self.instrument)))
 
-    def price(self, value: float, *, up: bool) -> Price:
+    def price(self, value: Number, *, up: bool) -> Price:
         """Return the next price on the tick, up or down; `make_price` only rounds to decimals.
 
-        stop = self.price(bar.close.as_double() * 0.99, up=False)
+        stop = self.price(bar.close.as_double() * 0.99, up=False)  # a value on the tick stays
+
+        Raises:
+            ValueError: The value is NaN or infinite, as an indicator's before it is initialized.
         """
-        instrument = self.instrument
-        price: Price = instrument.next_ask_price(value) if up else instrument.next_bid_price(value)
+        instrument, near = self.instrument, float(_exact(value))
+        price: Price = instrument.next_ask_price(near) if up else instrument.next_bid_price(near)
         return price
 
     # Orders.
@@ -120,7 +159,11 @@ class OneMarket(Strategy):
     def limit(
         self, change: Decimal, price: Price, *, tag: str | None = None, reduce_only: bool = False
     ) -> Any:
-        """Send a limit order; return its id."""
+        """Send a limit order; return its id.
+
+        order_id = self.limit(size, self.price(bar.close.as_double() * 0.99, up=False))
+        self.modify_order(order_id, price=...)  # at a later bar
+        """
         tags = [tag] if tag else None
         order = self.order_factory.limit(
             *sided(change, self.instrument), price, reduce_only=reduce_only, tags=tags
@@ -129,7 +172,13 @@ class OneMarket(Strategy):
         return order.client_order_id
 
     def stop_loss(self, change: Decimal, trigger: Price, *, tag: str | None = None) -> Any:
-        """Send a stop order that can only reduce; return its id."""
+        """Send a stop order that can only reduce the position; return its id.
+
+        self.stop_loss(-self.position, self.price(bar.close.as_double() * 0.98, up=False))
+
+        Send it together with the entry's market order, or later: without a position there is
+        nothing to reduce. A trigger that the close has already reached is denied.
+        """
         tags = [tag] if tag else None
         order = self.order_factory.stop_market(
             *sided(change, self.instrument), trigger, reduce_only=True, tags=tags
@@ -228,13 +277,15 @@ class LastValues:
     `values` is a view of memory that the next bar writes to: copy what is to be kept.
 
     Args:
-        count: How many.
-        of: Which value of each bar.
+        count: The number of values, 1 or more.
+        of: The value of each bar.
     """
 
     def __init__(
         self, count: int, of: Literal["open", "high", "low", "close", "volume"] = "close"
     ) -> None:
+        if count < 1:
+            raise ValueError(f"the number of values must be 1 or more, got {count}")
         self.count, self.of, self.seen = count, of, 0
         self._twice = np.full(2 * count, np.nan)  # each value stands in both halves
         self.values: npt.NDArray[np.float64] = self._twice[:count]
@@ -253,11 +304,17 @@ class LastValues:
 
 
 class LastCloses(LastValues):
-    """The last `count` closes: `LastValues` of the most usual kind."""
+    """The last `count` closes as a numpy array: `LastValues(count, of="close")`.
+
+    above = bar.close.as_double() > self.closes.values[:-1].mean()
+    """
 
     def __init__(self, count: int) -> None:
         super().__init__(count, of="close")
 
 
 def _exact(value: Number) -> Decimal:
-    return Decimal(str(value))
+    exact = Decimal(str(value))
+    if not exact.is_finite():
+        raise ValueError(f"expected a number, got {value}: test that its indicator is initialized")
+    return exact

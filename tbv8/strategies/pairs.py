@@ -34,8 +34,8 @@ class PairsConfig:
 class Pairs(Strategy):
     """Sell the first symbol and buy the second while the ratio of their prices is high; and back.
 
-    The score of the ratio is its distance from its mean over `ratio_bars`, in standard deviations:
-    in where it is beyond `enter`, out where it is within `leave` of the mean again.
+    The score of the ratio is its distance from its mean over `ratio_bars`, in standard deviations.
+    Positions are opened beyond `enter`, and closed within `leave` of the mean.
     """
 
     config: PairsConfig

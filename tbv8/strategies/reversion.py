@@ -31,9 +31,9 @@ class ReversionConfig:
 class Reversion(OneMarket):
     """Buy at the lower Bollinger band, sell at the upper one, leave at the mean between them.
 
-    At most one order rests on each side, and is moved at every close: cancelled and sent anew, both
-    would count against `max_position` until the venue has said that the first is gone. There is no
-    stop but the daily loss limit of the YAML.
+    At most one order rests on each side, and is moved at every close: a cancelled order counts
+    against `max_position` until the venue confirms it, beside the one sent in its place. There is
+    no stop but the daily loss limit of the YAML.
     """
 
     config: ReversionConfig

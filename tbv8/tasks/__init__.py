@@ -1,15 +1,15 @@
 """The graph of tasks for pydoit; `dodo.py` names each group of them.
 
     loading     the project of the folder that pydoit runs in
-    options     options on the command line
-    graph       config in, task dicts out
+    options     command-line options of tasks
+    graph       the graph: config in, task dicts out
     wanted      the series, timeframes and funding that the configuration needs
     states      the states of tasks, with reasons if stale
     actions     the actions of tasks
-    task        tasks for pydoit, and the output of failed ones
+    task        the dict of a task, and the output of failed ones
 
-Every task has the function that reads its state in `meta["state"]`; `uptodate`, `doit plan` and
-`doit why` call the same one. Heavy modules are imported inside of the actions.
+The function that reads a task's state is in its `meta["state"]`; `uptodate`, `doit plan` and
+`doit why` all call it. Heavy modules are imported inside the actions.
 """
 
 from tbv8.tasks.graph import (

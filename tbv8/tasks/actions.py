@@ -1,4 +1,4 @@
-"""Actions of tasks; heavy modules are imported inside of them."""
+"""The actions of tasks; heavy modules are imported inside them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from tbv8.text import counted
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
-    from tbv8.live.plan import Plan
+    from tbv8.live.session_config import SessionConfig
     from tbv8.store.sessions import Role
     from tbv8.trading.bars import Bars
 
 
-MOST_REPRODUCED = 20
+REPRODUCED_TRIALS = 20
+"""The number of trials that `doit reproduce` runs again without --all."""
 
-
-_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
+_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20  # bytes
 
 
 def has_shadow(strategy: Strategy) -> bool:
@@ -50,18 +50,18 @@ def check_new_symbols(project: Project, venue_series: Sequence[Series]) -> None:
     check_symbols(without_history(project, venue_series), venue=venue)
 
 
-def fill_series(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:
-    """Fetch the missing 1m bars of a series; with `again`, also those missing at the venue."""
-    from tbv8.backfill import backfill, recheck
+def fill_series(project: Project, series: Series, spans: Sequence[Span], recheck: bool) -> None:
+    """Fetch the missing 1m bars of a series; with `recheck`, also those missing at the venue."""
+    from tbv8.backfill import backfill, recheck_missing
 
     venue = project.venues[series.venue]
     backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
-    if again:
-        recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
+    if recheck:
+        recheck_missing(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
 def check_stored_market(project: Project, series: Series) -> None:
-    """Refuse stored bars of another market or unit than the venue's file has."""
+    """Refuse stored bars of another market or unit than the venue's file configures."""
     from tbv8.backfill import check_market
 
     check_market(project.db_path, series, venue=project.venues[series.venue])
@@ -78,7 +78,7 @@ def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> Non
 def _check_address_space() -> None:
     """Refuse a limit of `ulimit -v` that is too low for the threads of polars and pyarrow.
 
-    With a lower limit they abort, or wait for ever for a thread that did not start (both tried).
+    With a lower limit they abort, or wait for ever for a thread that did not start (both observed).
     With two cores they reserve 2.5 GB, for any number of chunk days.
 
     Raises:
@@ -90,7 +90,7 @@ def _check_address_space() -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < needed:
         raise DataError(
-            f"the limit of address space is {limit / 1e9:.1f} GB, and an aggregation reserves up "
+            f"the limit of address space is {limit / 1e9:.1f} GB, but an aggregation reserves up "
             f"to {needed / 1e9:.1f} GB here, of which it uses little: set "
             f"`ulimit -v {needed // 1024}`, or limit the memory in use by a cgroup instead"
         )
@@ -107,11 +107,11 @@ def build_timeframe(
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Load a strategy with its params; raise the errors of its class."""
+    """Create a strategy with its params, so that errors of its class are raised."""
     from tbv8.trading.loading import check_params
-    from tbv8.trading.opened import noting_opened
+    from tbv8.trading.opened_files import track_files
 
-    with noting_opened(strategy):  # the run imports these modules anew
+    with track_files(strategy):  # the run imports these modules anew
         check_params(strategy)
 
 
@@ -135,26 +135,28 @@ def run_strategy(project: Project, strategy: Strategy) -> None:
 
 
 def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
-    """Return every part of a result's key and the bars, from one snapshot; warn of coarse ticks.
+    """Return every part of a result's key and the bars, from one snapshot; print coarse ticks.
 
     Raises:
         ConfigError: A tick is larger than the price.
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: A day's rows differ from its ledger.
     """
-    from tbv8.backtest.bars import coarse_ticks, read_bars
+    from tbv8.backtest.bars import read_bars
     from tbv8.store.bars import open_bars
+    from tbv8.trading.coarse_ticks import median_closes, tick_warnings
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
         inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
         bars = read_bars(store, strategy)
-    for line in coarse_ticks(strategy, bars):
+    for line in tick_warnings(strategy, median_closes(strategy, bars)):
         print(f"   WARNING: {line}")
     return inputs, bars
 
 
 def run_lookahead(project: Project, strategy: Strategy) -> None:
-    """Check a strategy for look-ahead, and keep the verdict beside its result."""
-    from tbv8.backtest.lookahead import check_lookahead, lines
+    """Check a strategy for look-ahead, and store the verdict in the results folder."""
+    from tbv8.backtest.lookahead import check_lookahead
+    from tbv8.backtest.verdict import verdict_lines
     from tbv8.freshness.verdict import write_verdict
     from tbv8.tasks.loading import available_span
     from tbv8.trading.loading import StrategyError
@@ -172,15 +174,19 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
         strategy.symbols,
         now_ms=project.now_ms,
     )
-    verdict_lines = lines(strategy, verdict, history=history)
+    lines = verdict_lines(strategy, verdict, history=history)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
-    write(passed=True, line=verdict_lines[0], warm_up_ms=warm_up_ms)
-    for line in verdict_lines:
+    write(passed=True, line=lines[0], warm_up_ms=warm_up_ms)
+    for line in lines:
         print(f"   {line}")
 
 
 def read_result(folder: Path, task: str) -> Manifest:
-    """Return the manifest of a result to reproduce, which `task` writes.
+    """Return the manifest of a result to reproduce.
+
+    Args:
+        folder: The result's folder.
+        task: The task that writes it, for the error.
 
     Raises:
         DataError: There is no result.
@@ -192,7 +198,7 @@ def read_result(folder: Path, task: str) -> Manifest:
 
 
 def check_result(folder: Path, task: str) -> None:
-    """Refuse to reproduce a result that is not there."""
+    """Refuse to reproduce a missing result; see `read_result`."""
     read_result(folder, task)
 
 
@@ -236,8 +242,8 @@ def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:
     """Run trials of an experiment again, and compare their digests and the bytes of its folder."""
     from tbv8.experiments.run import reproduce_folder, reproduce_trials
 
-    name, most = experiment.experiment_id, None if all_ else MOST_REPRODUCED
-    count = reproduce_trials(experiment, db_path=project.db_path, most=most)
+    name, max_trials = experiment.experiment_id, None if all_ else REPRODUCED_TRIALS
+    count = reproduce_trials(experiment, db_path=project.db_path, max_trials=max_trials)
     print(f"   {name}: reproduced, {counted(count, 'trial')} with the same digests")
     line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
     print(f"   {name}: {line}")
@@ -251,15 +257,15 @@ def run_paper(
     from tbv8.live.watch import WatchOptions, watch
     from tbv8.recorder.enabled import enabled_venues
 
-    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    configs, notify = session_configs(project, strategy, is_new=new), project.notify
     recorded = enabled_venues(project.venues.values())  # refuses what no recorder can record
     if strategy.funding != "fixed":
-        for plan in plans.values():
-            if plan.strategy.funding == "fixed":
+        for config in configs.values():
+            if config.strategy.funding == "fixed":
                 print(
-                    f"   {strategy.strategy_id}: the session at {plan.venue} is charged its "
+                    f"   {strategy.strategy_id}: the session at {config.venue} is charged its "
                     "funding_rate_8h: to charge what the venue charges, write `funding` among the "
-                    f"channels of config/venues/{plan.venue}.yaml"
+                    f"channels of config/venues/{config.venue}.yaml"
                 )
     if notify is not None and not os.environ.get(notify.urls_env):
         raise ConfigError(
@@ -279,30 +285,32 @@ def run_paper(
         metrics_port=metrics_port,
         notifier=notifier,
     )
-    watch(plans, options)
+    watch(configs, options)
 
 
 def replay_session(project: Project, strategy: Strategy) -> None:
     """Run a paper session again from its journal, and compare every byte."""
     from tbv8.live.check import check_replay
 
-    print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
+    print(f"   {check_replay(session_configs(project, strategy, is_new=False))}")
 
 
-def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict[str, Plan]:
-    """Return the plans of a strategy's paper session and of its shadow, by role.
+def session_configs(
+    project: Project, strategy: Strategy, *, is_new: bool
+) -> dict[str, SessionConfig]:
+    """Return the configs of a strategy's paper session and of its shadow, by role.
 
     Raises:
         ConfigError: A venue of the session is not recorded.
     """
     from tbv8.freshness.result import session_inputs
-    from tbv8.live.plan import Plan, on_venue
+    from tbv8.live.session_config import SessionConfig, on_venue
     from tbv8.recorder.enabled import recordable
 
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
         roles["shadow"] = strategy.routing.secondary
-    plans: dict[str, Plan] = {}
+    configs: dict[str, SessionConfig] = {}
     for role, name in roles.items():
         venue = project.venues[str(name)]
         if find_venue(venue.name).live is None:
@@ -325,7 +333,7 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
             )
         has_funding = "funding" in venue.channels
         venue_strategy = on_venue(strategy, venue.name, is_funding_recorded=has_funding)
-        plans[role] = Plan(
+        configs[role] = SessionConfig(
             strategy=venue_strategy,
             role=role,
             venue=venue.name,
@@ -339,7 +347,7 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
             is_new=is_new,
             priced_at=roles.get("shadow") if role == "primary" else None,
         )
-    return plans
+    return configs
 
 
 def run_recorder(

@@ -1,4 +1,4 @@
-"""The graph: config in, pydoit task dicts out."""
+"""The graph of tasks: config in, pydoit's task dicts out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tbv8.config.records import Experiment, Problem, Project, Strategy
-from tbv8.config.source import is_file
+from tbv8.config.source import class_text
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, migration_state
 from tbv8.freshness.result import backtest_state, static_state
@@ -17,7 +17,7 @@ from tbv8.manifest import Input
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe
 from tbv8.results.folder import check_replaceable
 from tbv8.tasks.actions import (
-    MOST_REPRODUCED,
+    REPRODUCED_TRIALS,
     build_timeframe,
     check_new_symbols,
     check_result,
@@ -42,10 +42,10 @@ from tbv8.tasks.states import (
     funding_state,
     history_reach,
     market_state,
+    new_trials_reasons,
     result_state,
     series_state,
     symbols_state,
-    trials_outlook,
     trials_state,
 )
 from tbv8.tasks.task import Task, make_task
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
     from tbv8.trading.bars import Bars
 
 
-_ALWAYS_STALE = partial(State, ("it always runs when it is named",))
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "Monte Carlo"}
+_ALWAYS_STALE = partial(State, ("it runs whenever it is named",))
 
 
 def migrate(project: Project) -> Task:
@@ -79,10 +80,10 @@ def migrate(project: Project) -> Task:
 
 
 def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
-    """Yield one subtask per wanted series: it fetches, or checks bars that cannot be fetched.
+    """Yield one subtask per wanted series: it fetches bars, or checks bars that have no source.
 
-    With `recheck` each fetches again the minutes that are missing at the venue according to the
-    ledger. The symbols of a venue are checked first, so that a misspelt one is found at once.
+    With `recheck` each also fetches the minutes again that the ledger records as missing at the
+    venue. The symbols of a venue are checked first, so that a misspelt one is found at once.
     """
     by_venue: dict[str, list[Series]] = {}
     for series in project.wanted:
@@ -97,13 +98,13 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
                 **make_task(
                     partial(check_new_symbols, project, venue_series),
                     partial(symbols_state, project, venue_series),
-                    # without dependencies: pydoit runs tasks that wait for one task in any order
+                    # it needs no database, so it does not depend on `migrate`
                     doc=f"Check that {name} knows the symbols without history",
                 ),
             }
     yield {
         "name": None,
-        "doc": "Fetch the wanted 1m history of every series",
+        "doc": "Fetch the configured 1m history of every series",
         "task_dep": [*checks, *_broken_history(project)],
     }
     for problem in project.problems:
@@ -154,10 +155,10 @@ def fundings(project: Project) -> Iterator[Task]:
 def aggregates(
     project: Project, *, venue: str, symbol: str, timeframes: Sequence[Timeframe], chunk_days: int
 ) -> Iterator[Task]:
-    """Yield every build under its full name, and the groups; `aggregate` has the selected ones.
+    """Yield one task per series and timeframe, one group per timeframe, and the group `aggregate`.
 
-    Options never remove a task, since another may depend on it. They add the tasks that only they
-    name, and choose the dependencies of the group `aggregate`.
+    The parameters are the options of `aggregate`. They choose the dependencies of that group and
+    add the tasks that only they name, but never remove a task, since another may depend on it.
     """
     defaults = {series: project.timeframes_of(series) for series in default_series(project)}
     selected = select_builds(project, defaults, venue, symbol, timeframes)
@@ -201,7 +202,10 @@ def aggregates(
 
 
 def backtests(project: Project) -> Iterator[Task]:
-    """Yield one subtask per strategy, after the bars that it reads and a check of its params."""
+    """Yield one subtask per strategy, after the bars that it reads and a check of its params.
+
+    Strategies for paper alone have the check too: their replays depend on it.
+    """
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
     yield from _broken_strategies(project)
     for strategy in project.paper_strategies.values():
@@ -215,9 +219,9 @@ def backtests(project: Project) -> Iterator[Task]:
         }
     for strategy in project.strategies.values():
         folder = project.results_path / strategy.strategy_id
-        place = f"_folder:{strategy.strategy_id}"
+        folder_check = f"_folder:{strategy.strategy_id}"
         yield {
-            "basename": place,
+            "basename": folder_check,
             **make_task(
                 partial(check_replaceable, folder),
                 partial(folder_state, folder),
@@ -229,9 +233,9 @@ def backtests(project: Project) -> Iterator[Task]:
             partial(backtest_state, project.db_path, strategy, results_path=project.results_path),
             doc=f"{_class_text(strategy)} on {', '.join(strategy.symbols)} "
             f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
-            after=[place, *_before_a_run(project, strategy)],
+            after=[folder_check, *_before_a_run(project, strategy)],
         )
-        leftovers = (sweep, [project.results_path, [strategy.strategy_id]])  # no answer, so no vote
+        leftovers = (sweep, [project.results_path, [strategy.strategy_id]])  # pydoit ignores None
         yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
 
 
@@ -250,11 +254,11 @@ def experiments(project: Project) -> Iterator[Task]:
 
 
 def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task]:
-    name = experiment.experiment_id
+    name, strategy = experiment.experiment_id, experiment.strategy
     folder = _experiment_folder(project, name)
-    place = f"_folder:experiments/{name}"
+    folder_check = f"_folder:experiments/{name}"
     yield {
-        "basename": place,
+        "basename": folder_check,
         **make_task(
             partial(check_replaceable, folder),
             partial(folder_state, folder),
@@ -267,11 +271,12 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
     task = make_task(
         partial(run_trials, project, experiment),
         read_state,
-        doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+        doc=f"{experiment.search.method} search of "
+        f"{_class_text(strategy)} over "
         f"{', '.join(axis.name for axis in experiment.search.axes)}",
-        after=[place, *_before_trials(project, experiment)],
+        after=[folder_check, *_before_trials(project, experiment)],
     )
-    task["meta"]["outlook"] = partial(trials_outlook, experiment)
+    task["meta"]["reasons_if_new"] = partial(new_trials_reasons, experiment)
     leftovers = (sweep, [folder.parent, [name]])
     yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
     for part, title in _PARTS.items():
@@ -284,11 +289,8 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
             }
 
 
-_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "Monte Carlo"}
-
-
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
-    """Return the tasks that trials wait for: bars of every timeframe, and funding."""
+    """Return the names of the tasks that trials depend on: bars of every timeframe, funding."""
     strategy = experiment.strategy
     bars = [
         _bars_name(project, series, timeframe)
@@ -304,7 +306,7 @@ def lookaheads(project: Project) -> Iterator[Task]:
     yield {"name": None, "doc": "Check that strategies use no bar before its close"}
     yield from _broken_strategies(project)
     for strategy in project.strategies.values():
-        yield _check(
+        yield _check_task(
             run_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on shortened data"
         )
 
@@ -314,25 +316,26 @@ def reproduces(project: Project) -> Iterator[Task]:
     yield {"name": None, "doc": "Run results again and compare every byte"}
     yield from _broken_strategies(project)
     for name, strategy in project.strategies.items():
-        check, is_there = _result_check(project.results_path / name, f"backtest:{name}")
-        yield is_there
+        check, check_task = _result_check(project.results_path / name, f"backtest:{name}")
+        yield check_task
         doc = f"Run {name} again over its result's span and compare every byte"
-        task = _check(rerun_result, project, strategy, doc)
+        task = _check_task(rerun_result, project, strategy, doc)
         yield {**task, "task_dep": [check, *task["task_dep"]]}
     for name, experiment in project.experiments.items():
-        check, is_there = _result_check(_experiment_folder(project, name), f"experiment:{name}")
-        yield is_there
+        folder = _experiment_folder(project, name)
+        check, check_task = _result_check(folder, f"experiment:{name}")
+        yield check_task
         task = make_task(
             partial(rerun_trials, project, experiment),
             _ALWAYS_STALE,
-            doc=f"Run {MOST_REPRODUCED} trials of {name} again, or --all, and compare every digit",
+            doc=f"Run {REPRODUCED_TRIALS} trials of {name} again (--all: all), compare every digit",
             after=[check, *_before_trials(project, experiment)],
         )
         yield {"name": name, **task, "params": REPRODUCE_OPTIONS}
 
 
 def _result_check(folder: Path, task: str) -> tuple[str, Task]:
-    """Return name and task of a check, before anything is built, for a result to reproduce."""
+    """Return the name and the task of a check that there is a result to reproduce."""
     name = f"_result:{task}"
     check = make_task(
         partial(check_result, folder, task),
@@ -348,7 +351,7 @@ def _experiment_folder(project: Project, name: str) -> Path:
     return results_folder(project.results_path, name)
 
 
-def _check(
+def _check_task(
     action: Callable[[Project, Strategy], None], project: Project, strategy: Strategy, doc: str
 ) -> Task:
     after = _before_a_run(project, strategy)
@@ -357,14 +360,14 @@ def _check(
 
 
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
-    """Return the tasks that a run waits for: the check of its params, its bars, its funding."""
+    """Return the names of the tasks that a run depends on: params check, bars, funding."""
     bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
     paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
     return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
 
 
 def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
-    """Build the stale inputs of a run, as `doit` does before a backtest.
+    """Build the stale inputs of a run, as `doit backtest` does, but without pydoit.
 
     Returns:
         Every part of the result's key, and the bars, from one snapshot.
@@ -397,7 +400,7 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
 
 
 def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
-    """Return the task that fetches or builds the bars of a series and timeframe."""
+    """Return the name of the task that fetches or builds the bars of a series and timeframe."""
     if timeframe == ONE_MINUTE:
         return _minutes_name(project, series)
     return aggregate_name(series, timeframe)
@@ -406,23 +409,21 @@ def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
 def papers(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
     yield {"name": None, "doc": "Run a strategy on recorded bars, without orders, until Ctrl-C"}
-    yield from _broken_strategies(project, but=project.paper_only)
+    yield from _broken_strategies(project, without=project.paper_only)
     for strategy in project.paper_strategies.values():
         routing = strategy.routing
-        beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
-        doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
+        shadow = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
+        doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{shadow}"
         task = _on_request(partial(run_paper, project, strategy), strategy, doc)
-        broken = [
-            _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
-        ]
         # the session's own process checks the params: NautilusTrader would stay in this one
-        yield {**task, "params": PAPER_OPTIONS, "task_dep": ["migrate", *broken]}
+        after = ["migrate", *_broken_venues(project)]
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": after}
 
 
 def replays(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs its paper session again and compares every byte."""
     yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
-    yield from _broken_strategies(project, but=project.paper_only)
+    yield from _broken_strategies(project, without=project.paper_only)
     for strategy in project.paper_strategies.values():
         doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
         yield _on_request(partial(replay_session, project, strategy), strategy, doc)
@@ -439,57 +440,56 @@ def record(
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     action = partial(run_recorder, project, for_, metrics_port, with_parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
-    broken = [
-        _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
-    ]
-    return make_task(action, _ALWAYS_STALE, doc=doc, after=["migrate", *broken])
+    after = ["migrate", *_broken_venues(project)]
+    return make_task(action, _ALWAYS_STALE, doc=doc, after=after)
 
 
-def _broken_strategies(project: Project, but: Collection[str] = ()) -> Iterator[Task]:
-    """Yield the subtasks of strategies whose files are wrong, without those in `but`."""
+def _broken_strategies(project: Project, without: Collection[str] = ()) -> Iterator[Task]:
+    """Yield the subtasks of strategies whose files have an error, without those in `without`."""
     for problem in project.problems:
-        if problem.kind == "strategy" and problem.name not in but:
+        if problem.kind == "strategy" and problem.name not in without:
             yield {"name": problem.name, **_broken_task(problem)}
 
 
 def _broken_history(project: Project) -> list[str]:
-    """Return the task of the history venue's problem, if its file has an error."""
-    return [
-        _broken_venue(problem.name)
-        for problem in project.problems
-        if problem.kind == "venue" and problem.name == project.history_venue
-    ]
+    """Return the name of the history venue's task, if the venue's file has an error."""
+    name = _broken_venue(project.history_venue)
+    return [name] if name in _broken_venues(project) else []
+
+
+def _broken_venues(project: Project) -> list[str]:
+    """Return the names of the tasks of all venues whose files have an error."""
+    return [_broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"]
 
 
 def _broken_venue(name: str) -> str:
+    """Return the name of the task that raises the error of a venue's file."""
     return f"_venue:{name}"
 
 
 def _broken_task(problem: Problem) -> Task:
-    """Return a task that only raises an error; commands refuse to run what depends on it."""
+    """Return a task that only raises an error; commands refuse to run tasks that depend on it."""
 
     def refuse() -> None:
         raise problem.error
 
-    task = make_task(refuse, partial(State, (str(problem.error),)), doc=f"wrong: {problem.error}")
+    task = make_task(refuse, partial(State, (str(problem.error),)), doc=f"error: {problem.error}")
     task["meta"]["problem"] = problem
     return task
 
 
 def aggregate_name(series: Series, timeframe: Timeframe) -> str:
-    """Return the full name of the task that builds a timeframe of a series."""
+    """Return the name of the task that builds a timeframe of a series."""
     return f"aggregate:{series}:{timeframe}"
 
 
 def _minutes_name(project: Project, series: Series) -> str:
-    """Return the task before the 1m bars of a series; `migrate` if no config asks for them."""
+    """Return the task that provides the 1m bars of a series; `migrate` if none fetches them."""
     return f"backfill:{series}" if series in project.wanted else "migrate"
 
 
 def _class_text(strategy: Strategy) -> str:
-    """Return a strategy's class as its file names it."""
-    between = ":" if is_file(strategy.module) else "."
-    return f"{strategy.module}{between}{strategy.class_name}"
+    return class_text(strategy.module, strategy.class_name)
 
 
 def _title(venue: str) -> str:

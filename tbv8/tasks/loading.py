@@ -26,7 +26,7 @@ STATE_FILE = Path("data/.doit.db")
 
 
 def doit_config() -> dict[str, Any]:
-    """Return DOIT_CONFIG."""
+    """Return DOIT_CONFIG, the settings of pydoit."""
     return {
         "default_tasks": ["backtest"],
         "backend": "sqlite3",
@@ -40,7 +40,7 @@ def project() -> Project:
     """Return the checked configuration of the folder that pydoit runs in.
 
     Raises:
-        InvalidDodoFile: Something in config/ or on the command line is wrong.
+        InvalidDodoFile: A file of config/ or the command line has an error.
     """
     try:
         return load_folder(Path.cwd(), overrides=doit.doit_cmd._CMDLINE_VARS or {})
@@ -52,7 +52,7 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
     """Return the current, checked configuration of a project's folder; print its warnings.
 
     Raises:
-        ConfigError: Something in config/ or in `overrides` is wrong.
+        ConfigError: A file of config/ or `overrides` has an error.
     """
     now_ms = int(time.time() * 1000)
     loaded = load_project(
@@ -73,10 +73,10 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
 def available_span(
     venue: Venue, db_path: Path, symbols: Sequence[str] = (), *, now_ms: int
 ) -> Span | None:
-    """Return the span of a venue's history; None if recorded data may be older than it.
+    """Return the span of a venue's history; None if it is unknown, or recorded data may be older.
 
-    A venue without a history source that cannot be recorded has imported bars: there it is that
-    of `symbols`, or of all.
+    A venue that has no history source and cannot be recorded has imported bars: its history is the
+    stored span of `symbols`, or of all symbols.
     """
     if (source := venue.history) is not None:
         return None if source.rolls else source.span(now_ms)

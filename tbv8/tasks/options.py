@@ -1,6 +1,7 @@
-"""Options of tasks on the command line, and the parsers of their values.
+"""The command-line options of tasks, and the parsers of their values.
 
-A `type` raises a ValueError for a wrong value, and `tbv8.commands.refusals` makes a line of it.
+pydoit calls the parsers as it reads the command line, before any task runs. They raise ValueError,
+which `tbv8.commands.errors` turns into a one-line error.
 """
 
 from __future__ import annotations
@@ -14,30 +15,31 @@ CHUNK_DAYS = 150  # as 5m bars, about as many rows as a month of 1m bars
 _LAST_PORT = 65_535
 
 
-# pydoit calls these as it parses the command line, before any task runs.
-
-
 def _seconds(text: str) -> float:
-    """Return a duration in seconds."""
+    """Parse a duration such as `10m`; return it in seconds."""
     return parse_duration_ms(text) / 1000
 
 
-def _whole_number(text: str) -> int:
-    """Return a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"expected a whole number from 1, got {text!r}")
+def parse_whole_number(text: str, *, minimum: int = 1) -> int:
+    """Parse a whole number.
+
+    Raises:
+        ValueError: It is not a whole number, or below the minimum.
+    """
+    if not text.isdecimal() or int(text) < minimum:
+        raise ValueError(f"expected a whole number from {minimum}, got {text!r}")
     return int(text)
 
 
 def _port(text: str) -> int:
-    """Return a TCP port."""
-    if (port := _whole_number(text)) > _LAST_PORT:
+    """Parse a TCP port."""
+    if (port := parse_whole_number(text)) > _LAST_PORT:
         raise ValueError(f"expected a port up to {_LAST_PORT}, got {text!r}")
     return port
 
 
 def _timeframes(text: str) -> tuple[Timeframe, ...]:
-    """Return timeframes to build, which 1m is not."""
+    """Parse `5m,15m`; refuse 1m, which is not built."""
     timeframes = tuple(parse_timeframe(name) for name in text.split(",") if name)
     if any(timeframe.text == "1m" for timeframe in timeframes):
         raise ValueError("1m bars are not built: name longer timeframes")
@@ -68,7 +70,7 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "chunk_days",
         "long": "chunk-days",
-        "type": _whole_number,
+        "type": parse_whole_number,
         "default": CHUNK_DAYS,
         "help": "days of 1m bars in memory at once; the result is the same",
     },
@@ -93,7 +95,7 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "with_parent",
         "long": "with-parent",
-        "type": _whole_number,
+        "type": parse_whole_number,
         "default": None,
         "help": "stop when the parent, the process with this id, has ended",
     },
@@ -143,4 +145,4 @@ OPTIONS = {
     "reproduce": REPRODUCE_OPTIONS,
     "paper": PAPER_OPTIONS,
 }
-"""The options of each group of tasks that has some."""
+"""The options by group of tasks, of the groups that have any."""

@@ -1,4 +1,4 @@
-"""The states of tasks, with reasons if stale; light to import, since each start reads them."""
+"""The states of tasks: fresh, or stale with reasons; light to import, since each start does."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tbv8.venues.registry import find_venue
 
 
 def symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
-    """Return the state of a check of symbols: stale while a series has no history."""
+    """Return the state of the check of a venue's symbols: stale while a series has no history."""
     names = ", ".join(series.symbol for series in without_history(project, venue_series))
     return State((f"no history is stored yet of {names}",) if names else ())
 
@@ -36,9 +36,9 @@ def without_history(project: Project, venue_series: Sequence[Series]) -> list[Se
 
 
 def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
-    """Return the state of a series' funding: complete, or stale with the cost of filling it."""
+    """Return the state of a series' funding: complete, or stale with the cost of fetching it."""
     state = backfill_state(project.db_path, series, spans, FUNDING)
-    state = _of_present_market(project, series, state)
+    state = _with_market_check(project, series, state)
     if not state.reasons or (source := find_venue(series.venue).funding) is None:
         return state
     with open_reader(project.db_path) as query:
@@ -48,7 +48,7 @@ def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> St
 
 
 def history_reach(series: Series, venue: Venue) -> str:
-    """Return the age of a venue's oldest bars, for `doit plan`: only the venue knows."""
+    """Return a line about the age of a venue's oldest bars, or about the failure to fetch it."""
     from tbv8.backfill import reach
 
     try:
@@ -57,8 +57,8 @@ def history_reach(series: Series, venue: Venue) -> str:
         return str(e)
 
 
-def series_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    """Return the state of a series' 1m bars: complete, or stale with the cost of filling them."""
+def series_state(project: Project, series: Series, spans: Sequence[Span], recheck: bool) -> State:
+    """Return the state of a series' 1m bars: complete, or stale with the cost of fetching them."""
     venue = project.venues[series.venue]
     source, files = venue.history, None
     if source is not None and source.files is not None:
@@ -67,14 +67,14 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
         except DataError as e:  # the action reports it too
             return State((str(e),))
     state = backfill_state(project.db_path, series, spans, files=files)
-    state = _of_present_market(project, series, state)
+    state = _with_market_check(project, series, state)
     reasons = state.reasons
     if reasons and source is not None:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, read_covered_spans(query, series, HISTORY))
         if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
-    if again:
+    if recheck:
         with open_reader(project.db_path) as query:
             missing = _count_missing(query, series, spans)
         if missing:
@@ -84,11 +84,11 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
 
 def market_state(project: Project, series: Series) -> State:
     """Return the state of a series that cannot be fetched: stale if it is of another market."""
-    return _of_present_market(project, series, State(()))
+    return _with_market_check(project, series, State(()))
 
 
-def _of_present_market(project: Project, series: Series, state: State) -> State:
-    """Return a state that is stale if the venue's file has another market for the series now."""
+def _with_market_check(project: Project, series: Series, state: State) -> State:
+    """Return a state, with a reason if the venue's file has another market than the stored rows."""
     venue = project.venues[series.venue]
     configured = NativeMarket(
         native="",  # its full name takes a session with the venue
@@ -99,7 +99,10 @@ def _of_present_market(project: Project, series: Series, state: State) -> State:
         stored = read_native(query, series)
     if not is_changed(stored, configured, any_name=venue.has_files):
         return state
-    reason = f"the rows of {series} are of {stored}, config/venues/{venue.name}.yaml has another"
+    reason = (
+        f"the stored rows of {series} are of {stored}, config/venues/{venue.name}.yaml has another "
+        "market"
+    )
     return State((reason, *state.reasons), state.parts)
 
 
@@ -112,7 +115,7 @@ def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
 
 
 def folder_state(folder: Path) -> State:
-    """Return the state of a result's folder: stale, with the reason, if it may not be replaced."""
+    """Return the state of a result's folder: stale if it may not be replaced."""
     try:
         check_replaceable(folder)
     except DataError as e:
@@ -121,15 +124,15 @@ def folder_state(folder: Path) -> State:
 
 
 def result_state(folder: Path) -> State:
-    """Return the state of a result to reproduce: stale, with the reason, if it is not there."""
+    """Return the state of a result to reproduce: stale if there is none."""
     return State(() if read_manifest(folder) else ("there is no result to reproduce",))
 
 
-def trials_outlook(experiment: Experiment) -> tuple[str, ...]:
+def new_trials_reasons(experiment: Experiment) -> tuple[str, ...]:
     """Return the reason to run a new experiment, known before there is a database."""
-    from tbv8.experiments.state import trials_text  # not needed by `doit list`
+    from tbv8.experiments.state import new_trials_text  # not needed by `doit list`
 
-    return (trials_text(experiment),)
+    return (new_trials_text(experiment),)
 
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:

@@ -1,4 +1,4 @@
-"""Tasks for pydoit, and the output of failed ones."""
+"""The dict of a task for pydoit, and the output of failed tasks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from tbv8.errors import Tbv8Error
 from tbv8.freshness.state import State
 
 type Task = dict[str, Any]
-
-
 type ReadState = Callable[[], State]
 
 
@@ -26,7 +24,7 @@ def make_task(
 ) -> Task:
     """Return a task: its action, the function that reads its state, and its dependencies."""
     return {
-        "actions": [_UserErrors(action)],
+        "actions": [_Action(action)],
         "task_dep": list(after),
         "uptodate": [_uptodate(read_state)],
         "meta": {"state": read_state},  # must be picklable for `doit -n 2`
@@ -35,11 +33,8 @@ def make_task(
     }
 
 
-class _UserErrors:
-    """An action that turns errors for the user into one line.
-
-    The action gets those options of the task that it has parameters for.
-    """
+class _Action:
+    """An action that returns a user's error as one line, and ignores options that it lacks."""
 
     def __init__(self, action: Callable[..., None]) -> None:
         self.action = action
@@ -67,18 +62,16 @@ class _UserErrors:
 
 
 class ClosedPipeError(SystemExit):
-    """The reader of a pipe has closed it; pydoit would print a traceback for any Exception."""
+    """The reader of a pipe closed it; a SystemExit, since pydoit prints a traceback of others."""
 
     exit_code = 128 + signal.SIGPIPE
 
-    def __init__(
-        self, *_arguments: object
-    ) -> None:  # pydoit sends it on from another process by words
+    def __init__(self, *_message: object) -> None:  # pydoit passes one from another process
         super().__init__(self.exit_code)
 
 
 def os_problem(e: OSError) -> str | None:
-    """Return the message about a system error, such as a full disk; None for any other."""
+    """Return the message about an error of the system, such as a full disk; None for a bug."""
     if e.filename is None and e.errno is None:
         return None
     where = f"{e.filename}: " if e.filename else ""

@@ -16,7 +16,7 @@ from tbv8.venues.registry import find_venue
 
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
-    """Return the spans of a series that a backfill can fetch; none without a history source."""
+    """Return the wanted spans of a series that can be fetched; empty without a history source."""
     source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
@@ -24,9 +24,9 @@ def wanted_history(project: Project, series: Series) -> list[Span]:
 
 
 def wanted_funding(project: Project) -> dict[Series, list[Span]]:
-    """Return the spans of funding to fetch, by series: of the history venue, and of strategies.
+    """Return the spans of funding to fetch, by series: for the history venue and for strategies.
 
-    A payment at the very end of a span belongs to it.
+    Each is a minute longer than its run, so that a payment at the end of the run is included.
     """
     requested = {series: list(spans) for series, spans in project.wanted.items()}
     for strategy in project.strategies.values():
@@ -49,9 +49,10 @@ def wanted_funding(project: Project) -> dict[Series, list[Span]]:
 
 
 def funding_sources(project: Project, strategy: Strategy) -> list[Series]:
-    """Return the series whose funding a run waits for: of the history venue, else the primary.
+    """Return the series whose funding a run depends on: of the history venue, else the primary.
 
-    The history venue has funding if it trades perpetuals. Stored funding of other venues is used.
+    The history venue has funding if it trades perpetuals. Stored funding of other venues is used
+    too, but not fetched.
     """
     if strategy.funding != "history":
         return []
@@ -75,7 +76,7 @@ def default_series(project: Project) -> list[Series]:
         try:
             with open_reader(project.db_path, timeout_s=1) as query:
                 series |= dict.fromkeys(s for s in recorded if has_days(query, s))
-        except Tbv8Error:  # `migrate` runs first and reports any error of the file
+        except Tbv8Error:  # `migrate` runs first and reports any error of the database
             pass
     return list(series)
 

@@ -13,7 +13,7 @@ from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide, Price
 from tbv8.config import records
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Carried, ChartLines, MarketDecimals, Run
+from tbv8.trading.records import CarriedAccount, ChartLines, MarketDecimals, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.terms import id_of
 
@@ -30,14 +30,14 @@ def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
     orders, engine_orders = reports.orders, engine.cache.orders()
     for order in engine_orders:
         if id_of(order) not in orders.numbers:
-            raise orders.past_limits(id_of(order))
+            raise orders.bypass_error(id_of(order))
         if order.status == OrderStatus.SUBMITTED:
-            raise AssertionError(f"{orders.numbers[id_of(order)]} was never answered: {order}")
-    unsent = len(orders.unsent_children) + len(orders.dropped)
+            raise AssertionError(f"{orders.numbers[id_of(order)]} has no outcome: {order}")
+    unsent = len(orders.unsent_children) + len(orders.cancelled_unsent)
     if len(engine_orders) != len(orders.numbers) - unsent:
         raise _error(orders, "the cache was emptied in the run: leave it as it is")
     engine_orders.sort(key=lambda order: int(orders.numbers[id_of(order)][2:]))
-    _take_last_fills(engine_orders, reports)
+    _book_last_fills(engine_orders, reports)
     _check_account(engine, orders)
     return engine_orders
 
@@ -46,7 +46,7 @@ def _error(orders: Orders, problem: str) -> StrategyError:
     return StrategyError(f"{orders.strategy_id}: {problem}")
 
 
-def _take_last_fills(engine_orders: Sequence[Any], reports: Reports) -> None:
+def _book_last_fills(engine_orders: Sequence[Any], reports: Reports) -> None:
     """Book fills after the strategy's stop: no callback reports these."""
     orders = reports.orders
     booked = Counter(fill.order_id for fill in orders.fills)
@@ -88,12 +88,12 @@ def _check_account(engine: BacktestEngine, orders: Orders) -> None:
         raise AssertionError(f"the engine's account holds {equity} USD, ours {orders.book.equity}")
 
 
-def collect(
+def make_run(
     strategy: records.Strategy,
     venue: str,
     orders: Orders,
     engine_orders: Sequence[Any],
-    carried: Carried | None,
+    carried: CarriedAccount | None,
     lines: ChartLines | None,
 ) -> Run:
     """Return a session's run."""
@@ -106,7 +106,7 @@ def collect(
     ]
     statuses = Counter(order.status.name.lower() for order in counted)
     statuses["denied"] += len(book.denials)
-    statuses["canceled"] += len(orders.dropped)
+    statuses["canceled"] += len(orders.cancelled_unsent)
     statuses["waiting for a parent"] += len(orders.unsent_children)
     return Run(
         venue=venue,

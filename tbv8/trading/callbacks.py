@@ -25,7 +25,7 @@ _TIMERS = (  # the methods of a clock that take a callback
 )
 
 
-class Caught(msgspec.Struct, frozen=True):
+class CallbackFailure(msgspec.Struct, frozen=True):
     """An exception from a callback, and the callback's name."""
 
     error: BaseException
@@ -52,7 +52,7 @@ class Callbacks:
         after: Callable[[], None],
         followers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
-        self.caught: Caught | None = None
+        self.failure: CallbackFailure | None = None
         self.has_timers = False  # True once the strategy has set one
         self._loaded = loaded
         self._after = after
@@ -76,9 +76,9 @@ class Callbacks:
 
     def release(self) -> None:
         """Drop the strategy, its attributes and its error; no callback may run afterwards."""
-        vars(self._loaded).clear()  # it may hold itself
+        vars(self._loaded).clear()  # it may refer to itself
         self._wrapped.clear()
-        self.caught = None
+        self.failure = None
         del self._loaded
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -93,8 +93,8 @@ class Callbacks:
 
     def fail(self, callback: str, error: BaseException) -> None:
         """Keep the first error; no callback runs after it."""
-        if self.caught is None:  # else another callback raised inside of this one
-            self.caught = Caught(error, callback)
+        if self.failure is None:  # else another callback raised inside of this one
+            self.failure = CallbackFailure(error, callback)
             self._wrapped.update(dict.fromkeys(self._wrapped, _skip))
         self._loaded.shutdown_system(f"{callback} raised")
 
@@ -143,7 +143,7 @@ def _skip(*_args: Any) -> None:
 
 
 @contextmanager
-def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
+def guard_clocks(callbacks: Callbacks) -> Iterator[None]:
     """Refuse `clock.set_time` within the block, and catch exceptions of timers' callbacks.
 
     A strategy's clock is the engine's, which moves it by itself. Set forward, the engine's next
@@ -156,7 +156,7 @@ def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
             "set_time_alert_ns() or set_timer_ns()"
         )
 
-    def caught(callback: Any) -> Any:
+    def wrap(callback: Any) -> Any:
         def run(event: Any) -> None:
             try:
                 callbacks.call(callback, event)
@@ -165,15 +165,15 @@ def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
 
         return run if callable(callback) else callback
 
-    def catching(method: Callable[..., None]) -> Callable[..., None]:
+    def wrap_timer(method: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
             callbacks.has_timers = True
-            method(*map(caught, args), **{name: caught(value) for name, value in options.items()})
+            method(*map(wrap, args), **{name: wrap(value) for name, value in options.items()})
 
         return call
 
     before = {name: getattr(Clock, name) for name in ("set_time", *_TIMERS)}
-    guarded = {name: catching(method) for name, method in before.items()} | {"set_time": set_time}
+    guarded = {name: wrap_timer(method) for name, method in before.items()} | {"set_time": set_time}
     try:
         for name, method in guarded.items():
             setattr(Clock, name, method)

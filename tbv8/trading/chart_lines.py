@@ -19,7 +19,7 @@ _NS = 1_000_000
 _GAP = float("nan")
 
 
-class LineLog:
+class ChartLineLog:
     """The values of a strategy's `chart_lines`, read after `on_bar`.
 
     Args:
@@ -55,7 +55,7 @@ class LineLog:
                 value = read()
                 append(_GAP if value is None else float(value))
 
-    def lines(self, *, since_ms: int) -> ChartLines | None:
+    def chart_lines(self, *, since_ms: int) -> ChartLines | None:
         """Return the values at closes after a time; None if the strategy draws nothing."""
         first = bisect_right(self._closes_ms, since_ms)
         if first == len(self._closes_ms):

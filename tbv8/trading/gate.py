@@ -64,9 +64,9 @@ class Gate:
         """
         markets = self.orders.markets
         if instrument_id not in markets:
-            booked = ", ".join(map(str, markets))
+            declared = ", ".join(map(str, markets))
             raise ValueError(
-                f"no instrument {instrument_id} in this run, only {booked}; declare more with "
+                f"no instrument {instrument_id} in this run, only {declared}; declare more with "
                 "`symbols` in the strategy's YAML"
             )
         return markets[instrument_id]
@@ -167,7 +167,7 @@ class Gate:
         """Book an order that is sent to the venue; return the copy for the engine."""
         market, name = self.orders.markets[order.instrument_id], id_of(order)
         if risk_order.reduce_only and order.time_in_force in AT_ONCE:
-            position = abs(self.orders.book.expected(market.symbol))
+            position = abs(self.orders.book.expected_position(market.symbol))
             change = min(abs(risk_order.change), position).copy_sign(risk_order.change)
             risk_order = msgspec.structs.replace(risk_order, change=change)
         ends_ns = end_ns(order, self.orders.step_ns)
@@ -241,7 +241,7 @@ class Gate:
             if name in orders.unsent_children:
                 self._change_unsent(order, risk_order, quantity, price, trigger_price)
         for name, risk_order in changed.items():
-            orders.note_change(name, abs(risk_order.change), risk_order.prices)
+            orders.list_change(name, abs(risk_order.change), risk_order.prices)
         sent = changed.keys() - orders.unsent_children.keys()
         for name in sent:
             orders.changes[name].append("strategy")
@@ -255,7 +255,7 @@ class Gate:
         changes = {key: str(value) for key, value in new_values.items() if value is not None}
         copy = with_changes(order, changes)
         self.orders.unsent_children[id_of(order)] = copy
-        self.orders.take_over(copy, risk_order)
+        self.orders.book_change(copy, risk_order)
 
     def cancel(self, client_order_id: Any, send: Callable[[], None]) -> None:
         """Cancel an order, unless it has ended."""
@@ -266,8 +266,8 @@ class Gate:
         name, order = client_order_id.value, self.orders.loaded.cache.order(client_order_id)
         is_unsent = name in self.orders.unsent_children
         if is_unsent or (order is not None and not order.is_closed):
-            self.orders.note_change(name, Decimal(0))
+            self.orders.list_change(name, Decimal(0))
             if is_unsent:
-                self.orders.drop(name, BY_STRATEGY)
+                self.orders.cancel_unsent(name, BY_STRATEGY)
             else:
                 send()

@@ -18,7 +18,7 @@ from tbv8.trading.gate import Gate
 _SERVED = ("subscribe_bars", "subscribe_signal", "subscribe_data")
 
 
-def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
+def make_gated_base(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
     """Return a base class whose order methods ask the gate before they reach the engine.
 
     Args:

@@ -12,7 +12,7 @@ _CALLBACK_GRACE_S = 1.0  # a callback still running this long after Ctrl-C is in
 
 
 @contextmanager
-def signals_deferred(interrupt: Callable[[], None]) -> Iterator[None]:
+def defer_signals(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` on Ctrl-C and SIGTERM, and raise their exception at the end of the block.
 
     A callback that still runs a second later is interrupted.
@@ -51,7 +51,7 @@ def signals_deferred(interrupt: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        if raised:  # by then they are released, and SIGALRM may be the process's last word
+        if raised:  # give_up has released the handlers already
             raise raised[0]
         release()
         if arrived:

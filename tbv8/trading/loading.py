@@ -19,7 +19,7 @@ import msgspec
 from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
-from tbv8.config.document import expected, nearest, read_document
+from tbv8.config.document import nearest, read_document, type_problem
 from tbv8.config.source import (
     STRATEGIES,
     classes,
@@ -81,7 +81,7 @@ def load_strategy(
 def make_config(strategy: records.Strategy, venue: str) -> Any:
     """Return the strategy's own config object; errors as in `check_params`."""
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
-    params = _typed(config_class, strategy)
+    params = _convert_params(config_class, strategy)
     try:
         return config_class(**_injected_arguments(config_class, strategy, venue), **params)
     except (ValueError, TypeError) as e:
@@ -270,7 +270,7 @@ def _import_module(strategy: records.Strategy) -> ModuleType:
     return module
 
 
-def _typed(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
+def _convert_params(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
     """Convert params to the field types of a dataclass: 0.01 to Decimal, 3 to float."""
     if not is_dataclass(config_class):
         return strategy.params
@@ -280,5 +280,5 @@ def _typed(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
         try:
             typed[name] = msgspec.convert(value, hints.get(name, Any))
         except msgspec.ValidationError as e:
-            _refuse(strategy, ("params", name), expected(str(e), value), e)
+            _refuse(strategy, ("params", name), type_problem(str(e), value), e)
     return typed

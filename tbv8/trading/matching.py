@@ -14,14 +14,17 @@ from typing import Literal
 
 import msgspec
 
-from tbv8.trading.units import Units
+from tbv8.trading.units import Ratio, Units
 
 _BEGAN_STOP, _ENDING_STOP, _BEGAN_LIMIT, _ENDING_LIMIT = range(4)
 """The order in which orders fill at the end of a path."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One bar of prices, when it closes, and the close before it: None at a session's first."""
+    """The prices of one bar, as integers of the symbol's units, and the time of its close.
+
+    `before` is the close of the step before; None at a session's first.
+    """
 
     close_ns: int
     open: int
@@ -32,15 +35,18 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class StepAccount(msgspec.Struct, frozen=True):
-    """The position in the step's symbol and the money beside it.
+    """The position in the step's symbol, and the account's money; in integers, as in units.py.
 
     `cash` counts the other symbols' positions at their prices, `reserved` is their maintenance
-    margin.
+    margin, `gross` the value of their worst positions. `leverage` limits all positions together, as
+    a multiple of the equity; None for no limit.
     """
 
     position: int
     cash: int
     reserved: int = 0
+    gross: int = 0
+    leverage: Ratio | None = None
 
 
 @dataclass(slots=True)
@@ -83,12 +89,17 @@ class WorkingOrder:
         return self.price if self.rests_at_limit else self.trigger
 
     @property
+    def opens(self) -> bool:
+        """True if it could open or enlarge a position now."""
+        return not self.reduce_only and self.parent is None
+
+    @property
     def below(self) -> bool:
         """True if a falling price meets it."""
         return self.buy == self.rests_at_limit
 
     def copy(self) -> WorkingOrder:
-        """Return another order with the same values."""
+        """Return a copy of the order."""
         return WorkingOrder(*(getattr(self, name) for name in _FIELDS))
 
     def could_fill(self, position: int) -> int:
@@ -101,7 +112,7 @@ class WorkingOrder:
 _FIELDS = tuple(WorkingOrder.__dataclass_fields__)
 
 
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event on the path: a fill at `price`, while the market is at `path_price`.
 
     A `trigger` turns a stop-limit into a limit order; a `liquidation` closes the whole position and
@@ -119,7 +130,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(
     orders: Iterable[WorkingOrder], account: StepAccount, step: Step, units: Units
-) -> list[Planned]:
+) -> list[PlannedEvent]:
     """Return the events of a step in order, on the path that leaves the lower equity.
 
     Args:
@@ -135,7 +146,7 @@ def plan(
 
 
 def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
-    """Return True if the path visits the low first: the worse one, or the one for ties."""
+    """Return True if the path with the low first counts: it is worse, or decides a tie."""
     if low_first.equity != high_first.equity:
         return low_first.equity < high_first.equity
     if low_first.position_at_open:
@@ -148,26 +159,22 @@ def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
 
 
 def _within_reach(orders: Iterable[WorkingOrder], step: Step) -> list[WorkingOrder]:
-    """Return the orders that the step's prices reach, and those that wait for one of them.
+    """Return the orders that can change a step.
 
-    All, where a reduce-only order is reached: its fill may end orders that are not.
+    These are the orders that the step's prices reach; all orders if a reduce-only order or a parent
+    is among them, since its fill, or that of a child, may end orders that are not reached.
     """
     orders = list(orders)
     before = step.open if step.before is None else step.before
     low, high = min(step.low, before), max(step.high, before)
-    reached: dict[str, WorkingOrder] = {}
-    waiting: list[WorkingOrder] = []
+    parents = {order.parent for order in orders}
+    reached = []
     for order in orders:
-        if order.parent is not None:
-            waiting.append(order)
-        elif low <= order.meeting_price <= high:
-            if order.reduce_only:
+        if order.parent is None and low <= order.meeting_price <= high:
+            if order.reduce_only or order.id in parents:
                 return orders
-            reached[order.id] = order
-    while found := [order for order in waiting if order.parent in reached]:
-        reached |= {order.id: order for order in found}
-        waiting = [order for order in waiting if order.id not in reached]
-    return list(reached.values())
+            reached.append(order)
+    return reached
 
 
 class _Walk:
@@ -181,8 +188,9 @@ class _Walk:
         for order in self.live.values():
             order.ends_inside = 0 < order.ends_ns < step.close_ns
         self.position, self.cash, self.reserved = account.position, account.cash, account.reserved
+        self.account = account
         self.step, self.units = step, units
-        self.planned: list[Planned] = []
+        self.planned: list[PlannedEvent] = []
         self.liquidated = False
         self.position_at_open = self._planned_at_open = 0
 
@@ -300,7 +308,7 @@ class _Walk:
         """Turn a stop-limit into a resting limit order."""
         order.triggered = order.began = True
         self.planned.append(
-            Planned(
+            PlannedEvent(
                 kind="trigger",
                 order_id=order.id,
                 buy=order.buy,
@@ -315,7 +323,7 @@ class _Walk:
         price = self.units.taker_price(reached, buy=buy, slipped=False)
         self.liquidated = True
         self.planned.append(
-            Planned(
+            PlannedEvent(
                 kind="liquidation",
                 order_id="",
                 buy=buy,
@@ -331,7 +339,7 @@ class _Walk:
         self.position += signed
         self.cash -= signed * price * self.units.scale + self.units.fee(price, size, maker=maker)
         self.planned.append(
-            Planned(
+            PlannedEvent(
                 kind="fill",
                 order_id=order.id,
                 buy=order.buy,
@@ -348,19 +356,38 @@ class _Walk:
         for name in order.linked:
             self._shrink(name, None if order.one_cancels_other else size)
         if filled_whole:
-            for child in self.live.values():
-                if child.parent == order.id:
-                    child.parent, child.began = None, True
-            for child in [
-                c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
-            ]:
-                del self.live[child.id]
+            self._begin_children(order.id, path_price)
         for resting in list(self.live.values()):
             is_reducer = resting.reduce_only and resting.parent is None
             if is_reducer and not resting.could_fill(self.position):
                 del self.live[resting.id]
         for name in excess(self.live.values(), self.position, self.units.max_position):
             del self.live[name]
+
+    def _begin_children(self, parent: str, path_price: int) -> None:
+        """Let the children of a filled order begin, unless they are denied or rejected."""
+        for child in [c for c in self.live.values() if c.parent == parent]:
+            child.parent, child.began = None, True
+            if self._breaks_leverage(child):
+                del self.live[child.id]
+        for child in [
+            c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
+        ]:
+            del self.live[child.id]
+
+    def _breaks_leverage(self, child: WorkingOrder) -> bool:
+        """Return True if a child that begins could open too much, at the last prices."""
+        limit, last = self.account.leverage, self.step.before
+        if child.reduce_only or limit is None or last is None:
+            return False
+        same_side = [o for o in self.live.values() if o.buy == child.buy and o.parent is None]
+        signed = self.position if child.buy else -self.position
+        worst = signed + sum(order.left for order in same_side if not order.reduce_only)
+        if worst + sum(order.left for order in same_side if order.reduce_only) <= 0:
+            return False
+        price = last * self.units.scale
+        gross, equity = abs(worst) * price + self.account.gross, self.cash + self.position * price
+        return equity <= 0 or gross * limit.denominator > equity * limit.numerator
 
     def _shrink(self, name: str, size: int | None) -> None:
         """Reduce a sibling by a filled size; None cancels it."""
@@ -440,7 +467,7 @@ class _Walk:
 
     def _fill_ending_stop(self, order: WorkingOrder) -> None:
         price = self._ending_price(order)
-        assert price is not None  # it has its turn
+        assert price is not None  # `_turn` has found one
         worse = min if order.below else max
         reached = worse(order.trigger, self.step.open)
         if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):
@@ -489,7 +516,7 @@ def excess(orders: Iterable[WorkingOrder], position: int, most: int) -> list[str
 
     The last sent are cancelled first; reduce-only orders and waiting children do not count.
     """
-    opening = [order for order in orders if not order.reduce_only and order.parent is None]
+    opening = [order for order in orders if order.opens]
     ended: list[str] = []
     if not opening:
         return ended

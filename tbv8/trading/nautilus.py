@@ -141,7 +141,7 @@ def check_bars(bars: pa.Table) -> None:
         where = int(np.argmin(good))
         values = ", ".join(f"{name} {bars[name][where].as_py()!r}" for name in (*_PRICES, "volume"))
         raise DataError(
-            f"the bar of {iso(int(ts_ms[where]))} cannot be ({values}): "
+            f"the bar of {iso(int(ts_ms[where]))} is impossible ({values}): "
             "run `doit verify` to see which bars are damaged"
         )
 
@@ -206,8 +206,8 @@ def check_range(largest: float, places: int) -> None:
 
 
 @contextmanager
-def gc_rare() -> Iterator[None]:
-    """Collect garbage rarely while many bars and orders are made and few dropped.
+def infrequent_gc() -> Iterator[None]:
+    """Collect garbage rarely during the block, in which many objects are made and few are dropped.
 
     A million bars take 0.5 s in place of 1.3.
     """

@@ -1,6 +1,6 @@
-"""Every order of a run: its number, its booked part and its end.
+"""The orders of a run: numbers, sizes at the venue, and ends.
 
-The gate adds orders, the engine's reports change them, answers.py and audit.py read them.
+The gate adds orders, the engine's reports change them, fill_source.py and audit.py read them.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of, side
 
 BY_STRATEGY = "by the strategy"
-"""The reason of a cancellation by the strategy."""
+"""The reason for a cancellation by the strategy."""
 
 _CAUSES = {HALT: "by the halt", STOP: "by `doit stop`"}
 _NS = 1_000_000
 
 
-class Forced(msgspec.Struct, frozen=True):
+class ForcedOrder(msgspec.Struct, frozen=True):
     """A closing order of tbv8: kind and tag in the results, and its price; None at the market."""
 
     kind: str
@@ -67,7 +67,7 @@ class Orders:
         fills: All fills.
         ended: Orders that ended before they were filled as a whole.
         unsent_children: Copies of children that wait for their parent, by id.
-        dropped: Ids of children whose parent was never filled.
+        cancelled_unsent: Ids of children that were cancelled while they waited for their parent.
         changes: The author of each change that the engine has yet to report, by the order's id.
     """
 
@@ -79,22 +79,22 @@ class Orders:
         self.walking: SimulatedMarket | None = None
         self.submitted: dict[str, SubmittedOrder] = {}
         self.changed: list[SubmittedOrder] = []
-        self.forced: dict[str, Forced] = {}
+        self.forced: dict[str, ForcedOrder] = {}
         self.numbers: dict[str, str] = {}
         self.fills: list[Fill] = []
         self.ended: list[EndedOrder] = []
         self.unsent_children: dict[str, Any] = {}
-        self.dropped: set[str] = set()
+        self.cancelled_unsent: set[str] = set()
         self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
         self._causes: dict[str, str] = {}  # reasons of cancellations in progress, by id
 
-    def join(self, loaded: Strategy) -> None:
-        """Set the strategy; its class derives from that of `gated`."""
+    def attach(self, loaded: Strategy) -> None:
+        """Set the strategy, whose class derives from that of `make_gated_base`."""
         self.loaded = loaded
         self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Forget the strategy and its clock; no order can be sent after it."""
         del self.loaded, self.clock_ns
 
@@ -143,12 +143,12 @@ class Orders:
         self.book.working[name] = risk_order
         return sequence
 
-    def take_over(self, order: Any, changed: Order) -> None:
+    def book_change(self, order: Any, changed: Order) -> None:
         """Book the present prices and quantity of an order."""
         self.book.working[id_of(order)] = changed
         self.markets[order.instrument_id].update(order)
 
-    def note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
+    def list_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
         """List a change of an order by the strategy; a quantity of 0 is a cancellation."""
         if (sent := self.submitted.get(name)) is not None:
             ts_ms = self.clock_ns() // _NS
@@ -158,7 +158,7 @@ class Orders:
     def close_all(
         self, prices: Mapping[str, tuple[str, int]] | None = None, *, tag: str = HALT
     ) -> None:
-        """Cancel every order and close every position at the market, or as `prices` name it.
+        """Cancel every order and close every position at the market, or at the prices in `prices`.
 
         Args:
             prices: Kind and price of a symbol's closing order, which is sent first; the others
@@ -187,14 +187,14 @@ class Orders:
         )
         assert market.last is not None  # a position has a price
         trigger = market.last if price is None else price
-        self.forced[id_of(order)] = Forced(kind, price, trigger, tag)
+        self.forced[id_of(order)] = ForcedOrder(kind, price, trigger, tag)
         change = units.to_size(-market.position)
         self.add(id_of(order), Order(symbol=market.symbol, change=change))
         Strategy.submit_order(self.loaded, order)
 
     # How orders end.
 
-    def forget(
+    def remove(
         self,
         market: SimulatedMarket,
         name: str,
@@ -202,7 +202,7 @@ class Orders:
         how: Literal["cancelled", "expired", "rejected"] = "cancelled",
     ) -> None:
         """Remove an order that has ended, and list its end."""
-        market.end(name)
+        market.remove(name)
         risk_order, sent = self.book.working.pop(name, None), self.submitted.get(name)
         if risk_order is None or sent is None:
             return
@@ -221,19 +221,19 @@ class Orders:
             )
         )
 
-    def end(self, market: SimulatedMarket, name: str, why: str) -> None:
+    def cancel(self, market: SimulatedMarket, name: str, why: str) -> None:
         """Cancel an order."""
         if name in self.unsent_children:
-            self.drop(name, why)
+            self.cancel_unsent(name, why)
             return
-        self.forget(market, name, why)
+        self.remove(market, name, why)
         Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
-    def drop(self, name: str, why: str) -> None:
+    def cancel_unsent(self, name: str, why: str) -> None:
         """Cancel a child that waits for its parent, which the engine has not got yet."""
         order, now_ns = self.unsent_children.pop(name), self.clock_ns()
-        self.dropped.add(name)
-        self.forget(self.markets[order.instrument_id], name, why)
+        self.cancelled_unsent.add(name)
+        self.remove(self.markets[order.instrument_id], name, why)
         self._undelivered.append(
             OrderCanceled(
                 order.trader_id,
@@ -281,7 +281,7 @@ class Orders:
     def list_denial(
         self, order: Any, breach: Breach, size: Decimal | None = None, *, whole: str = ""
     ) -> None:
-        """Write down that an order was denied, or `size` of it, or the `whole` that it is of."""
+        """List the denial of an order, of `size` of it, or of the `whole` list that it is in."""
         halt = self.book.halted
         kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
         self.book.denials.append(
@@ -306,7 +306,7 @@ class Orders:
                 self.loaded.on_order_canceled(event)
             self.loaded.on_order_event(event)
 
-    def past_limits(self, name: str) -> StrategyError:
+    def bypass_error(self, name: str) -> StrategyError:
         """Return the error of an order that was sent or changed by NautilusTrader's own methods."""
         return StrategyError(
             f"{self.strategy_id}: order {name} went past the risk limits: send and change orders "

@@ -63,9 +63,10 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """One execution.
 
     `ts_ms` is the close of its step, the quantity is in base units, the fee in USD, `position` the
-    symbol's position after it. `trigger` is the trigger of a stop, or the close at which a market
-    order was sent: rounding and slippage are measured from it. `tags` are those of the order;
-    `halt` or `stop` for tbv8's closing orders.
+    symbol's position after it. `at` is `close` for a fill at the close of its step, `inside` for
+    one before it. `trigger` is the price from which rounding and slippage of a taker are measured:
+    the close, or inside of a step the trigger of its stop or liquidation. `tags` are those of the
+    order; `halt` or `stop` for tbv8's closing orders.
     """
 
     ts_ms: int
@@ -78,6 +79,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     fee: Decimal
     liquidity: Literal["maker", "taker"]
     position: Decimal
+    at: Literal["close", "inside"] = "inside"
     trigger: Decimal | None = None
     tags: str = ""
 
@@ -95,7 +97,7 @@ class MarketDecimals(msgspec.Struct, frozen=True, kw_only=True):
     size_decimals: int
 
 
-class Carried(msgspec.Struct, frozen=True, kw_only=True):
+class CarriedAccount(msgspec.Struct, frozen=True, kw_only=True):
     """The account at the end of a warm-up, from which the run is counted."""
 
     ts_ms: int
@@ -124,7 +126,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     venue: str
     markets: tuple[MarketDecimals, ...]
     start_equity: Decimal
-    carried: Carried | None
+    carried: CarriedAccount | None
     submitted: tuple[SubmittedOrder, ...]
     orders: dict[str, int]
     refused: dict[str, int]

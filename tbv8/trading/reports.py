@@ -13,29 +13,29 @@ from nautilus_trader.model import (
     OrderExpired,
     OrderRejected,
     OrderSide,
-    OrderType,
     OrderUpdated,
     Quantity,
 )
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
-from tbv8.trading.answers import Answers
+from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
+from tbv8.trading.fill_source import FillSource
 from tbv8.trading.orders import BY_STRATEGY, Orders
 from tbv8.trading.records import Fill
 from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
 
 _NS = 1_000_000
-_USELESS = "the position that it would reduce is gone"
-_TAKES = "it is post-only and the price has reached its limit"
+_NOTHING_TO_REDUCE = "the position that it would reduce is gone"
+_WOULD_TAKE = "it is post-only and the price has reached its limit"
 
 
 class Reports:
     """The engine's reports of one run."""
 
-    def __init__(self, orders: Orders, answers: Answers) -> None:
-        self.orders, self.answers = orders, answers
+    def __init__(self, orders: Orders, source: FillSource) -> None:
+        self.orders, self.source = orders, source
         self.book, self.markets = orders.book, orders.markets
 
     def hooks(self) -> dict[str, Callable[..., Any]]:
@@ -51,7 +51,7 @@ class Reports:
 
     def _refuse_unknown(self, event: Any) -> None:
         if id_of(event) not in self.orders.numbers:
-            raise self.orders.past_limits(id_of(event))
+            raise self.orders.bypass_error(id_of(event))
 
     def on_filled(self, event: Any) -> None:
         """Book an execution."""
@@ -60,10 +60,9 @@ class Reports:
         units, buy = market.units, event.order_side == OrderSide.BUY
         price, size = units.from_price(event.last_px), units.from_size(event.last_qty)
         forced, sent = self.orders.forced.get(name), self.orders.submitted.get(name)
-        trigger = self._trigger(event, market)
+        is_inside = self.orders.walking is not None or bool(forced and forced.price is not None)
+        trigger = self._trigger(name, market)
         linked = market.fill(name, size, buy=buy)
-        if name not in market.working:
-            self._begin_children(name)
         quantity, price_usd = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, price_usd, fee)
@@ -77,35 +76,43 @@ class Reports:
                 quantity=quantity,
                 price=price_usd,
                 fee=fee,
-                liquidity="maker" if self.answers.maker else "taker",
+                liquidity="maker" if self.source.maker else "taker",
                 position=self.book.positions[market.symbol],
+                at="inside" if is_inside else "close",
                 trigger=trigger,
                 tags=forced.tag if forced else sent.tags if sent else "",
             )
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        for useless in market.without_effect():
-            self.orders.end(market, useless, _USELESS)
+        if name not in market.working:
+            self._begin_children(name)
+        for other in market.without_effect():
+            self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
 
-    def _trigger(self, event: Any, market: SimulatedMarket) -> Decimal | None:
-        """Return the price from which rounding and slipping are measured."""
-        name = id_of(event)
+    def _trigger(self, name: str, market: SimulatedMarket) -> Decimal | None:
+        """Return the price from which rounding and slipping are measured; None for a maker."""
         if name in self.orders.forced:
             return market.units.to_price(self.orders.forced[name].trigger)
-        if event.order_type == OrderType.MARKET and market.last is not None:
-            return market.units.to_price(market.last)
-        resting = market.working.get(name)
-        if event.order_type == OrderType.STOP_MARKET and resting is not None:
-            return market.units.to_price(resting.trigger)
-        return None
+        if self.source.maker:
+            return None
+        if self.orders.walking is not None:
+            return market.units.to_price(market.working[name].trigger)
+        assert market.last is not None  # orders are refused before the first close
+        return market.units.to_price(market.last)
 
     def _begin_children(self, name: str) -> None:
-        """Send the children of a filled order."""
+        """Send the children of a filled order, unless max_leverage denies them now."""
         working = self.book.working
+        self.orders.set_prices()
         for child in [child for child, order in working.items() if order.parent == name]:
-            working[child] = msgspec.structs.replace(working[child], parent=None)
+            begun = working[child] = msgspec.structs.replace(working[child], parent=None)
+            breach = self.book.check(begun, replacing=[child], rules=(MAX_LEVERAGE.name,))
+            if breach is not None:
+                self.orders.list_denial(self.orders.unsent_children[child], breach)
+                self.orders.cancel_unsent(child, f"by {breach.rule}")
+                continue
             copy = self.orders.unsent_children.pop(child)
             if self.orders.walking is None:
                 self.markets[copy.instrument_id].meet_close(child)
@@ -114,7 +121,7 @@ class Reports:
     def _shrink(self, market: SimulatedMarket, name: str, left: int) -> None:
         """Make a sibling of a filled order smaller, or end it."""
         if not left:
-            self.orders.end(market, name, "an order linked with it was filled")
+            self.orders.cancel(market, name, "an order linked with it was filled")
         elif name not in self.orders.unsent_children:
             order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
             size, booked = market.units.to_size(left), self.book.working[name]
@@ -131,22 +138,25 @@ class Reports:
     def _end_excess(self, market: SimulatedMarket) -> None:
         """Cancel orders that could break max_position now."""
         for name in market.excess():
-            breach = Breach(
-                "max_position",
-                {
-                    "position": self.book.positions[market.symbol],
-                    "limit": self.book.limits.markets[market.symbol].max_position,
-                },
-            )
+            position, change = self.book.positions[market.symbol], self.book.working[name].change
+            worst = market.units.to_size(market.worst_position(buy=change > 0))
+            numbers = {
+                "position": position,
+                "open_orders": EXACT.subtract(EXACT.subtract(worst, position), change),
+                "order": change,
+                "worst": worst,
+                "limit": self.book.limits.markets[market.symbol].max_position,
+            }
+            breach = Breach("max_position", numbers)
             order = self.orders.loaded.cache.order(ClientOrderId(name))
             self.orders.list_denial(order, breach)
-            self.orders.end(market, name, f"by {breach.rule}")
+            self.orders.cancel(market, name, f"by {breach.rule}")
 
     def _on_accepted(self, event: Any) -> None:
         self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], id_of(event)
         if name in market.without_effect():
-            self.orders.end(market, name, _USELESS)
+            self.orders.cancel(market, name, _NOTHING_TO_REDUCE)
 
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
@@ -159,8 +169,8 @@ class Reports:
         author = changes.pop(0) if changes else None
         is_larger = abs(changed.change) > abs(booked.change)
         if author is None and (is_larger or changed.prices != booked.prices):
-            raise self.orders.past_limits(name)
-        self.orders.take_over(order, changed)
+            raise self.orders.bypass_error(name)
+        self.orders.book_change(order, changed)
         if author == "strategy" and isinstance(event, OrderUpdated):
             market.meet_close(name)
         self._end_excess(market)
@@ -170,9 +180,9 @@ class Reports:
         if market is None:
             return
         children = market.children_of(name)
-        self.orders.forget(market, name, *self._end_of(event))
+        self.orders.remove(market, name, *self._end_of(event))
         for child in children:
-            self.orders.drop(child, "its parent ended")
+            self.orders.cancel_unsent(child, "its parent ended")
 
     def _end_of(self, event: Any) -> tuple[str, Literal["cancelled", "expired", "rejected"]]:
         """Return the reason and the kind of an order's end, from the engine's report."""
@@ -180,7 +190,7 @@ class Reports:
             return "its time is over", "expired"
         if isinstance(event, OrderRejected | OrderDenied):
             reason = str(event.reason).partition(":")[0]
-            return _TAKES if reason.startswith("POST_ONLY") else reason, "rejected"
+            return _WOULD_TAKE if reason.startswith("POST_ONLY") else reason, "rejected"
         order = self.orders.loaded.cache.order(event.client_order_id)
         is_at_once = order is not None and order.time_in_force in AT_ONCE
         return "it could not fill at once" if is_at_once else BY_STRATEGY, "cancelled"

@@ -64,7 +64,7 @@ class EngineRunner:
             self._raise_error(time_ns, f" ({e})")
         self._clear()
         if (
-            callbacks.caught is not None
+            callbacks.failure is not None
             or self._engine.iteration != self._items
             or not self._is_running()
         ):
@@ -92,11 +92,11 @@ class EngineRunner:
             StrategyError: The strategy raised.
         """
         self._engine.end()
-        if self._callbacks.caught is not None:
+        if self._callbacks.failure is not None:
             self._raise_error(time_ns)
 
     def _raise_error(self, time_ns: int, raised: str = "") -> None:
-        caught, name = self._callbacks.caught, self._strategy.strategy_id
+        caught, name = self._callbacks.failure, self._strategy.strategy_id
         moment = iso(time_ns // _NS)
         if caught is None:
             logger_flush()

@@ -37,7 +37,7 @@ after its last. It is a tuple, since a backtest makes a million of them.
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
-    """A stretch of time.
+    """The steps and bars of a stretch of time.
 
     Attributes:
         closes_ns: The time of each step's close, ascending; steps of one time are in the order of
@@ -55,7 +55,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     shown_ns: Ints
 
     def intervals(self) -> Iterator[Interval]:
-        """Return the intervals in order, made one by one: keeping all tuples costs the most."""
+        """Return the intervals in order, lazily: a list of them would cost much time and memory."""
         cuts = np.append(self.shown_ns, self.closes_ns[-1])
         cuts = cuts[np.append(cuts[1:] != cuts[:-1], True)]
         interval = np.searchsorted(cuts, self.closes_ns)
@@ -197,10 +197,14 @@ def _schedule(
         bar_closes.append(table.closes_ms)
         # a bar whose last minute is missing has no step at its close: add one at its close price
         step_closes = np.append(steps[symbol].closes_ms, -1)
-        lonely = step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
-        if lonely.any():
-            closes = fixed_point(column(table.bars, "close"), market.units.price_decimals)[lonely]
-            add(numbers[symbol], table.closes_ms[lonely], [closes] * 4)
+        without_step = (
+            step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
+        )
+        if without_step.any():
+            closes = fixed_point(column(table.bars, "close"), market.units.price_decimals)[
+                without_step
+            ]
+            add(numbers[symbol], table.closes_ms[without_step], [closes] * 4)
     closes_ms, owner = np.concatenate(times), np.concatenate(owners)
     rank = np.lexsort((owner, closes_ms))
     rank = rank[_first_of_each(closes_ms[rank], owner[rank])]

@@ -16,16 +16,16 @@ from tbv8.market import Series
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT
 from tbv8.risk.limits import Limits, MarketLimits
-from tbv8.trading.answers import Answers
-from tbv8.trading.audit import check_run, collect
+from tbv8.trading.audit import check_run, make_run
 from tbv8.trading.bars import Bars
-from tbv8.trading.callbacks import Callbacks, clocks_guarded
-from tbv8.trading.chart_lines import LineLog
+from tbv8.trading.callbacks import Callbacks, guard_clocks
+from tbv8.trading.chart_lines import ChartLineLog
+from tbv8.trading.fill_source import FillSource
 from tbv8.trading.gate import Gate
-from tbv8.trading.gated import gated
-from tbv8.trading.interrupts import signals_deferred
+from tbv8.trading.gated import make_gated_base
+from tbv8.trading.interrupts import defer_signals
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
-from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
+from tbv8.trading.nautilus import decimals, infrequent_gc, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import STOP, Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
@@ -49,7 +49,7 @@ class Session:
         strategy: The strategy's config.
         venue: Its primary or secondary venue.
         price_decimals: The decimals of each symbol's prices; bars with more are rounded.
-        with_lines: True to keep the values of the strategy's `chart_lines`.
+        with_chart_lines: True to keep the values of the strategy's `chart_lines`.
         awaits_funding: True if each payment has a time of booking, as in a live session.
     """
 
@@ -59,7 +59,7 @@ class Session:
         venue: str,
         *,
         price_decimals: Mapping[str, int],
-        with_lines: bool = False,
+        with_chart_lines: bool = False,
         awaits_funding: bool = False,
     ) -> None:
         self.strategy, self.venue = strategy, venue
@@ -81,8 +81,8 @@ class Session:
         markets = {market.instrument.id: market for market in self._markets}
         self._orders = Orders(strategy.strategy_id, self._book, markets)
         self._gate = Gate(self._orders)
-        answers = Answers(self._orders)
-        self._reports = Reports(self._orders, answers)
+        source = FillSource(self._orders)
+        self._reports = Reports(self._orders, source)
         self._simulation = Simulation(
             self._book,
             self._orders,
@@ -95,21 +95,24 @@ class Session:
         currency = self._markets[0].instrument.quote_currency
         self._payments = Payments(self._simulation.unbooked, currency)
         instruments = [market.instrument for market in self._markets]
-        self._engine = make_engine(instruments, answers, self._payments, balance=balance)
+        self._engine = make_engine(instruments, source, self._payments, balance=balance)
         self._begun = False
-        self._add_strategy(with_lines=with_lines)
+        self._add_strategy(with_chart_lines=with_chart_lines)
 
-    def _add_strategy(self, *, with_lines: bool) -> None:
+    def _add_strategy(self, *, with_chart_lines: bool) -> None:
         forget_strategies(self.strategy)
         orders = self._orders
-        base = gated(self._gate, self._bar_types.values())
+        base = make_gated_base(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, base=base)
-        self._lines = LineLog(self.strategy, self._loaded, self._bar_types)
-        hooks, followers = self._reports.hooks(), {"on_bar": self._lines.add} if with_lines else {}
+        self._chart_lines = ChartLineLog(self.strategy, self._loaded, self._bar_types)
+        hooks, followers = (
+            self._reports.hooks(),
+            {"on_bar": self._chart_lines.add} if with_chart_lines else {},
+        )
         self._callbacks = Callbacks(self._loaded, hooks, orders.deliver_events, followers)
         self._engine.add_strategy(self._loaded)
-        orders.join(self._loaded)
+        orders.attach(self._loaded)
         self._runner = EngineRunner(
             self._engine, self.strategy, self._loaded, self._callbacks, self._markets
         )
@@ -125,7 +128,7 @@ class Session:
         # the class and its callbacks refer to each other: the garbage collector could drop the
         # strategy in another thread, and NautilusTrader's objects must be dropped in their own
         self._callbacks.release()
-        self._orders.leave()
+        self._orders.detach()
 
     def feed(self, bars: Bars) -> None:
         """Run the session over further bars; all must close after the earlier ones.
@@ -149,7 +152,7 @@ class Session:
                     self._simulation.begin(int(schedule.closes_ns[0]) // _NS)
                     self._start(schedule)
                     self._begun = True
-                self._stepper.follow(schedule)
+                self._stepper.run(schedule)
 
     def _start(self, schedule: Schedule) -> None:
         """Start the strategy before the first close; the engine needs data to start."""
@@ -173,8 +176,8 @@ class Session:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
         orders = check_run(self._engine, self._reports)
         carried = self._simulation.carried
-        lines = self._lines.lines(since_ms=carried.ts_ms if carried else 0)
-        return collect(self.strategy, self.venue, self._orders, orders, carried, lines)
+        lines = self._chart_lines.chart_lines(since_ms=carried.ts_ms if carried else 0)
+        return make_run(self.strategy, self.venue, self._orders, orders, carried, lines)
 
     @property
     def book(self) -> Book:
@@ -198,7 +201,7 @@ class Session:
 
     def block_entries(self, rule: str | None) -> None:
         """Deny orders that open a position, by the named rule; None allows them again."""
-        self._book.barred = rule
+        self._book.blocked_by = rule
 
     def cancel_orders(self, *, close: bool) -> None:
         """Cancel every order at the last instant, and close every position if asked.
@@ -218,10 +221,10 @@ class Session:
             self._simulation.set_alarms()
 
     def _enter_run(self, stack: ExitStack) -> None:
-        stack.enter_context(signals_deferred(self._stepper.interrupt))
-        stack.enter_context(clocks_guarded(self._callbacks))
+        stack.enter_context(defer_signals(self._stepper.interrupt))
+        stack.enter_context(guard_clocks(self._callbacks))
         stack.enter_context(localcontext(EXACT))
-        stack.enter_context(gc_rare())
+        stack.enter_context(infrequent_gc())
 
 
 def _markets(

@@ -1,4 +1,4 @@
-"""One symbol in the simulation: resting orders, last price, and the plan of the current step."""
+"""One symbol in the simulation: working orders, last price, and the plan of the current step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nautilus_trader.model import (
 )
 
 from tbv8.risk.events import EXACT, Order
-from tbv8.trading.matching import Planned, Step, StepAccount, WorkingOrder, excess, plan
+from tbv8.trading.matching import PlannedEvent, Step, StepAccount, WorkingOrder, excess, plan
 from tbv8.trading.units import ENGINE_DECIMALS, NEVER, Units
 
 KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
@@ -47,7 +47,7 @@ class SimulatedMarket:
         self.working: dict[str, WorkingOrder] = {}
         self.highest_below, self.lowest_above, self.ends_ns = -1, NEVER, NEVER
         self.low_alarm, self.high_alarm = -1, NEVER
-        self._planned: list[Planned] = []
+        self._planned: list[PlannedEvent] = []
         self._next = 0
         self._instrument_id, self._decimals = instrument.id, units.price_decimals
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
@@ -62,6 +62,14 @@ class SimulatedMarket:
     def value(self) -> int:
         """The value of the position at the last close, as money."""
         return self.position * self.last * self.units.scale if self.last is not None else 0
+
+    @property
+    def worst_value(self) -> int:
+        """The value at the last close of the larger position after all buys or all sells."""
+        if self.last is None:
+            return 0
+        worst = max(abs(self.worst_position(buy=buy)) for buy in (True, False))
+        return worst * self.last * self.units.scale
 
     def set_alarm(self, room: int) -> None:
         """Set the alarm at the loss per unit that the account can bear from the last close."""
@@ -113,7 +121,8 @@ class SimulatedMarket:
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
         """Book an execution; children of a filled order begin.
 
-        Returns the remaining size of each sibling, by id.
+        Returns:
+            The remaining size of each sibling, by id.
         """
         self.position += size if buy else -size
         order = self.working.get(name)
@@ -133,7 +142,7 @@ class SimulatedMarket:
         self.set_band()
         return shrunk
 
-    def end(self, name: str) -> None:
+    def remove(self, name: str) -> None:
         """Remove an order that has ended."""
         if self.working.pop(name, None) is not None:
             self.set_band()
@@ -165,6 +174,11 @@ class SimulatedMarket:
         """Return the ids of orders that could break max_position, the last sent first."""
         return excess(self.working.values(), self.position, self.units.max_position)
 
+    def worst_position(self, *, buy: bool) -> int:
+        """Return the position after all resting orders of a side that could enlarge it."""
+        side = [order.left for order in self.working.values() if order.buy == buy and order.opens]
+        return self.position + (sum(side) if buy else -sum(side))
+
     def children_of(self, name: str) -> list[str]:
         """Return the ids of the orders that wait for an order."""
         return [order.id for order in self.working.values() if order.parent == name]
@@ -185,7 +199,7 @@ class SimulatedMarket:
 
     # Steps.
 
-    def first_end(self, low: int, high: int, time_ns: int) -> int:
+    def first_expiry(self, low: int, high: int, time_ns: int) -> int:
         """Return the earliest expiry that a step reaches; the step's close if there is none.
 
         Args:
@@ -203,12 +217,12 @@ class SimulatedMarket:
         )
         return min(ends, default=time_ns)
 
-    def make_plan(self, step: Step, account: StepAccount) -> list[Planned]:
+    def make_plan(self, step: Step, account: StepAccount) -> list[PlannedEvent]:
         """Plan a step; `take_fill` returns its fills until the step is closed."""
         self._planned, self._next = plan(self.working.values(), account, step, self.units), 0
         return self._planned
 
-    def take_fill(self, name: str, *, early: bool) -> Planned | None:
+    def take_fill(self, name: str, *, early: bool) -> PlannedEvent | None:
         """Return the next planned fill if it is of this order; else None.
 
         Args:
@@ -228,7 +242,7 @@ class SimulatedMarket:
                 return None
         return None
 
-    def close_step(self, close: int) -> list[Planned]:
+    def close_step(self, close: int) -> list[PlannedEvent]:
         """End the plan and set the last price; return the fills that the engine did not request."""
         unfilled = [entry for entry in self._planned[self._next :] if entry.kind == "fill"]
         for entry in self._planned:

@@ -26,11 +26,11 @@ from tbv8.trading.funding import (
     PaidRates,
     Rates,
 )
-from tbv8.trading.matching import Planned, Step, StepAccount
+from tbv8.trading.matching import PlannedEvent, Step, StepAccount
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Carried
+from tbv8.trading.records import CarriedAccount
 from tbv8.trading.simulated_market import SimulatedMarket
-from tbv8.trading.units import NEVER
+from tbv8.trading.units import NEVER, Ratio
 
 _NS = 1_000_000
 
@@ -57,9 +57,10 @@ class Simulation:
         self.book, self.orders, self.markets, self.rules = book, orders, markets, rules
         self.due_ns = 0
         self.unbooked: list[Decimal] = []
-        self.carried: Carried | None = None
+        self.carried: CarriedAccount | None = None
         self._counted_from_ms = counted_from_ms
         self._starting_balance = starting_balance
+        self._leverage = Ratio.of(book.limits.leverage)
         self._rates: dict[str, Rates] = {
             symbol: AwaitedRates()
             if awaits_funding
@@ -68,7 +69,11 @@ class Simulation:
         }
         self._funding_ms: dict[str, int] = {}
         self._latest_rates: dict[InstrumentId, FundingRateUpdate] = {}
-        self._alarmed: tuple[Any, Any, Any] = (None, None, None)  # the account at `set_alarms`
+        self._account_at_alarms: tuple[Any, Any, Any] = (
+            None,
+            None,
+            None,
+        )  # the account at `set_alarms`
 
     def begin(self, first_ms: int) -> None:
         """Set the first midnight and funding; the first step closes at `first_ms`."""
@@ -102,7 +107,7 @@ class Simulation:
 
     def has_changed(self) -> bool:
         """Return True if the account has changed since the alarms were set."""
-        book, (cash, day_start, halted) = self.book, self._alarmed
+        book, (cash, day_start, halted) = self.book, self._account_at_alarms
         return not (book.cash is cash and book.day_start is day_start and book.halted is halted)
 
     def set_alarms(self) -> None:
@@ -112,7 +117,7 @@ class Simulation:
         has reached its alarm, their total loss is smaller.
         """
         book = self.book
-        self._alarmed = book.cash, book.day_start, book.halted
+        self._account_at_alarms = book.cash, book.day_start, book.halted
         for market in self.markets:
             market.low_alarm, market.high_alarm = -1, NEVER
         positioned = [market for market in self.markets if market.position]
@@ -144,15 +149,18 @@ class Simulation:
 
     def account_of(self, market: SimulatedMarket) -> StepAccount:
         """Return the account that matching in one symbol starts from."""
-        cash, reserved = market.units.from_money(self.book.cash), 0
+        cash, reserved, gross = market.units.from_money(self.book.cash), 0, 0
         for sibling in self.markets:
-            if sibling is not market and sibling.position:
+            if sibling is not market:
                 value, rate = sibling.value, sibling.units.maintenance
                 cash += value
                 reserved += abs(value) * rate.numerator // rate.denominator
-        return StepAccount(market.position, cash, reserved)
+                gross += sibling.worst_value
+        return StepAccount(market.position, cash, reserved, gross, self._leverage)
 
-    def plan(self, market: SimulatedMarket, prices: Sequence[int], time_ns: int) -> list[Planned]:
+    def plan(
+        self, market: SimulatedMarket, prices: Sequence[int], time_ns: int
+    ) -> list[PlannedEvent]:
         """Return the events of a symbol's step; none if it reaches neither an order nor the margin.
 
         Args:
@@ -267,7 +275,7 @@ class Simulation:
         self.book.halt(ts_ms, MAX_DAILY_LOSS, {"limit_usd": limit})
         self.orders.close_all()
 
-    def liquidate(self, market: SimulatedMarket, planned: Planned, ts_ms: int) -> None:
+    def liquidate(self, market: SimulatedMarket, planned: PlannedEvent, ts_ms: int) -> None:
         """Halt for a liquidation and close everything, this symbol at the planned price."""
         numbers = {
             "position": self.book.positions[market.symbol],
@@ -276,7 +284,7 @@ class Simulation:
         self.book.halt(ts_ms, LIQUIDATION, numbers)
         self.orders.close_all({market.symbol: (LIQUIDATION, planned.price)})
 
-    def lose_margin(self, market: SimulatedMarket, margin: Decimal, ts_ms: int) -> None:
+    def charge_margin(self, market: SimulatedMarket, margin: Decimal, ts_ms: int) -> None:
         """Charge the maintenance margin once all is closed; cash does not stay below 0."""
         lost = min(margin, self.book.cash) if self.book.cash > 0 else self.book.cash
         if lost:
@@ -293,7 +301,7 @@ class Simulation:
         self.book.cash = EXACT.add(self.book.cash, difference)
         self.unbooked.append(difference)
         self.book.day_start, self.book.halted = self._starting_balance, None
-        self.carried = Carried(
+        self.carried = CarriedAccount(
             ts_ms=ts_ms, positions=dict(self.book.positions), prices=dict(self.book.prices)
         )
         book, orders = self.book, self.orders

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from tbv8.market import iso
 from tbv8.trading.gate import Gate
-from tbv8.trading.matching import Planned
+from tbv8.trading.matching import PlannedEvent
 from tbv8.trading.orders import Orders
 from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Interval, Schedule
@@ -50,19 +50,19 @@ class Stepper:
         """End the run at the next step with a KeyboardInterrupt."""
         self._interrupted = True
 
-    def follow(self, schedule: Schedule) -> None:
+    def run(self, schedule: Schedule) -> None:
         """Run the intervals of a schedule; those that may change the account instant by instant."""
         for interval in schedule.intervals():
-            if not self._may_happen(interval):
+            if not self._may_change_account(interval):
                 self._skip(interval)
                 continue
             for instant in schedule.instants(interval):
-                if self._may_happen(instant):
+                if self._may_change_account(instant):
                     self._run_instant(instant)
                 else:
                     self._skip(instant)
 
-    def _may_happen(self, interval: Interval) -> bool:
+    def _may_change_account(self, interval: Interval) -> bool:
         """Return True if an interval may change the account."""
         time_ns, ranges, _, _, _ = interval
         simulation, markets = self._simulation, self._markets
@@ -116,7 +116,7 @@ class Stepper:
         closed = [self._markets[number] for number, *_ in ranges]
         must_settle = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_deferred(closed)
         before_ns = min(
-            self._markets[number].first_end(low, high, time_ns)
+            self._markets[number].first_expiry(low, high, time_ns)
             for number, _, high, low, _, _ in ranges
         )
         if before_ns < time_ns and runner.timer_ns < time_ns:
@@ -131,7 +131,7 @@ class Stepper:
             market, planned, margin = liquidation
             simulation.liquidate(market, planned, ts_ms)
             runner.settle(time_ns)
-            simulation.lose_margin(market, margin, ts_ms)
+            simulation.charge_margin(market, margin, ts_ms)
             simulation.pay_funding(ts_ms)
         elif simulation.must_halt():
             simulation.halt_for_loss(ts_ms)
@@ -153,11 +153,12 @@ class Stepper:
 
     def _walk(
         self, instant: Interval, before_ns: int
-    ) -> tuple[bool, tuple[SimulatedMarket, Planned, Decimal] | None]:
+    ) -> tuple[bool, tuple[SimulatedMarket, PlannedEvent, Decimal] | None]:
         """Walk the engine through the planned fills of the steps, symbol by symbol.
 
-        Returns True if anything was planned; and for a liquidation, after which no symbol fills,
-        its symbol, its entry in the plan and the maintenance margin.
+        Returns:
+            True if anything was planned; and for a liquidation, after which no symbol fills, its
+            symbol, its event in the plan and the maintenance margin.
         """
         time_ns, ranges, _, _, _ = instant
         happened, liquidation = False, None

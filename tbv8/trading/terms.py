@@ -23,7 +23,7 @@ from tbv8.trading.simulated_market import KINDS
 
 AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
-_ALONE = {"contingency_type": None, "linked_order_ids": None, "parent_order_id": None}
+_NO_LINKS = {"contingency_type": None, "linked_order_ids": None, "parent_order_id": None}
 _DAY_NS = DAY_MS * 1_000_000
 
 
@@ -34,7 +34,7 @@ def id_of(thing: Any) -> str:
 
 
 def side(buy: bool) -> Side:
-    """Return the word for a side."""
+    """Return `buy` or `sell`."""
     return "buy" if buy else "sell"
 
 
@@ -132,7 +132,7 @@ def to_engine(order: Any, risk_order: Order, *, size_decimals: int, ends_ns: int
         changes["is_reduce_only"] = reduce_only
     linked = order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY)
     if linked or order.parent_order_id is not None:
-        changes |= _ALONE
+        changes |= _NO_LINKS
     if rests and order.time_in_force == TimeInForce.DAY:
         changes |= {"time_in_force": "GTD", "expire_time_ns": ends_ns}
     return with_changes(order, changes) if changes else order

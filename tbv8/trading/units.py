@@ -16,7 +16,7 @@ from tbv8.risk.events import EXACT
 ENGINE_DECIMALS = 16
 FEE_DECIMALS = 8
 NEVER = 10**40
-"""A price that nothing reaches."""
+"""A price that is never reached, and a time that never comes."""
 _POWERS = tuple(10**exponent for exponent in range(ENGINE_DECIMALS + 1))
 _SMALLEST_FEE = Decimal(1).scaleb(-FEE_DECIMALS)
 

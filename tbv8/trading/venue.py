@@ -1,7 +1,7 @@
 """NautilusTrader's engine as the simulated venue: it keeps orders, positions and the account.
 
 It decides nothing. Bars are only shown to the strategy (`bar_execution=False`). A quote makes the
-engine request a fill for each order that it reaches, and answers.py returns price and size. To
+engine request a fill for each order that it reaches, and fill_source.py returns price and size. To
 refuse a fill, the book gets a price off the tick: rc6 skips such a fill with a warning and leaves
 the order unchanged (test_venue.py checks that).
 """
@@ -35,15 +35,15 @@ from nautilus_trader.model import (
 from nautilus_trader.portfolio import PortfolioConfig
 from nautilus_trader.risk import RiskEngineConfig
 
-from tbv8.trading.answers import Answers
+from tbv8.trading.fill_source import FillSource
 from tbv8.trading.units import ENGINE_DECIMALS
 
 
-class AnsweredFills(FillModel):
-    """Makes the book for an order: one level, at the price and size from answers.py."""
+class PlannedFills(FillModel):
+    """Makes the book for an order: one level, at the price and size from fill_source.py."""
 
-    def __init__(self, answers: Answers) -> None:
-        self.answers = answers
+    def __init__(self, source: FillSource) -> None:
+        self.source = source
 
     def is_slipped(self) -> bool:
         """Return False: the price includes slippage."""
@@ -65,32 +65,32 @@ class AnsweredFills(FillModel):
         _best_ask: Price | None = None,
     ) -> OrderBook | None:
         """Return the book for this one order."""
-        units = self.answers.markets[order.instrument_id].units
-        answer = self.answers.fill(order)
+        units = self.source.markets[order.instrument_id].units
+        fill = self.source.fill(order)
         book = OrderBook(order.instrument_id, BookType.L2_MBP)
-        if answer is None:
+        if fill is None:
             price, size = Price.from_raw(1, ENGINE_DECIMALS), order.leaves_qty
         else:
-            raw = answer[0] * 10 ** (ENGINE_DECIMALS - units.price_decimals)
+            raw = fill[0] * 10 ** (ENGINE_DECIMALS - units.price_decimals)
             price = Price.from_raw(raw, units.price_decimals)
-            raw = answer[1] * 10 ** (ENGINE_DECIMALS - units.size_decimals)
+            raw = fill[1] * 10 ** (ENGINE_DECIMALS - units.size_decimals)
             size = Quantity.from_raw(raw, units.size_decimals)
         far_side = OrderSide.SELL if order.is_buy else OrderSide.BUY
         book.add(BookOrder(far_side, price, size, 1), 0, 0, 0)
         return book
 
 
-class AnsweredFees(FeeModel):
+class PlannedFees(FeeModel):
     """The maker's or taker's rate of the order's own instrument."""
 
-    def __init__(self, answers: Answers, currency: Currency) -> None:
-        self.answers, self.currency = answers, currency
+    def __init__(self, source: FillSource, currency: Currency) -> None:
+        self.source, self.currency = source, currency
 
     def get_commission(
         self, order: Any, fill_quantity: Quantity, fill_px: Price, _instrument: Any
     ) -> Money:
         """Return the fee of a fill."""
-        return Money.from_decimal(self.answers.fee(order, fill_quantity, fill_px), self.currency)
+        return Money.from_decimal(self.source.fee(order, fill_quantity, fill_px), self.currency)
 
 
 class Payments(SimulationModule):
@@ -114,7 +114,7 @@ class Payments(SimulationModule):
 
 
 def make_engine(
-    instruments: Iterable[Any], answers: Answers, payments: Payments, *, balance: Decimal
+    instruments: Iterable[Any], source: FillSource, payments: Payments, *, balance: Decimal
 ) -> BacktestEngine:
     """Return an engine with one venue, on which every instrument is traded from one account."""
     engine = BacktestEngine(
@@ -136,8 +136,8 @@ def make_engine(
         starting_balances=[Money.from_decimal(balance, currency)],
         base_currency=currency,
         default_leverage=Decimal(1),  # instruments ask for no margin
-        fee_model=AnsweredFees(answers, currency),
-        fill_model=AnsweredFills(answers),
+        fee_model=PlannedFees(source, currency),
+        fill_model=PlannedFills(source),
         modules=[payments],
         reject_stop_orders=False,
         bar_execution=False,

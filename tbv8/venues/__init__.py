@@ -1,1 +1,1 @@
-"""One module a venue; its jargon and its wire format end here."""
+"""One package or module per venue; no other package sees a venue's jargon or wire format."""

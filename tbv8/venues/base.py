@@ -1,7 +1,7 @@
-"""The interface of a venue: one record, and protocols for its history and its live data.
+"""The interface of a venue: the record `Venue`, and protocols for its history and its live data.
 
 Each venue is a package (or module) `tbv8/venues/<name>` with a record `VENUE`, listed in
-`tbv8.venues.registry`. The records are read at each start of doit: heavy libraries are imported
+`tbv8.venues.registry`. Every start of doit reads these records, so heavy libraries are imported
 inside functions only.
 """
 
@@ -40,9 +40,10 @@ type Log = Callable[[str], None]
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's configured addresses, without a slash at the end; None for the venue's own.
+    """The addresses that a user configured for a venue; None for the venue's own address.
 
-    A reply may redirect to `redirect_hosts`, and to the host of the request.
+    URLs have no slash at the end. A reply may redirect to the host of its request and to
+    `redirect_hosts`.
     """
 
     ws_url: str | None = None
@@ -51,18 +52,17 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     redirect_hosts: tuple[str, ...] = ()
 
 
-class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """A span of history that is now complete: the venue has these bars, and no others.
-
-    In a history of funding, the rows are payments (see `Venue.funding`).
+class FetchedSpan(msgspec.Struct, frozen=True, kw_only=True):
+    """A complete span of history: all bars that the venue has in it.
 
     Args:
-        span: At most a calendar month; minutes without a bar are missing at the venue itself, as
-            two requests have confirmed.
-        bars: A table of 1m bars (see `tbv8.market`), all within `span`.
-        source: The source for the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `;
+        span: At most a calendar month. Its minutes without a bar are missing at the venue itself,
+            which two requests have confirmed.
+        bars: A table of 1m bars (see `tbv8.market`) that open in `span`, by time; in a history of
+            funding, a table of payments (see `Venue.funding`).
+        source: The text for the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `;
             and `unusable <time>` for each minute whose bar at the venue is impossible.
-        notes: Lines for the user about bars that were mended and files that were not used.
+        notes: Lines for the user about corrected bars and rejected files.
     """
 
     span: Span
@@ -72,21 +72,21 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MOST_UNUSABLE = 60
-"""The largest number of impossible bars in a reply or file; with more it is refused."""
+"""A reply or file with more impossible bars than this is refused as a whole."""
 
 
 def with_unusable(source: str, opens: Sequence[int]) -> str:
-    """Return a source for the ledger that names the minutes with impossible bars."""
+    """Return a ledger source extended by the minutes with impossible bars, given by their opens."""
     return "; ".join([source, *(f"unusable {iso(ts_ms)}" for ts_ms in opens)])
 
 
 def unusable_note(opens: Sequence[int]) -> list[str]:
-    """Return the line for the user about minutes with impossible bars, if there are any."""
+    """Return one line for the user about minutes with impossible bars; none without `opens`."""
     if not opens:
         return []
     count, first = len(opens), iso(opens[0])
     minutes = f"the minute {first} has" if count == 1 else f"{count:,} minutes from {first} on have"
-    return [f"{minutes} no usable bar at the venue, written down as missing"]
+    return [f"{minutes} no usable bar at the venue, counted as missing"]
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(Protocol):
-    """The connection to a venue, which all of its histories share."""
+    """A connection to a venue for requests of its history."""
 
     def native_symbol(self, symbol: str) -> str:
         """Return the venue's spelling of a symbol, by the venue's rule."""
@@ -122,11 +122,11 @@ class Connection(Protocol):
         """Return the venue's clock; only minutes before it are history."""
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all sockets."""
 
 
 class Rows(Protocol):
-    """One dataset at a venue: its 1m bars, or its funding."""
+    """One dataset of a venue: its 1m bars, or its funding payments."""
 
     def first_ms(self, native: str) -> int:
         """Return the time of the symbol's first row.
@@ -135,32 +135,33 @@ class Rows(Protocol):
             VenueError: The venue does not list the symbol, or has no row of it.
         """
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`; no gap reaches past the clock or before the listing.
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`, in time order.
 
-        Pieces come by time; closing the generator early ends its downloads. Every piece is checked,
-        and stays valid if later ones fail. Minutes that the venue may still publish are left out.
+        No gap may reach past the venue's clock or before the symbol's first row. Every yielded span
+        is checked, and stays valid if later ones fail. Minutes that the venue may still publish
+        are left out. Closing the generator early ends its downloads.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the rows that the venue's own API has in `span`, not those of its archive.
+        """Return the rows of `span` from the venue's API, never from its archive of files.
 
-        `span` has the limits of a gap of `fetch`, and a few hours at most. It runs in this thread,
-        and requests missing rows twice.
+        `span` has the limits of a gap of `fetch`, and a few hours at most. The requests run in the
+        calling thread; missing rows are requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
 
 
-class ReachingRows(Rows, Protocol):
-    """Rows of a venue that must be asked how far back they go."""
+class RowsWithReach(Rows, Protocol):
+    """Rows of a venue that may keep only its newest bars; a request shows how many."""
 
     def reach(self, native: str) -> str:
-        """Return the age of the oldest bars, in words.
+        """Return a sentence about the oldest bar that the venue still has.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -168,7 +169,7 @@ class ReachingRows(Rows, Protocol):
 
 
 class History:
-    """A session with a history of a venue; use it as a context manager."""
+    """A session with one history of a venue; use it as a context manager."""
 
     def __init__(self, connection: Connection, rows: Rows) -> None:
         self._connection, self.rows = connection, rows
@@ -189,11 +190,11 @@ class History:
         """See `Connection.clock_ms`."""
         return self._connection.clock_ms()
 
-    def listed_ms(self, native: str) -> int:
+    def first_ms(self, native: str) -> int:
         """See `Rows.first_ms`."""
         return self.rows.first_ms(native)
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """See `Rows.fetch`."""
         return self.rows.fetch(native, gaps)
 
@@ -203,13 +204,17 @@ class History:
 
 
 class LocalConnection:
-    """The connection of a history on this machine, which has no native symbols."""
+    """The connection of a history without a network: simulated, or read from files.
+
+    Args:
+        clock_ms: Returns the time before which minutes are history, in milliseconds UTC.
+    """
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self.clock_ms = clock_ms
 
     def native_symbol(self, symbol: str) -> str:
-        """Return the symbol."""
+        """Return the symbol itself."""
         return symbol
 
     def close(self) -> None:
@@ -217,18 +222,18 @@ class LocalConnection:
 
 
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
-    """The source of a venue's history of 1m bars.
+    """The functions to plan and open a venue's history of 1m bars or of funding.
 
     Args:
-        span: Returns the span in which the venue may have history, by our clock; no I/O.
-        cost: Returns the cost of filling gaps, by our clock; no I/O.
-        open: Opens a session, to be used as a context manager; it logs each long wait.
+        span: Returns the span in which the venue may have history, from our clock in ms; no I/O.
+        cost: Returns the cost of filling gaps, from the gaps and our clock in ms; no I/O.
+        open: Opens a session; the session logs each long wait.
         rolls: If true, the venue keeps only its newest history, so recorded bars may be older.
-        files: For history that may be replaced: returns the files of a native symbol by their names
-            in the ledger, each with the span of its bars; None if fetched bars stay valid. It
-            imports the standard library only, since freshness calls it.
-        reach: If true, only the venue knows how far back it goes; its sessions have `ReachingRows`.
-        rules: Requests the trading rules, at a venue that a user configured.
+        files: For a history read from the user's files, which may change: returns the files of a
+            native symbol by their names in the ledger, each with the span of its bars. None if
+            fetched bars stay valid. Every start of doit calls it, so it must be quick.
+        reach: If true, only a request shows how far back it goes; its rows are `RowsWithReach`.
+        rules: Requests the trading rules, for an exchange that a user configured through ccxt.
     """
 
     span: Callable[[int], Span]
@@ -240,20 +245,21 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     rules: FetchRules | None = None
 
 
-class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
-    """History that a user configured: an exchange, by its name in ccxt."""
+class ExchangeOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a history from ccxt: the exchange's name there."""
 
     exchange: str
 
 
-class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """History that a user configured: files of bars.
+class FilesOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of a history from the user's files of bars.
 
     Args:
-        path: Their path, absolute or below `root`: a pattern with `{symbol}`, `{base}`, `{quote}`.
+        path: The path of the files, absolute or below `root`: a pattern with `{symbol}`, `{base}`
+            or `{quote}`, and wildcards.
         root: The project's folder.
         symbols: The value of `{symbol}` for each symbol; None for the usual spellings.
-        zone: The time zone of times that are written without one; "" if there are none.
+        zone: The IANA time zone of times without a zone; "" to refuse such times.
     """
 
     path: str
@@ -262,30 +268,30 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
 
 
-# The numbers of a venue's messages, within bounds, so that no other reaches the database.
+# The types of fields in venues' messages; a value out of bounds never reaches the database.
 type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
 type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
 type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type TradeId = Annotated[str, msgspec.Meta(max_length=80, pattern=r"\A[!-~]+\Z")]
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""The exceptions of decoding a frame or a reply that is not as documented, or not text at all."""
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""The exceptions that decoding raises for a frame or reply with undocumented content."""
 
 type Channel = Literal["trades", "bbo"]
 
 
-def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
-    """Return the error for a frame or reply that the venue does not document."""
+def undocumented_error(venue: str, text: bytes, problem: str) -> VenueError:
+    """Return the error for a frame or reply with content that the venue does not document."""
     shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
-    problem = one_line(problem, most=200)
-    return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
+    problem = one_line(problem, max_length=200)
+    return VenueError(f"{venue}: undocumented message ({problem}): {quoted(shown)}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
-    """Return the bars that open in `span` and on a minute, by time; the last of two equal opens.
+    """Return the bars that open in `span` and on a minute, by time; of equal opens the last one.
 
-    They are as the venue sent them, so some may be impossible (see `Bar.is_possible`).
+    Impossible bars (see `Bar.is_possible`) are kept.
     """
     by_open = {
         bar.ts_ms: bar
@@ -296,27 +302,27 @@ def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """The venue confirms a subscription; `symbol` is None if the ack does not name it."""
+    """A venue's confirmation of a subscription; `symbol` is None if the frame does not name it."""
 
     channel: Channel
     symbol: str | None = None
 
 
 class ErrorFrame(msgspec.Struct, frozen=True):
-    """An error message of the venue; the socket may stay open."""
+    """A venue's error message; the socket may stay open."""
 
     text: str
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A market as the venue lists it.
+    """A market in a venue's list.
 
     Attributes:
         native: The native symbol.
         contract_size: The base units of a contract; None if the venue has no contracts.
-        multiplier: How many of the symbol's units the venue trades as one: the user's setting,
-            since no venue publishes it.
-        problem: The reason why it cannot be recorded though the venue lists it.
+        multiplier: The number of the symbol's units that the venue trades as one; from the user's
+            settings, since no venue publishes it.
+        problem: The reason why a listed market cannot be recorded, to follow the word "is".
     """
 
     native: str
@@ -326,12 +332,12 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """One payment of funding as a venue publishes it.
+    """One payment of funding in a venue's reply.
 
     Attributes:
-        time_ms: Its time, which may be some ms after the full hour.
-        rate: The rate.
-        hours: The interval that it is paid for; None if the venue does not publish it.
+        time_ms: The time of the payment; it may be some ms after the full hour.
+        rate: The rate, as a fraction of the notional.
+        hours: The interval before it that it pays for; None if the venue does not publish it.
     """
 
     time_ms: int
@@ -344,10 +350,10 @@ _MOST_FEE = Decimal("0.1")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """The trading rules of one symbol as the venue publishes them; None for unpublished ones.
+    """The trading rules of one symbol; None for rules that the venue does not publish.
 
-    They are in the symbol's units, fees as fractions of the notional; `multiplier` is the number of
-    the symbol's units that one unit of the venue holds.
+    Steps are in units of the symbol, fees are fractions of the notional. `multiplier` is the number
+    of the symbol's units that the venue trades as one.
     """
 
     tick_size: Decimal | None = None
@@ -360,7 +366,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def are_possible(self) -> bool:
-        """Return True if a market can have them: steps above 0, fees of less than a tenth."""
+        """True if each step is above 0 and of a usual size, and each fee is below 10 %."""
         amounts = (self.tick_size, self.lot_size, self.min_notional_usd, self.max_leverage)
         fees = (self.maker_fee, self.taker_fee)
         return all(
@@ -377,7 +383,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules
 
     def rules_of(self, symbol: str) -> Rules:
-        """Return the rules in the units of a symbol: `kPEPE` and `1000PEPE` hold 1000 PEPE."""
+        """Return the rules in units of a symbol: one `kPEPE` or `1000PEPE` is 1000 PEPE."""
         base = symbol.partition("/")[0]
         match = re.fullmatch(rf"(k|K|M|1000+)?{re.escape(base)}", self.base)
         word = match[1] if match and match[1] else "1"
@@ -392,7 +398,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 type FetchRules = Callable[[Endpoints, Log, Mapping[str, str | None]], dict[str, Rules]]
-"""Returns the rules of symbols; the argument maps them to native symbols, None by the rule."""
+"""Returns the rules of symbols; the last argument maps each to its native symbol, None for the
+spelling by the venue's rule."""
 
 
 class Request[T](msgspec.Struct, frozen=True, kw_only=True):
@@ -402,10 +409,10 @@ class Request[T](msgspec.Struct, frozen=True, kw_only=True):
         path: The path below the venue's `rest_url`.
         params: The parameters of the query.
         body: The JSON to post; None for a GET.
-        weight: Its share of the venue's limit, in the units of `Live.weight_per_s`.
-        parse: Returns the value of a reply body; or the request for the next page, whose `parse`
-            includes the pages before. It raises `RefusedError` if the venue refuses the request,
-            and VenueError if the reply is not as documented.
+        weight: The cost of the request within the venue's rate limit (see `Live.weight_per_s`).
+        parse: Returns the value of a reply's body, or the request for the next page. The parser of
+            the last page returns the rows of all pages. Raises `RefusedError` if the venue refuses
+            the request, and VenueError if the reply is undocumented.
     """
 
     path: str
@@ -416,7 +423,7 @@ class Request[T](msgspec.Struct, frozen=True, kw_only=True):
 
 
 def followed_by[T](rows: list[T], request: Request[list[T]]) -> Request[list[T]]:
-    """Return a request whose value is `rows` followed by the rows of another request."""
+    """Return a request whose value is `rows`, then the rows of the given request."""
 
     def parse(reply: bytes) -> list[T] | Request[list[T]]:
         page = request.parse(reply)
@@ -426,7 +433,7 @@ def followed_by[T](rows: list[T], request: Request[list[T]]) -> Request[list[T]]
 
 
 class RefusedError(VenueError):
-    """A venue refuses a request; repeating it helps only if it was sent `too_often`."""
+    """A venue refuses a request; another try helps only if the rate limit is why (`too_often`)."""
 
     def __init__(self, text: str, *, too_often: bool = False) -> None:
         super().__init__(text)
@@ -434,16 +441,19 @@ class RefusedError(VenueError):
 
 
 class Feed(Protocol):
-    """The frames of one connection; each connection has a new one, and no method does I/O."""
+    """The frames of one connection, to send and to parse; no method does I/O.
+
+    Each connection needs a new one, since it may have state.
+    """
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream."""
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that ends a stream."""
+        """Return the frame that ends a subscription."""
 
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
-        """Return the events in one frame, in the venue's order; none for a pong, for example.
+        """Return the events in one frame: trades by time, others as sent; none for a pong.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
@@ -454,12 +464,14 @@ class Live(Protocol):
     """The wire protocol of a venue that can be recorded.
 
     Args:
-        ws_url: The venue's own address; as `rest_url`, it has no slash at the end.
-        ping: The frame that keeps a connection alive; it is sent every `ping_s`, also while data
-            arrives.
-        dials_per_minute: The largest number of tries to connect.
-        subscribe_pause_s: The pause between two frames that subscribe.
-        weight_per_s: The request weight that the venue allows; `weight_burst` of it at once.
+        ws_url: The address of the venue's websocket, without a slash at the end.
+        rest_url: The base URL of its REST API, without a slash at the end.
+        ping: The frame that keeps a connection alive.
+        ping_s: The interval of pings; they are sent even while data arrives.
+        dials_per_minute: The largest number of attempts to connect in a minute.
+        subscribe_pause_s: The pause between two subscribe frames.
+        weight_per_s: The request weight that may be spent each second, on average.
+        weight_burst: The request weight that may be spent at once.
         page_minutes: The largest number of 1m bars in one `minutes_request`.
         kept_minutes: The number of newest 1m bars that the venue keeps; None for all.
         payment_days: The largest number of days in one `payments_request`; None if its pages count
@@ -482,7 +494,7 @@ class Live(Protocol):
         """Return the venue's spelling of a symbol, by the venue's rule."""
 
     def open_feed(self, listings: Mapping[str, Listing]) -> Feed:
-        """Return the parser of a new connection, for symbols and their listings."""
+        """Return the feed of a new connection, for symbols and their listings."""
 
     def clock_request(self) -> Request[int]:
         """Return the request for the venue's clock, in milliseconds UTC."""
@@ -494,46 +506,44 @@ class Live(Protocol):
         """Return the request for the rules of all markets, by native symbol."""
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Return the request for the newest trades: by time, and none of them missing."""
+        """Return the request for the newest trades, by time and without a hole."""
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Return the request for the current best bid and offer."""
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Return the request for the funding that was paid in `span`, in any order."""
+        """Return the request for the payments of `span`, in any order; others may come too."""
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Return the request for some payments that include the first ever charged."""
+        """Return the request for the market's first payment; later ones may come too."""
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Return the request for mark price and open interest of all markets, by native symbol.
+        """Return the request for the mark price and open interest of all markets.
 
-        Open interest is in the venue's own units (see `Listing.contract_size`), None if the venue
-        does not publish it.
+        The keys are native symbols. Open interest is in contracts, or in base units where the venue
+        has no contracts (see `Listing.contract_size`); None if it is not published.
         """
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
         """Return the request for the 1m bars that open in `span`, by time.
 
-        The newest may be unfinished. An impossible bar is the venue's error: see
-        `Bar.is_possible`.
+        The newest bar may be unfinished. Impossible bars (see `Bar.is_possible`) are kept.
         """
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue in code; `tbv8.config.Venue` has the user's settings of it.
+    """A venue that tbv8 supports; `tbv8.config.records.Venue` has the user's settings of it.
 
     Args:
         name: The name, as in `config/venues/<name>.yaml`.
         history: Its history of 1m bars; None if it has none.
-        symbols: The only symbols of its history; empty if the venue itself is to be asked.
+        symbols: The only symbols of its history; empty if only a request shows which it has.
         live: Returns its wire protocol; None if tbv8 cannot record it.
         rules: Requests its trading rules; None if it does not publish them.
         simulated: If true, its market is simulated, and no price is real.
-        funding_hours: The hours between two payments of funding.
-        funding: The funding that it charged: a history whose `Fetched.bars` are tables of funding
-            rates, and whose listing is the first payment. None if it is no perpetual, or tbv8
-            cannot fetch it.
+        funding_hours: The usual hours between two payments of funding.
+        funding: The history of its funding: `FetchedSpan.bars` are tables of funding rates, and
+            `first_ms` is the first payment. None for a spot venue, or if tbv8 cannot fetch it.
     """
 
     name: str

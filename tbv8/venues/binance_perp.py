@@ -1,7 +1,7 @@
-"""Binance's USD-M perpetual futures: docs/venues/binance.md.
+"""The venue `binance_perp`: Binance's USD-M perpetual futures; see docs/venues/binance.md.
 
-Newer files of their archive have a header row, and all times are milliseconds; the parser sees both
-in the rows themselves, as with Spot.
+Unlike those of Spot, newer archive files have a header row, and all times are milliseconds. The
+parser detects both from the rows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PRODUCT = Product(
     page_weights=((99, 1), (499, 2), (1000, 5), (1500, 10)),
     weight_limit=2400,
     info_weight=1,
-    info_of_one=False,
+    info_takes_symbol=False,
 )
 
 VENUE = Venue(

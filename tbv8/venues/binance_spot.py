@@ -1,4 +1,4 @@
-"""Binance Spot: docs/venues/binance.md."""
+"""The venue `binance_spot`; see docs/venues/binance.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRODUCT = Product(
     page_weights=((1000, 2),),
     weight_limit=6000,
     info_weight=20,
-    info_of_one=True,
+    info_takes_symbol=True,
 )
 
 VENUE = Venue(name=PRODUCT.venue, history=history_source(PRODUCT), rules=rules_source(PRODUCT))

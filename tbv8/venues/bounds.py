@@ -1,6 +1,6 @@
-"""Limits on the bytes and the redirects of a venue's replies, for every client.
+"""Limits on the size and the redirects of venues' replies, for every HTTP client and parser.
 
-It imports little: parsers of frames use it, and the recorder, which does without requests.
+It imports neither requests nor aiohttp, so that both clients can use it.
 """
 
 from __future__ import annotations
@@ -14,45 +14,46 @@ from tbv8.market import DAY_MS, iso
 from tbv8.text import quoted
 
 REPLY_BYTES = 8 * 2**20
-"""The limit of a REST reply; the largest one, MEXC's list of contracts, has 2 MB."""
+"""The largest REST reply; MEXC's list of contracts, the largest of all, has 2 MB."""
 
 FRAME_BYTES = 2**18
-"""The limit of a socket's message, as sent and again when inflated; they have some KB."""
+"""The largest frame of a socket, compressed and again when inflated; usual ones have some KB."""
 
 REDIRECTS = 3
+"""The largest number of redirects that one request follows."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _GZIP = 16 + zlib.MAX_WBITS
 
 
 class BoundsError(ValueError):
-    """A reply is larger than its limit, or redirects to where it may not."""
+    """A reply is larger than its limit, or its redirect is not allowed."""
 
 
-def too_large(most_bytes: int) -> BoundsError:
-    """Return the error for a reply that has too many bytes."""
+def too_large_error(most_bytes: int) -> BoundsError:
+    """Return the error for a reply of more than `most_bytes` bytes."""
     return BoundsError(f"it has more than {most_bytes:,} bytes")
 
 
 def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
-    """Return a venue's clock; `now_ms` is this machine's.
+    """Return a venue's clock, unless it is far ahead of ours; both in milliseconds UTC.
 
     Raises:
-        VenueError: It is more than a day ahead, so that its past is not over yet.
+        VenueError: It is more than a day ahead: bars of the future would count as history.
     """
     if clock_ms > now_ms + DAY_MS:
         raise VenueError(
-            f"{venue}: its clock is more than a day ahead of this machine's, {iso(now_ms)}: set "
-            "the wrong one"
+            f"{venue}: its clock is more than a day ahead of this machine's, {iso(now_ms)}: "
+            "correct this machine's clock, or wait until the venue corrects its own"
         )
     return clock_ms
 
 
 def inflate(zipped: bytes, most_bytes: int) -> bytes:
-    """Return the content of gzipped bytes, of which it never inflates more than `most_bytes`.
+    """Inflate gzipped bytes, but never to more than `most_bytes` bytes in memory.
 
     Raises:
-        BoundsError: It is no whole gzip, or has more than `most_bytes` bytes.
+        BoundsError: The bytes are no complete gzip, or have more content than `most_bytes`.
     """
     inflater = zlib.decompressobj(_GZIP)
     try:
@@ -60,17 +61,17 @@ def inflate(zipped: bytes, most_bytes: int) -> bytes:
     except zlib.error as e:
         raise BoundsError(f"it is no gzip ({e})") from e
     if len(plain) > most_bytes:
-        raise too_large(most_bytes)
+        raise too_large_error(most_bytes)
     if not inflater.eof:
-        raise BoundsError("it is no whole gzip")
+        raise BoundsError("it is no complete gzip")
     return plain
 
 
-def decoded(body: bytes, encoding: str, most_bytes: int) -> bytes:
-    """Return a body without its Content-Encoding; requests accept gzip only.
+def decode_body(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    """Undo the Content-Encoding of a body: gzip, or none.
 
     Raises:
-        BoundsError: It has more than `most_bytes` bytes, or is in another encoding.
+        BoundsError: The result has more than `most_bytes` bytes, or the encoding is another one.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity") or not body:
@@ -81,10 +82,10 @@ def decoded(body: bytes, encoding: str, most_bytes: int) -> bytes:
 
 
 def redirect_target(url: str, location: str, hosts: Collection[str]) -> str:
-    """Return the target of a redirect from `url`: at its own host, or at one of `hosts`.
+    """Return the target of an allowed redirect: at the host of `url`, or at one of `hosts`.
 
     Raises:
-        BoundsError: It leads to another host, to no encryption, or is no address.
+        BoundsError: The target is at another host, leaves https, or is no address.
     """
     try:
         target = urljoin(url, location)

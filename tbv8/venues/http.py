@@ -1,8 +1,8 @@
-"""A session of requests whose replies have limits of bytes and of time.
+"""A `requests` session with limits on the size and the duration of a whole reply.
 
-requests has neither: its timeout is for each read, so that a reply of a byte a second never ends,
-and it reads and inflates a body of any length. Here a read timeout is for a whole reply, from its
-first line on, plus the time that a slow line needs for its bytes.
+requests has neither limit: its timeout applies to each read, so a reply of one byte a second never
+ends, and it reads and inflates bodies of any length. Here the read timeout applies to the whole
+reply, from its first line on, plus the time that a slow connection needs for the bytes.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
     BoundsError,
-    decoded,
+    decode_body,
     redirect_target,
-    too_large,
+    too_large_error,
 )
 
 _CHUNK_BYTES = 2**18
-_SLOWEST = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
-_BESIDE_BODY = 2**20  # bytes: of its head, and as many again of what frames its chunks
+_SLOWEST_BYTES_PER_S = 2**15  # a month's file of 2 MB may take a minute longer than the timeout
+_HEAD_BYTES = 2**20  # the limit of a reply's head, and again of the framing of its chunks
 
 
 class OutOfBoundsError(requests.RequestException):
@@ -40,34 +40,34 @@ class OutOfBoundsError(requests.RequestException):
 
 
 class ForbiddenRedirectError(requests.RequestException):
-    """A reply redirects to where it may not."""
+    """A reply redirects to an address that is not allowed."""
 
 
 def failure_text(e: BaseException) -> str:
-    """Return the reason of a failed request, from requests' exception or its causes."""
+    """Return the reason of a failed request as a few words, from the exception and its causes."""
     chain = list(causes(e))
     if isinstance(e, requests.Timeout):
-        return "no whole answer in time"
+        return "no complete reply in time"
     if isinstance(e, requests.exceptions.ChunkedEncodingError):
         return "the reply broke off"
     words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
-    return words[-1] if words else one_line(str(e), most=200)
+    return words[-1] if words else one_line(str(e), max_length=200)
 
 
 def causes(e: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and its causes, the innermost last."""
+    """Yield an exception and its chain of causes, the innermost last."""
     while e is not None:
         yield e
         e = e.__cause__ or e.__context__
 
 
 class BoundedSession(requests.Session):
-    """A keep-alive session as user agent tbv8, for one thread at a time.
+    """A keep-alive session with limits, for one thread at a time; its user agent is `tbv8`.
 
     Args:
-        most_bytes: The limit of a body, as sent and again when inflated.
+        most_bytes: The limit of a body, compressed and again when inflated.
         hosts: Other hosts that a reply may redirect to.
-        is_closing: Called between two parts of a body; if it returns True, the request ends with a
+        is_closing: Called between two chunks of a body; if it returns True, the request ends with a
             CancelledError.
     """
 
@@ -88,10 +88,10 @@ class BoundedSession(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the target of a redirect; None for another reply.
+        """Return the target of a redirect; None if the reply is no redirect.
 
         Raises:
-            ForbiddenRedirectError: The reply may not redirect there.
+            ForbiddenRedirectError: The target is not allowed.
         """
         if not resp.is_redirect:
             return None
@@ -107,7 +107,7 @@ class _Adapter(HTTPAdapter):
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        """Return the pool of a request, whose new connections have limits."""
+        """Return the connection pool of a request, after limits are set for its new connections."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
         pool.ConnectionCls = _bounded_class(pool.ConnectionCls, self._most_bytes)
         return pool
@@ -115,7 +115,7 @@ class _Adapter(HTTPAdapter):
     def send(  # type: ignore[override]  # the stubs name what is passed on here
         self, request: requests.PreparedRequest, stream: bool = False, **options: Any
     ) -> requests.Response:
-        """Send a request and read all of its reply, `stream` or not."""
+        """Send a request and read its whole reply, whatever `stream` is."""
         try:
             reply = super().send(request, stream=True, **options)
             with reply.raw as raw:
@@ -141,16 +141,16 @@ class _Adapter(HTTPAdapter):
             body += chunk
             if len(body) > self._most_bytes:
                 raw.close()
-                raise too_large(self._most_bytes)
+                raise too_large_error(self._most_bytes)
             if self._is_closing():
                 raw.close()
                 raise CancelledError
-        return decoded(bytes(body), raw.headers.get("Content-Encoding", ""), self._most_bytes)
+        return decode_body(bytes(body), raw.headers.get("Content-Encoding", ""), self._most_bytes)
 
 
 @cache
 def _bounded_class(kind: type[Any], most_bytes: int) -> type[Any]:
-    """Return a subclass of a class of connections whose replies have limits."""
+    """Return a subclass of a connection class that makes replies with limits."""
     if issubclass(kind, _Bounded):
         return kind
     # http.client, which urllib3 is built on, makes replies with `response_class`.
@@ -159,26 +159,26 @@ def _bounded_class(kind: type[Any], most_bytes: int) -> type[Any]:
 
 
 class _Bounded:
-    pass
+    """The mark of connection classes with limits."""
 
 
 class _Reply(HTTPResponse):
-    """A reply whose every byte, head and body, is read by a `_Reader`."""
+    """A reply that reads its head and its body through a `_Reader`."""
 
     def __init__(self, most_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self._most_bytes = most_bytes
-        self._reader = _Reader(self.fp.detach(), sock, _BESIDE_BODY)
+        self._reader = _Reader(self.fp.detach(), sock, _HEAD_BYTES)
         self.fp: Any = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
-        """Read the head; the body may be larger."""
+        """Read the head, then raise the limit by the size of the body."""
         super().begin()
-        self._reader.most_bytes += self._most_bytes + _BESIDE_BODY
+        self._reader.most_bytes += self._most_bytes + _HEAD_BYTES
 
 
 class _Reader(io.RawIOBase):
-    """The bytes of a socket, until their time is over or too many have come."""
+    """A socket's bytes, up to a limit of bytes and of time."""
 
     def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
         self._raw, self._sock, self.most_bytes = raw, sock, most_bytes
@@ -190,7 +190,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        left_s = self._until_s + self._received / _SLOWEST - time.monotonic()
+        left_s = self._until_s + self._received / _SLOWEST_BYTES_PER_S - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the time for the whole reply is over")
         if left_s != float("inf"):
@@ -198,7 +198,7 @@ class _Reader(io.RawIOBase):
         count: int | None = self._raw.readinto(buffer)
         self._received += count or 0
         if self._received > self.most_bytes:
-            raise too_large(self.most_bytes)
+            raise too_large_error(self.most_bytes)
         return count
 
     def close(self) -> None:

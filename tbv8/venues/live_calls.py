@@ -1,7 +1,7 @@
-"""The REST calls of a recorded venue, sent one after another and within its limits.
+"""REST calls to a venue with a wire protocol, one after another and within its rate limit.
 
-They use requests and the venue's own parsers, not ccxt, so that bars are equal to the last bit to
-those with which the recorder refills its gaps.
+They use the venue's parsers of `Live`, not ccxt, so that a backfill and the recorder's refill store
+the same bars, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, Listing, Live, Log, RefusedError, Request, Rules
 from tbv8.venues.bounds import check_clock
+from tbv8.venues.rate_limit import RateLimit
 
 if TYPE_CHECKING:
     import requests
 
-_TRIES_IN_SILENCE = 3
+_TRIES_BEFORE_LOG = 3
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of retries with a venue that fails.
+    """The number of tries, the pauses between them, and the timeout of each.
 
     Args:
         tries: The largest number of tries of one request.
-        base_s: The first pause; each later one is twice as long, up to `cap_s`, less some jitter.
-        reply_s: The timeout of a whole reply, without the time a slow line needs for its bytes.
+        base_s: The first pause (see `tbv8.venues.backoff`).
+        cap_s: The longest pause.
+        reply_s: The timeout of a whole reply (see `tbv8.venues.http`).
         sleep: Waits a number of seconds.
     """
 
@@ -43,14 +45,14 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Calls:
-    """An open session with one venue.
+    """An open REST session with one venue; see `tbv8.venues.base.Connection`.
 
     Args:
         name: The venue's name.
         live: The venue's wire protocol.
         endpoints: The venue's configured addresses.
-        log: Prints a line for the user, about a long wait.
-        retries: The limits of retries.
+        log: Prints a line for the user about each repeated failure.
+        retries: The number of tries and their pauses.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class Calls:
         self._retries = retries or RetryPolicy()
         self._session = _open_session(endpoints.redirect_hosts)
         self._listings: dict[str, Listing] = {}
-        self._free_at_s = 0.0
+        self._limit = RateLimit(live.weight_per_s, live.weight_burst)
 
     def close(self) -> None:
         """Close the connections."""
@@ -83,7 +85,7 @@ class Calls:
         return check_clock(self.name, clock_ms, now_ms=int(time.time() * 1000))
 
     def listing(self, native: str) -> Listing:
-        """Return a market that the venue lists; the list is requested once.
+        """Return the listing of a market; the venue's list is requested once.
 
         Raises:
             VenueError: The venue does not list it.
@@ -93,7 +95,7 @@ class Calls:
         return self._find(native, self._listings)
 
     def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
-        """Return the rules of symbols, as the venue publishes them now.
+        """Return the rules of symbols that the venue publishes now.
 
         Raises:
             VenueError: The venue does not list one of them, refuses, or is out of reach.
@@ -105,7 +107,7 @@ class Calls:
         }
 
     def fetch[T](self, request: Request[T]) -> T:
-        """Return the value of a request, page by page; failures that may be temporary are retried.
+        """Return the value of a request with all its pages; temporary failures are retried.
 
         Raises:
             VenueError: The venue refuses, or fails too often.
@@ -118,7 +120,8 @@ class Calls:
     def _fetch_page[T](self, request: Request[T]) -> T | Request[T]:
         url = f"{self._url}{request.path}"
         for try_number in range(1, self._retries.tries + 1):
-            self._await_turn(request.weight)
+            if wait_s := self._limit.reserve(request.weight, time.monotonic()):
+                self._retries.sleep(wait_s)
             try:
                 return request.parse(self._send(request, url))
             except RefusedError as e:
@@ -128,7 +131,7 @@ class Calls:
             except VenueError as e:
                 failure = e
             pause_s = backoff_s(try_number, base_s=self._retries.base_s, cap_s=self._retries.cap_s)
-            if try_number >= _TRIES_IN_SILENCE and self._log is not None:
+            if try_number >= _TRIES_BEFORE_LOG and self._log is not None:
                 self._log(f"{url}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(
@@ -142,14 +145,6 @@ class Calls:
                 f"config/venues/{self.name}.yaml"
             )
         return listings[native]
-
-    def _await_turn(self, weight: float) -> None:
-        now_s = time.monotonic()
-        if self._free_at_s > now_s:
-            self._retries.sleep(self._free_at_s - now_s)
-        burst_s = self._live.weight_burst / self._live.weight_per_s
-        earliest_s = max(self._free_at_s, now_s - burst_s)
-        self._free_at_s = earliest_s + weight / self._live.weight_per_s
 
     def _send(self, request: Request[Any], url: str) -> bytes:
         import requests

@@ -1,4 +1,4 @@
-"""Funding history of a recorded venue by REST, page by page."""
+"""The funding history of a venue with a wire protocol, by REST and page by page."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from typing import TYPE_CHECKING
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Log, Payment
+from tbv8.venues.base import Cost, Endpoints, FetchedSpan, History, Live, Log, Payment
 from tbv8.venues.live_calls import Calls, RetryPolicy
-from tbv8.venues.rates import Rate, fetch_confirmed, known_part, rates_table, settle_or_refuse
+from tbv8.venues.rates import Rate, checked_rates, fetch_confirmed, known_part, rates_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _MONTH = parse_timeframe("1M")
-_BYTES_A_PAYMENT = 120
+_BYTES_PER_PAYMENT = 120
 
 
 def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
-    """Return the cost of filling gaps with payments every so many hours."""
+    """Return the cost of filling gaps with payments.
+
+    Args:
+        gaps: The gaps.
+        hours: The usual interval of payments.
+        page_rows: The number of payments in one reply.
+    """
     payments = sum(-(-(span.end_ms - span.start_ms) // (hours * HOUR_MS)) for span in gaps)
     pages = sum(
         -(-(span.end_ms - span.start_ms + DAY_MS) // (hours * HOUR_MS * page_rows)) for span in gaps
     )
-    return Cost(requests=pages, megabytes=payments * _BYTES_A_PAYMENT / 1_000_000)
+    return Cost(requests=pages, megabytes=payments * _BYTES_PER_PAYMENT / 1_000_000)
 
 
 def open_funding(
@@ -43,38 +49,38 @@ def open_funding(
         name: The venue's name.
         live: The venue's wire protocol.
         endpoints: The venue's configured addresses.
-        usual_hours: The interval of payments for which the venue publishes none.
-        log: Prints a line for the user, about a long wait.
-        retries: The limits of retries.
+        usual_hours: The venue's usual interval, for payments without a published one.
+        log: Prints a line for the user about each repeated failure.
+        retries: The number of tries and their pauses.
     """
     calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveRates(live, calls, usual_hours=usual_hours))
 
 
 class LiveRates:
-    """The funding that a venue charged; see `tbv8.venues.base.Rows`."""
+    """The funding payments of a venue; see `tbv8.venues.base.Rows`."""
 
     def __init__(self, live: Live, calls: Calls, *, usual_hours: int) -> None:
         self._live, self._calls, self._usual_hours = live, calls, usual_hours
 
     def first_ms(self, native: str) -> int:
-        """Return the hour of the first payment.
+        """Return the full hour of the first payment.
 
         Raises:
-            VenueError: The venue does not know the symbol, or has charged nothing yet.
+            VenueError: The venue does not know the symbol, or it has no payment yet.
         """
         payments = self._calls.fetch(
             self._live.oldest_payments_request(self._calls.listing(native))
         )
         if not payments:
             raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
-        return self._settle(native, payments)[0].ts_ms
+        return self._to_rates(native, payments)[0].ts_ms
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time, of a calendar month at most.
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`, in time order, each within one calendar month.
 
-        Payments that are missing are requested a second time before their hours count as without
-        one. Hours that may still be paid are left out.
+        Missing payments are requested twice before their hours count as unpaid. The newest hours
+        are left out while a payment for them may still come.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -86,11 +92,11 @@ class LiveRates:
             start_ms = known_span.start_ms
             while start_ms < known_span.end_ms:
                 month = Span(start_ms, min(_MONTH.close(_MONTH.floor(start_ms)), known_span.end_ms))
-                yield Fetched(span=month, bars=rates_table(rates, month), source="rest")
+                yield FetchedSpan(span=month, bars=rates_table(rates, month), source="rest")
                 start_ms = month.end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the payments in `span`; missing ones were requested twice.
+        """Return the payments of `span`, by time; missing ones are requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -98,7 +104,7 @@ class LiveRates:
         return rates_table(self._fetch_confirmed(native, span), span)
 
     def _parts(self, gaps: Sequence[Span]) -> list[Span]:
-        """Split gaps into parts that one request may span."""
+        """Split gaps into parts of one request each."""
         if (days := self._live.payment_days) is None:
             return list(gaps)
         step_ms = days * DAY_MS
@@ -113,8 +119,8 @@ class LiveRates:
         return fetch_confirmed(
             span,
             lambda wider: self._calls.fetch(self._live.payments_request(listing, wider)),
-            partial(self._settle, native),
+            partial(self._to_rates, native),
         )
 
-    def _settle(self, native: str, payments: Sequence[Payment]) -> list[Rate]:
-        return settle_or_refuse(self._calls.name, native, payments, usual_hours=self._usual_hours)
+    def _to_rates(self, native: str, payments: Sequence[Payment]) -> list[Rate]:
+        return checked_rates(self._calls.name, native, payments, usual_hours=self._usual_hours)

@@ -1,6 +1,6 @@
-"""The record of a venue that is recorded: its histories and rules by its own REST calls.
+"""Builds the record of a venue that has a wire protocol: its histories and rules use its REST API.
 
-It is made at each start of doit, so sessions and wire protocols are imported inside functions.
+Every start of doit builds these records, so the wire protocols are imported inside functions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def live_venue(
     open_live: Callable[[], Live],
     *,
     opened_ms: int,
-    payments_a_page: int,
+    payments_per_page: int,
     funding_hours: int = 8,
     sure_minutes: int | None = None,
 ) -> Venue:
@@ -27,18 +27,18 @@ def live_venue(
 
     Args:
         name: The venue's name.
-        open_live: Returns the protocol, whose module it imports.
+        open_live: Imports the protocol's module and returns the protocol.
         opened_ms: A time before its first bar and its first funding.
-        payments_a_page: The number of payments in one reply.
-        funding_hours: Hours between two payments.
-        sure_minutes: The number of the newest 1m bars that it still keeps at the end of a backfill,
-            for a venue that keeps no others.
+        payments_per_page: The number of payments in one reply.
+        funding_hours: The usual hours between two payments.
+        sure_minutes: The number of newest 1m bars to fetch from a venue that keeps no older ones: a
+            little fewer than it keeps, since the oldest drop out during a backfill. None for all.
     """
     source = _Source(
         name=name,
         open_live=open_live,
         opened_ms=opened_ms,
-        payments_a_page=payments_a_page,
+        payments_per_page=payments_per_page,
         funding_hours=funding_hours,
         sure_minutes=sure_minutes,
     )
@@ -63,7 +63,7 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     open_live: Callable[[], Live]
     opened_ms: int
-    payments_a_page: int
+    payments_per_page: int
     funding_hours: int
     sure_minutes: int | None
 
@@ -89,9 +89,9 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
     def funding_cost(self, gaps: Sequence[Span], now_ms: int) -> Cost:
         from tbv8.venues.live_funding import funding_cost
 
-        if self.open_live().payment_days is None:  # its pages are counted from now
+        if self.open_live().payment_days is None:  # pages count back from now
             gaps = [Span(gap.start_ms, max(gap.end_ms, now_ms)) for gap in gaps]
-        return funding_cost(gaps, hours=self.funding_hours, page_rows=self.payments_a_page)
+        return funding_cost(gaps, hours=self.funding_hours, page_rows=self.payments_per_page)
 
     def open_funding(self, endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.live_funding import open_funding

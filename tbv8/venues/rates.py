@@ -1,4 +1,4 @@
-"""Checks of a venue's payments of funding, which it puts on the full hour. No I/O."""
+"""Checks of venues' funding payments, which belong to full hours. Pure, no I/O."""
 
 from __future__ import annotations
 
@@ -18,28 +18,26 @@ if TYPE_CHECKING:
 
 _DAY_HOURS = 24
 LATEST_MS = HOUR_MS // 2
-"""The longest time of a payment after its hour; venues are some ms late."""
-
-_SETTLED_MS = HOUR_MS // 2  # no payment of an hour comes later than this after it
+"""A payment is at most this long after its full hour, and published by then; usually some ms."""
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """One payment: its full hour, its rate, and the hours before it for which it pays."""
+    """One payment: its full hour, its rate, and the number of hours before it that it pays for."""
 
     ts_ms: int
     rate: float
     interval_hours: int
 
 
-def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
-    """Return payments sorted by time, one an hour, each with its interval.
+def to_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
+    """Return payments by time, at most one per hour, each with its interval.
 
-    If the venue does not publish an interval, it is the time since the payment before if that is a
+    An interval that the venue does not publish is the time since the previous payment if that is a
     possible interval; else the next payment's interval, else the usual one.
 
     Args:
         payments: The payments in any order. The interval of the first may be a guess, so they
-            should begin a day before the first that is needed.
+            should begin a day earlier than needed.
         usual_hours: The venue's usual interval.
 
     Raises:
@@ -49,14 +47,14 @@ def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]
     for payment in payments:
         ts_ms = payment.time_ms // HOUR_MS * HOUR_MS
         if payment.time_ms - ts_ms > LATEST_MS:
-            raise ValueError(f"a payment at {iso(payment.time_ms)} is of no full hour")
+            raise ValueError(f"a payment at {iso(payment.time_ms)} is not on a full hour")
         if not (math.isfinite(payment.rate) and abs(payment.rate) < MOST_RATE):
-            raise ValueError(f"a rate of {payment.rate} at {iso(ts_ms)} is none of a market")
+            raise ValueError(f"a rate of {payment.rate} at {iso(ts_ms)} is impossible")
         if payment.hours is not None and not _is_interval(payment.hours):
-            raise ValueError(f"an interval of {payment.hours} hours at {iso(ts_ms)} is none")
+            raise ValueError(f"an interval of {payment.hours} hours at {iso(ts_ms)} is impossible")
         first = by_hour.setdefault(ts_ms, payment)
         if first.rate != payment.rate:
-            raise ValueError(f"{iso(ts_ms)} was paid twice, at {first.rate} and {payment.rate}")
+            raise ValueError(f"{iso(ts_ms)} has two rates, {first.rate} and {payment.rate}")
         if first.hours is None:
             by_hour[ts_ms] = payment
     hours = sorted(by_hour)
@@ -78,38 +76,38 @@ def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]
     return rates[::-1]
 
 
-def settle_or_refuse(
+def checked_rates(
     venue: str, native: str, payments: Iterable[Payment], *, usual_hours: int
 ) -> list[Rate]:
-    """Return the same as `settle_rates`.
+    """Return the result of `to_rates`, with errors that name the venue and the symbol or file.
 
     Raises:
         VenueError: A payment is impossible, or two payments of one hour differ.
     """
     try:
-        return settle_rates(payments, usual_hours=usual_hours)
+        return to_rates(payments, usual_hours=usual_hours)
     except ValueError as e:
-        raise VenueError(f"{venue}: the funding of {native} is not what it documents: {e}") from e
+        raise VenueError(f"{venue}: undocumented funding of {native}: {e}") from e
 
 
 def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
-    """Return the time before which no payments but `rates` will come.
+    """Return the time up to which `rates` are complete: no other payment before it can come.
 
-    The next payment is due an interval after the newest one, or earlier if the interval changes, so
-    the last half hour before the clock is certain only up to the newest payment. A payment that is
-    a day late does not come.
+    The next payment is due one interval after the newest, or earlier if the venue changes the
+    interval. So the last half hour before the clock is complete only up to the newest payment.
+    After a day, a missing payment counts as not paid.
     """
     certain_ms = ONE_MINUTE.floor(clock_ms - DAY_MS)
     if not rates:
         return certain_ms
     newest = rates[-1]
     due_ms = newest.ts_ms + newest.interval_hours * HOUR_MS
-    settled_ms = ONE_MINUTE.floor(clock_ms - _SETTLED_MS)
-    return max(newest.ts_ms + MINUTE_MS, min(due_ms, settled_ms), certain_ms)
+    published_ms = ONE_MINUTE.floor(clock_ms - LATEST_MS)
+    return max(newest.ts_ms + MINUTE_MS, min(due_ms, published_ms), certain_ms)
 
 
 def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
-    """Return True if `rates` lack payments of `span` that are due by their intervals."""
+    """Return True if the intervals of `rates` show that a payment of `span` is missing."""
     if not rates:
         return bool(span)
     first, last = rates[0], rates[-1]
@@ -128,30 +126,36 @@ def fetch_confirmed(
     fetch: Callable[[Span], Sequence[Payment]],
     settle: Callable[[Sequence[Payment]], list[Rate]],
 ) -> list[Rate]:
-    """Return the payments of a span and the day before it, fetched again if some are missing."""
+    """Return the payments of a span and of the day before it; missing ones are requested twice.
+
+    Args:
+        span: The span.
+        fetch: Requests the payments of a span.
+        settle: Checks payments and adds their intervals, as `to_rates`.
+    """
     rates: list[Rate] = []
     paid: list[Payment] = []
     for _ in range(2):
         if lacks_payments(rates, span):
-            paid += fetch(widened(span))
+            paid += fetch(widen(span))
             rates = settle(paid)
     return rates
 
 
-def widened(span: Span) -> Span:
-    """Return the span to fetch: a day before `span` for the intervals, and late payments."""
+def widen(span: Span) -> Span:
+    """Return a span extended by the day before it, for the intervals, and by late payments."""
     return Span(max(0, span.start_ms - DAY_MS), span.end_ms + LATEST_MS)
 
 
 def known_part(span: Span, rates: Sequence[Rate], *, clock_ms: int) -> Span:
-    """Return the part of a span in which no payments but `rates` will come."""
+    """Return the first part of a span, in which `rates` are complete (see `known_until`)."""
     if span.end_ms <= clock_ms - DAY_MS:
         return span
     return span.intersection(Span(0, known_until(rates, clock_ms=clock_ms)))
 
 
 def rates_table(rates: Iterable[Rate], span: Span) -> pa.Table:
-    """Return the payments in `span` as the table that `tbv8.market` describes."""
+    """Return the payments in `span` as a table of funding rates (see `tbv8.market`)."""
     import pyarrow as pa
 
     rows = [rate for rate in rates if span.start_ms <= rate.ts_ms < span.end_ms]

@@ -1,11 +1,11 @@
-"""Every venue that tbv8 knows, by name."""
+"""The venues that tbv8 supports, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from tbv8.venues import binance_perp, binance_spot, bybit, hyperliquid, mexc, sample
-from tbv8.venues.base import FetchRules, FromExchange, FromFiles, HistorySource, Venue
+from tbv8.venues.base import ExchangeOrigin, FetchRules, FilesOrigin, HistorySource, Venue
 
 _MODULES = (binance_perp, binance_spot, bybit, hyperliquid, mexc, sample)
 
@@ -13,7 +13,7 @@ VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MO
 
 
 def find_venue(name: str) -> Venue:
-    """Return a venue's record; an empty one for a name that tbv8 does not know."""
+    """Return a venue's record; for an unknown name, a record without any source."""
     return VENUES.get(name) or Venue(name=name)
 
 
@@ -28,13 +28,13 @@ def find_history(name: str) -> HistorySource | None:
 
 
 def find_rules(name: str) -> FetchRules | None:
-    """Return the request for a venue's trading rules; None if it publishes none."""
+    """Return the function that requests a venue's trading rules; None if it publishes none."""
     return find_venue(name).rules
 
 
-def make_history(origin: FromExchange | FromFiles) -> HistorySource:
-    """Return the history that a user configured."""
-    if isinstance(origin, FromFiles):
+def make_history(origin: ExchangeOrigin | FilesOrigin) -> HistorySource:
+    """Return the history that a user configured: files, or an exchange through ccxt."""
+    if isinstance(origin, FilesOrigin):
         from tbv8.venues.files import files_source
 
         return files_source(origin)

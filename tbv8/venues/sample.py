@@ -1,10 +1,10 @@
-"""A simulated market of half a year that needs no network: no price is real.
+"""The venue `sample`: a simulated market of half a year, without a network; no price is real.
 
-It looks like BTC and ETH of early 2024: volatility in clusters of hours to weeks, busy when Europe
-and America are awake, fat tails, ETH following BTC; with outages and minutes without a trade.
+It resembles BTC and ETH of early 2024: volatility in clusters of hours to weeks, busier in European
+and American hours, fat tails, ETH correlated with BTC, outages, and minutes without a trade.
 
-The bytes are the same on every machine: numpy's exp, log and sin differ in the last bit between
-CPUs and its generators between versions, so this uses only integers, hashes of a counter, and
+The bytes are the same on every machine. numpy's exp, log and sin differ in the last bit between
+CPUs, and its generators between versions, so this uses only integers, hashes of a counter, and
 + - * / sqrt.
 """
 
@@ -22,7 +22,7 @@ from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
 from tbv8.venues.base import (
     Cost,
     Endpoints,
-    Fetched,
+    FetchedSpan,
     History,
     HistorySource,
     LocalConnection,
@@ -57,26 +57,34 @@ OUTAGES = (
 )
 
 _STEPS = 8  # moves of the price in a minute; the first is the gap to the minute before
-_TICKS_A_UNIT = 100  # the tick of both symbols is 0.01
-_LOG_UNITS = float(2**40)  # log prices are summed as integers, so that no order of adding matters
+_TICKS_PER_UNIT = 100  # the tick of both symbols is 0.01
+_LOG_UNITS = float(2**40)  # log prices are summed as integers: the order of adding cannot matter
 _SIGMA = 0.00043  # of BTC's log price in a minute of volatility 1: about half its value a year
 _ETH_BETA, _ETH_OWN = 1.1, 0.86  # ETH = 1.1 BTC + 0.86 of its own: a correlation of about 0.8
-_SCALES = (7, 45, 240, 1440, 5 * 1440, 19 * 1440)  # minutes that a cluster of volatility lasts
-_CLUSTER = 0.36  # log volatility that each scale adds
-_TAIL = 0.03  # of a minute's surprise: the smaller, the fatter
+_SCALES = (7, 45, 240, 1440, 5 * 1440, 19 * 1440)  # durations of volatility clusters, in minutes
+_CLUSTER = 0.36  # the log volatility of each scale
+_TAIL = 0.03  # the smaller, the fatter the tails of a minute's moves
 # Volatility by hour of the UTC day, in percent.
 _MORNING = (105, 100, 95, 88, 80, 76, 78, 86, 97, 102, 100, 100)
 _HOURS = (*_MORNING, 108, 138, 160, 155, 138, 122, 110, 101, 95, 88, 84, 92)
 _WEEKEND = 0.7
 _FUNDING_HOURS = 8
-_EVEN_RATE, _RATE_A_GAIN = 0.0001, 0.004  # a day of +10 % makes it about 0.02 % in eight hours
+_EVEN_RATE, _RATE_PER_GAIN = 0.0001, 0.004  # a day of +10 % makes it about 0.02 % in eight hours
 _RATE_UNITS, _MOST_RATE_UNITS = 1e8, 75_000.0
-# Streams of random numbers; the market's own first, a symbol's from its `stream` on.
+# The offsets of the random streams: added to 0 for the market, to `_Coin.stream` for a symbol.
 _CLUSTERS, _SURPRISE, _PATH, _NOISE, _QUIET = range(0, 50, 10)
 
 
 class _Coin(msgspec.Struct, frozen=True, kw_only=True):
-    """The traits of one simulated symbol; `quiet` is the chance of a still minute."""
+    """The parameters of one simulated symbol.
+
+    Args:
+        stream: The number of its first random stream.
+        price: The price at the start.
+        volume: The base units traded in a usual minute.
+        lots: The lots in one base unit.
+        quiet: The probability of a minute without a trade, at usual volatility.
+    """
 
     stream: int
     price: float
@@ -91,11 +99,11 @@ _COINS = {
 }
 
 
-_CONNECTION = LocalConnection(lambda: SPAN.end_ms)  # all of the half year has passed
+_CONNECTION = LocalConnection(lambda: SPAN.end_ms)  # the whole half year is in the past
 
 
 def _span(now_ms: int) -> Span:
-    """Return the simulated half year; the clock does not matter."""
+    """Return the simulated half year, whatever the clock."""
     return SPAN
 
 
@@ -105,7 +113,7 @@ def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
 
 
 def _open(endpoints: Endpoints, log: Log) -> History:
-    """Return the simulated history; there is nothing to connect to, and nothing to wait for."""
+    """Return the simulated history of 1m bars."""
     return History(_CONNECTION, SampleRows(minute_bars))
 
 
@@ -124,7 +132,7 @@ VENUE = Venue(
 
 
 class SampleRows:
-    """Simulated rows of one dataset, made for each call; see `tbv8.venues.base.Rows`."""
+    """Simulated rows of one dataset, generated at each call; see `tbv8.venues.base.Rows`."""
 
     def __init__(self, make: Callable[[str, Span], pa.Table]) -> None:
         self._make = make
@@ -136,18 +144,18 @@ class SampleRows:
             VenueError: The symbol is not simulated.
         """
         if native not in _COINS:
-            raise VenueError(f"sample: no symbol {native!r}: it simulates {' and '.join(SYMBOLS)}")
+            raise _unknown_symbol_error(native)
         return SPAN.start_ms
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield the rows that fill `gaps`, a calendar month at a time."""
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`, each within one calendar month."""
         month = parse_timeframe("1M")
         for gap in gaps:
             start_ms = gap.start_ms
             while start_ms < gap.end_ms:
                 end_ms = min(month.close(month.floor(start_ms)), gap.end_ms)
                 part = Span(start_ms, end_ms)
-                yield Fetched(span=part, bars=self._make(native, part), source="simulated")
+                yield FetchedSpan(span=part, bars=self._make(native, part), source="simulated")
                 start_ms = end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
@@ -155,12 +163,16 @@ class SampleRows:
         return self._make(native, span)
 
 
-def funding_rates(symbol: str, span: Span) -> pa.Table:
-    """Return the simulated payments in `span`; a row does not depend on the span.
+def _unknown_symbol_error(symbol: str) -> VenueError:
+    return VenueError(f"sample: no symbol {symbol!r}: it simulates {' and '.join(SYMBOLS)}")
 
-    A payment every eight hours depends on the prices of the eight hours before; the one at the end
-    of the half year is outside of it. As at real venues, a rate is 0.01 % if prices did not move,
-    higher if they rose, and a multiple of 0.000001 %.
+
+def funding_rates(symbol: str, span: Span) -> pa.Table:
+    """Return the simulated payments in `span`, by time; any split of a span gives the same rows.
+
+    There is a payment every eight hours, and its rate depends on the price change of the eight
+    hours before. As at real venues, it is 0.01 % without a change, higher after a rise, and a
+    multiple of 0.000001 %. The payment at the end of the half year is outside of it.
 
     Raises:
         VenueError: The symbol is not simulated.
@@ -175,7 +187,7 @@ def funding_rates(symbol: str, span: Span) -> pa.Table:
     last = np.maximum(np.searchsorted(opens, ends_ms) - 1, 0)
     first = np.searchsorted(opens, ends_ms - interval_ms)
     gains = closes[last] / closes[first] - 1.0
-    units = np.rint((_EVEN_RATE + _RATE_A_GAIN * gains) * _RATE_UNITS)
+    units = np.rint((_EVEN_RATE + _RATE_PER_GAIN * gains) * _RATE_UNITS)
     rates = np.clip(units, -_MOST_RATE_UNITS, _MOST_RATE_UNITS) / _RATE_UNITS
     is_inside = (ends_ms >= span.start_ms) & (ends_ms < span.end_ms)
     hours = np.full(int(is_inside.sum()), _FUNDING_HOURS, dtype=np.int64)
@@ -185,13 +197,13 @@ def funding_rates(symbol: str, span: Span) -> pa.Table:
 
 
 def minute_bars(symbol: str, span: Span) -> pa.Table:
-    """Return the simulated 1m bars that open in `span`; a row does not depend on the span.
+    """Return the simulated 1m bars that open in `span`; any split of a span gives the same rows.
 
     Raises:
         VenueError: The symbol is not simulated.
     """
     if symbol not in _COINS:
-        raise VenueError(f"sample: no symbol {symbol!r}: it simulates {' and '.join(SYMBOLS)}")
+        raise _unknown_symbol_error(symbol)
     table = _half_year(symbol)
     first, end = (
         bisect_left(table["ts_ms"], ts_ms, key=lambda ts_ms: ts_ms.as_py())
@@ -220,9 +232,9 @@ def _half_year(symbol: str) -> pa.Table:
         sigma = _ETH_BETA * sigma + _ETH_OWN * own_sigma
     path = np.cumsum(np.rint(moves * _LOG_UNITS).astype(np.int64)).reshape(-1, _STEPS)
     corners = np.stack([path[:, 0], path.max(axis=1), path.min(axis=1), path[:, -1]])
-    ticks = np.rint(coin.price * _TICKS_A_UNIT * _exp((corners - path[0, 0]) / _LOG_UNITS))
+    ticks = np.rint(coin.price * _TICKS_PER_UNIT * _exp((corners - path[0, 0]) / _LOG_UNITS))
 
-    # The calmer a minute, the likelier it has no trade; then it stays at the last close.
+    # The lower the volatility, the likelier a minute without a trade: flat at the last close.
     calmness = sigma / _SIGMA
     is_lull = _uniform(coin.stream + _QUIET, minute) * (calmness * calmness * calmness) < coin.quiet
     traded = is_online & ~is_lull
@@ -236,13 +248,13 @@ def _half_year(symbol: str) -> pa.Table:
     lots = np.maximum(np.rint(coin.volume * busy * noise * coin.lots), 1.0)
     volume = np.where(traded, lots, 0.0) / coin.lots
 
-    floats = zip(("open", "high", "low", "close"), ticks / _TICKS_A_UNIT, strict=True)
+    floats = zip(("open", "high", "low", "close"), ticks / _TICKS_PER_UNIT, strict=True)
     columns = {"ts_ms": ts_ms, **dict(floats), "volume": volume}
     return pa.table({name: column[is_online] for name, column in columns.items()})
 
 
 def _volatility(minute: Counters, stream: int) -> Floats:
-    """Return sigma of each minute: clusters of each scale, the hour of the day, the weekend."""
+    """Return the volatility of each minute: clusters, times the hour of day, times the weekend."""
     import numpy as np
 
     log = np.zeros(len(minute))
@@ -259,7 +271,7 @@ def _volatility(minute: Counters, stream: int) -> Floats:
 
 
 def _moves(minute: Counters, sigma: Floats, stream: int) -> Floats:
-    """Return the moves of the log price, `_STEPS` for each minute, without drift."""
+    """Return the moves of the log price without drift: `_STEPS` per minute, in one row."""
     import numpy as np
 
     surprise = 0.5318 / np.sqrt(_uniform(stream + _SURPRISE, minute) + _TAIL)  # mean square 1
@@ -286,7 +298,7 @@ def _uniform(stream: int, counter: Counters) -> Floats:
 
 
 def _normal(stream: int, counter: Counters) -> Floats:
-    """Return almost Gaussian numbers: sums of four uniform ones, within ±3.5."""
+    """Return nearly Gaussian numbers: sums of four uniform ones, all within ±3.5."""
     bits = _hash(stream, counter)
     lanes = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48)
     numbers: Floats = (lanes - 131_070.0) / 37_837.2
@@ -294,7 +306,7 @@ def _normal(stream: int, counter: Counters) -> Floats:
 
 
 def _exp(x: Floats) -> Floats:
-    """Return e**x for |x| below about 8, the same on every CPU: Taylor at x/64, squared 6 times."""
+    """Return e**x for |x| below about 8, equal on every CPU: Taylor at x/64, squared 6 times."""
     y = x / 64.0
     power: Floats = 1.0 + y * (1.0 + y / 2.0 * (1.0 + y / 3.0 * (1.0 + y / 4.0 * (1.0 + y / 5.0))))
     for _ in range(6):

@@ -1,8 +1,8 @@
-"""Conversion for markets that trade many units as one: `kPEPE` and `1000PEPEUSDT` are 1000 PEPE.
+"""Conversion of markets that trade many units as one: one `kPEPE` or `1000PEPEUSDT` is 1000 PEPE.
 
-The prices and amounts of such a market are divided and multiplied here, so that everywhere else
-they are for one unit of the symbol. The arithmetic is decimal: the price of 1000 PEPE, 0.012345,
-becomes 0.000012345, not the next float beside it.
+Such prices are divided and such amounts multiplied here; everywhere else they are for one unit of
+the symbol. The arithmetic is decimal: the price of 1000 PEPE, 0.012345, becomes 0.000012345, not a
+neighbouring float.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from tbv8.market import Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, ErrorFrame, Feed, Fetched, Listing, Request, Rows
+from tbv8.venues.base import Ack, ErrorFrame, Feed, FetchedSpan, Listing, Request, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,19 +27,19 @@ _PREFIXES = {"k": 1000, "1M": 1_000_000}
 
 
 def multiplier_in(native: str, symbol: str) -> int:
-    """Return the number of a symbol's units in a market's name, such as 1000; 1 if it has none."""
+    """Return the multiplier in a native symbol: 1000 for `1000PEPEUSDT`; 1 if it has none."""
     base = re.escape(symbol.partition("/")[0])
     match = re.match(rf"(k|1M|10{{3,}}){base}", native)
     return _PREFIXES.get(match[1], 0) or int(match[1]) if match else 1
 
 
 def unit_price(price: float, multiplier: Decimal) -> float:
-    """Return the price of one unit of the symbol."""
+    """Return the price of one unit of the symbol, from that of `multiplier` units."""
     return float(Decimal(repr(price)) / multiplier)
 
 
 def unit_amount(amount: float, multiplier: Decimal) -> float:
-    """Return an amount in units of the symbol."""
+    """Return an amount in units of the symbol, from one in the venue's units."""
     return float(Decimal(repr(amount)) * multiplier)
 
 
@@ -61,7 +61,7 @@ class _UnitFeed:
 
 
 def unit_feed(feed: Feed, listings: Mapping[str, Listing]) -> Feed:
-    """Return a feed whose events are in the symbols' units; `feed` itself if they are already."""
+    """Return a feed whose events are in units of their symbols; `feed` itself if it suffices."""
     scaled = any(listing.multiplier != 1 for listing in listings.values())
     return _UnitFeed(feed, listings) if scaled else feed
 
@@ -104,7 +104,7 @@ class UnitRows:
         self.first_ms = rows.first_ms
         self._rows, self._multiplier = rows, multiplier
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
         """See `Rows.fetch`."""
         with closing(self._rows.fetch(native, gaps)) as pieces:
             for piece in pieces:

@@ -16,7 +16,7 @@ import pytest
 
 import tbv8.strategies
 from tbv8.aggregate import aggregate
-from tbv8.backtest.feed import run_at_once
+from tbv8.backtest.feed import run_session
 from tbv8.backtest.lookahead import Verdict, check_lookahead
 from tbv8.backtest.run import run_backtest
 from tbv8.config import files, records
@@ -76,6 +76,45 @@ class Scripted(Strategy):
                 ]
                 self.submit_order(make(self.config.instrument_id, side, quantity, *prices))
 '''
+
+STEPS = '''
+"""Calls a method of its own at the close of some bars, and at some half hours."""
+from dataclasses import dataclass
+from decimal import Decimal
+
+from nautilus_trader.model import BarType, InstrumentId
+
+from tbv8.strategies.base import OneMarket
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepsConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+
+
+class Steps(OneMarket):
+    count = 0
+
+    def on_bar(self, bar):
+        self.count += 1
+        self.at_close(self.count)
+        name = str(self.count)
+        after_ns = self.clock.timestamp_ns() + 30 * 60 * 10**9
+        self.clock.set_time_alert_ns(name, after_ns, lambda event: self.later(int(event.name)))
+
+    def stop(self, change, trigger):
+        self.stop_loss(Decimal(change), self.price(trigger, up=False))
+
+    def bid(self, change, price):
+        self.limit(Decimal(change), self.price(price, up=False))
+
+    def at_close(self, number): pass
+
+    def later(self, number): pass
+'''
+"""A strategy to end with its `at_close` and `later`, which get the number of the bar."""
 
 PAIR = '''
 """Does what its params say: {number of the main bar: `<number of the symbol> <size>, ...`}."""
@@ -254,7 +293,7 @@ def run_strategy(
     decimals: Mapping[str, int] | None = None,
 ) -> Run:
     """Run over one symbol's table, both shown and steps, or over Bars."""
-    return run_at_once(strategy, venue, to_bars(strategy, bars), stop=stop, decimals=decimals)
+    return run_session(strategy, venue, to_bars(strategy, bars), stop=stop, decimals=decimals)
 
 
 def books_of(run: Run, strategy: records.Strategy, bars: pa.Table | Bars) -> Books:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tbv8.backtest.bars import coarse_ticks, read_bars
+from tbv8.backtest.bars import read_bars
 from tbv8.build import build_bars
 from tbv8.config.records import Strategy
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tbv8.store.bars import open_bars
+from tbv8.trading.coarse_ticks import median_closes, tick_warnings
 from tests.backtest.builders import make_strategy, rules
 from tests.builders import BTC, ETH, bars_in, day, days, hold, rows_of
 
@@ -109,9 +110,9 @@ def test_a_tick_that_does_not_fit_the_price_is_warned_of_or_refused(
     with open_bars(held) as store:
         bars = read_bars(store, strategy)
     try:
-        said = coarse_ticks(strategy, bars)
+        warnings = tick_warnings(strategy, median_closes(strategy, bars))
     except ConfigError as e:
-        said = [f"refused: {e}"]
+        warnings = [f"refused: {e}"]
 
     expected = re.compile(
         rf"{'refused: ' if tick == '1000' else ''}config/venues/mexc\.yaml:4: "
@@ -119,4 +120,4 @@ def test_a_tick_that_does_not_fit_the_price_is_warned_of_or_refused(
         rf"{'no price is on it' if tick == '1000' else 'rounding to it decides the result'}: write "
         "the tick of one BTC, and `multiplier` where the venue trades several as one"
     )  # prices lie around 225
-    assert [bool(expected.fullmatch(line)) for line in said] == [True] * bool(share)
+    assert [bool(expected.fullmatch(line)) for line in warnings] == [True] * bool(share)

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tbv8.backtest.lookahead import lines
+from tbv8.backtest.verdict import verdict_lines
 from tbv8.market import DAY_MS, Span, iso_day, parse_timeframe
 from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import (
@@ -142,23 +142,27 @@ def test_what_a_strategy_prints_is_not_repeated_by_its_reruns(
     assert "a bar" not in capsys.readouterr().out
 
 
-def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None:
+def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() -> None:
     strategy = make_strategy(**EMA, **ONE, params={"fast": 3, "slow": 8})
 
     verdict = look_ahead(strategy, wave(400))
 
     assert verdict.decisions == verdict.decisions_cut
     assert verdict.decisions > 20
-    assert verdict.others_cut > 10
+    assert verdict.bars_cut > 10
     assert verdict.warm_up_bars is not None
     assert 8 <= verdict.warm_up_bars <= 40
-    assert f"need {verdict.warm_up_bars} bars of warm-up" in lines(strategy, verdict)[1]
-    fewer = lines(strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143))
+    assert f"need {verdict.warm_up_bars} bars of warm-up" in verdict_lines(strategy, verdict)[1]
+    fewer = verdict_lines(
+        strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143)
+    )
     assert fewer[1] == (
         "  cut after 143 of the decisions, evenly spread: as many as about 20,000,000 bars allow "
         "(at least 20), beside the other reruns"
     )
-    most = lines(strategy, msgspec.structs.replace(verdict, decisions=999, decisions_cut=200))
+    most = verdict_lines(
+        strategy, msgspec.structs.replace(verdict, decisions=999, decisions_cut=200)
+    )
     assert len(most) == len(fewer) - 1
 
 
@@ -169,7 +173,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
         pytest.param(1, " and have 1 d 0 h", id="enough"),
     ],
 )
-def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said: str) -> None:
+def test_the_measured_warm_up_is_compared_with_the_configs(days: int, said: str) -> None:
     start_ms = START_MS + days * DAY_MS
     strategy = make_strategy(
         **EMA,
@@ -181,18 +185,18 @@ def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said:
 
     verdict = look_ahead(strategy, wave(500))
 
-    (_, warm_up) = lines(strategy, verdict)
-    (_, early) = lines(strategy, verdict, history=Span(start_ms, strategy.span.end_ms))
+    (_, warm_up) = verdict_lines(strategy, verdict)
+    (_, early) = verdict_lines(strategy, verdict, history=Span(start_ms, strategy.span.end_ms))
     assert warm_up.endswith(said)
     # a warm-up before the first bar of the venue would be refused at the next start
     begins = f"{said} and `start_date: {iso_day(start_ms + DAY_MS)}`, since the history of sample "
     assert early.endswith(said) if days else begins in early
     # no start can follow a warm-up that is as long as the history
-    (_, none) = lines(strategy, verdict, history=Span(start_ms, start_ms + DAY_MS))
+    (_, none) = verdict_lines(strategy, verdict, history=Span(start_ms, start_ms + DAY_MS))
     assert none.endswith(said) if days else "is too short for a warm-up of 1d" in none
 
 
-def test_a_strategy_of_unseeded_numbers_is_told_to_seed_them(peek: Callable[..., Any]) -> None:
+def test_unseeded_random_numbers_are_an_error_with_a_cure(peek: Callable[..., Any]) -> None:
     methods = """
     def is_long(self):
         import random
@@ -293,7 +297,7 @@ def test_a_file_with_the_future_in_it_is_caught(
         look_ahead(strategy, wave(400))
 
 
-def test_it_says_of_which_numbers_in_code_it_cannot_tell(
+def test_modules_with_many_numbers_are_named_as_not_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peek: Callable[..., Any]
 ) -> None:
     (tmp_path / "code").mkdir()
@@ -311,9 +315,9 @@ def test_it_says_of_which_numbers_in_code_it_cannot_tell(
 
     verdict = look_ahead(strategy, wave(60))
 
-    assert lines(strategy, verdict)[2:] == [
-        "  not seen: the 300 numbers written into code/prices.py are not cut with the bars: "
-        "if they are of its span, it looks ahead"
+    assert verdict_lines(strategy, verdict)[2:] == [
+        "  not checked: code/prices.py contains 300 numbers, which are not cut with the bars: if "
+        "they come from the tested time, the strategy looks ahead"
     ]
 
 

@@ -45,9 +45,11 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
     # 210.00 x 0.0005 = 0.105.
     # Sold: 107.2 is down to the tick 107.0, one tick worse 106.5. 2 x 106.5 = 213.00, fee 0.1065.
     assert (result / "fills.csv").read_text() == (
-        "ts_ms,symbol,order_id,side,type,quantity,price,fee,liquidity,position\n"
-        f"{START_MS + 3 * HOUR_MS},BTC/USDT,O-1,buy,market,2.000,105.0,0.10500000,taker,2.000\n"
-        f"{START_MS + 6 * HOUR_MS},BTC/USDT,O-2,sell,market,2.000,106.5,0.10650000,taker,0.000\n"
+        "ts_ms,symbol,order_id,side,type,quantity,price,fee,liquidity,position,at\n"
+        f"{START_MS + 3 * HOUR_MS},BTC/USDT,O-1,buy,market,2.000,105.0,0.10500000,taker,2.000,"
+        "close\n"
+        f"{START_MS + 6 * HOUR_MS},BTC/USDT,O-2,sell,market,2.000,106.5,0.10650000,taker,0.000,"
+        "close\n"
     )
     # 213.00 - 210.00 - 0.2115 = 2.7885
     assert (result / "positions.csv").read_text() == (
@@ -155,7 +157,7 @@ def test_an_open_position_is_marked_and_has_no_row(tmp_path: Path) -> None:
     assert still.unrealized_pnl == summary.primary.unrealized_pnl == 10
 
 
-def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None:
+def test_the_terminal_shows_the_open_position_of_each_venue(tmp_path: Path) -> None:
     # Bought 1 at 100 and 1 at 104.3, up to the tick 104.5: 102.25 each, and the last close is 103.
     # The shadow's tick is 0.1: 102.15 each.
     strategy = make_strategy(

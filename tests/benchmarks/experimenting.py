@@ -159,7 +159,7 @@ def many() -> dict[str, float]:
                 digest=sha256(str(number).encode()).digest(),
             )
             store.write(trial, details[number % 50])
-        store.write_listed("many", survey.listed(survey.search))
+        store.write_listed("many", survey.to_rows(survey.search))
     return {"rows": len(survey.search)}
 
 

@@ -152,17 +152,17 @@ def _memory_kb(pid: int) -> dict[str, int]:
 
 def _feed(db_path: Path) -> dict[str, float]:
     """Run a host over minutes that are there already, one by one."""
-    from tests.live.rig import START_MS, World, make_plan
+    from tests.live.rig import START_MS, World, make_session_config
 
     world = World(db_path)
     world.pass_time(60.0 * BARS)
     world.now_ms = START_MS
-    plan = make_plan(world)
-    world.run(plan, minutes=2)
+    config = make_session_config(world)
+    world.run(config, minutes=2)
     world.now_ms = START_MS + 60_000 * BARS  # all at once
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    world.run(plan, minutes=0)
-    world.run(plan, minutes=1)
+    world.run(config, minutes=0)
+    world.run(config, minutes=1)
     seconds, cpu = time.perf_counter() - began_s, time.process_time() - cpu_s
     took = [report.took_ms or 0.0 for report in world.reports if report.kind == "minute"]
     return {
@@ -178,12 +178,12 @@ def _replay(db_path: Path) -> dict[str, float]:
     from tbv8.live.driver import Driver
     from tbv8.market import MINUTE_MS, Bar
     from tbv8.store.sessions import SessionMinute
-    from tests.live.rig import START_MS, World, make_plan
+    from tests.live.rig import START_MS, World, make_session_config
 
     world = World(db_path)
-    plan = make_plan(world)
-    world.run(plan, minutes=2)
-    session = world.journaled(plan).session
+    config = make_session_config(world)
+    world.run(config, minutes=2)
+    session = world.journaled(config).session
     few = world.bars()
     minutes = []
     for number in range(REPLAYED):
@@ -192,7 +192,7 @@ def _replay(db_path: Path) -> dict[str, float]:
         moved = Bar(ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
         minutes.append(SessionMinute(ts_ms=ts_ms, bars={"BTC/USDT": moved}, seen_ms=ts_ms))
     began_s = time.perf_counter()
-    with Driver(plan.strategy, session) as driver:
+    with Driver(config.strategy, session) as driver:
         for _ in driver.replay(minutes, [], []):
             pass
         outputs = driver.outputs({}, at_ms=0)

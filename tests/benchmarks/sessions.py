@@ -100,7 +100,7 @@ def floor() -> dict[str, float]:
 
 def statistics() -> dict[str, float]:
     """Run a session, and make the summary of a result."""
-    from tbv8.backtest.feed import run_at_once
+    from tbv8.backtest.feed import run_session
     from tbv8.results.accounting import to_books
     from tbv8.results.marks import to_marks
     from tbv8.results.summary import summarise
@@ -109,14 +109,14 @@ def statistics() -> dict[str, float]:
     asked, table = _five_minutes()
     bars = Bars({(asked.symbol, asked.timeframe): table}, {asked.symbol: table})
     began = time.perf_counter()
-    books = to_books(run_at_once(asked, "hyperliquid", bars), to_marks(asked, bars))
+    books = to_books(run_session(asked, "hyperliquid", bars), to_marks(asked, bars))
     summary = summarise(asked, bars, books, None)
     return {"seconds": time.perf_counter() - began, "fills": summary.primary.fills}
 
 
 def detailed(detail: files.Detail) -> dict[str, float]:
     """Run a session."""
-    from tbv8.backtest.feed import run_at_once
+    from tbv8.backtest.feed import run_session
     from tbv8.trading.bars import Bars
 
     asked, table = _five_minutes()
@@ -124,7 +124,7 @@ def detailed(detail: files.Detail) -> dict[str, float]:
     steps = walk(HALF_YEAR) if detail == "1m" else table
     bars = Bars({(asked.symbol, asked.timeframe): table}, {asked.symbol: steps})
     began = time.perf_counter()
-    run = run_at_once(asked, "hyperliquid", bars)
+    run = run_session(asked, "hyperliquid", bars)
     return {"seconds": time.perf_counter() - began, "fills": len(run.fills)}
 
 

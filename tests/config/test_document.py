@@ -124,7 +124,7 @@ tags:
         "wheels": {"front": {"size": 28, "spokes": 24}},
         "tags": ["red", ["light", "small"]],
     }
-    assert document.lines == {
+    assert document.line_numbers == {
         (): 1,
         ("name",): 2,
         ("wheels",): 4,
@@ -175,7 +175,7 @@ owner: *it
 def test_twenty_levels_are_deep_enough(tmp_path: Path) -> None:
     deepest = read(tmp_path, f"a: {'[' * 19}x{']' * 19}")
 
-    assert deepest.lines[("a", *[0] * 19)] == 1
+    assert deepest.line_numbers[("a", *[0] * 19)] == 1
     assert refusal(tmp_path, f"\na: {'[' * 20}x{']' * 20}") == (
         "bike.yaml:2: a: nested deeper than 20 levels, or endlessly through an anchor: flatten it"
     )

@@ -125,7 +125,7 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
     ("old", "new", "refusal"),
     [
         ("[10, 20]", "[]", "5: search.space.fast: expected a list of values, or {from: 10, to: 50, step: 5}"),
-        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice, ..."),
+        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice: ..."),
         ("[10, 20]", "[10, two]", "5: search.space.fast[1]: expected a whole number, got 'two'"),
         ("[10, 20]", "{from: 1, to: 2, step: 0.5}", "5: search.space.fast: expected a whole number, got 1.0"),
         ("[10, 20]", "{from: 1, to: 5}", "5: search.space.fast.step: missing: write this key"),
@@ -174,7 +174,7 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
         ("search:", "monte_carlo: {paths: 99}\nsearch:", "3: monte_carlo.paths: expected 100 to 100,000, got 99"),
         ("search:", "monte_carlo: {markets: -1}\nsearch:", "3: monte_carlo.markets: expected 0 to 100,000, got -1"),
         ("fast: [10, 20]", "detail: [1m, none]\n    timeframe: [5m, 1w]\nmonte_carlo: {markets: 2}", "7: monte_carlo.markets: "
-         "orders are matched by 1w bars, which are no part of a day: write detail: 1m in the strategy's backtest, or 0 here"),
+         "orders are matched by 1w bars, which do not divide a day: write detail: 1m in the strategy's backtest, or 0 here"),
         ("search:", "search:\n  method: random\n  trials: 2\n  where: [fast < 20]", "5: search.trials: `where` leaves 1 of 2 points, not 2: "
          "write fewer trials, or loosen it"),
         ("search:", "search:\n  method: halton\n  trials: 2\n  where: [fast < 10]", "5: search.trials: `where` excludes every point of "
@@ -203,7 +203,7 @@ def test_a_grid_has_all_points_whatever_the_keys_of_the_other_methods_say(tmp_pa
     plain = load(tmp_path, GRID).experiments["sweep"]
     found = load(tmp_path, GRID.replace("search:", others)).experiments["sweep"]
 
-    assert replace(found, lines={}) == replace(plain, lines={})
+    assert replace(found, line_numbers={}) == replace(plain, line_numbers={})
     assert list(points(found.search)) == [(10,), (20,)]
 
 

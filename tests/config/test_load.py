@@ -822,7 +822,7 @@ VALUES = [
          "[BTC/USDT, ETH/USDT]", "\n  - BTC/USDT\n  - ETH-USDT",
          "6: symbols[1]: 'ETH-USDT' is not a symbol: ..."),
     case("a symbol twice", SAMPLE, "[BTC/USDT, ETH/USDT]", "[BTC/USDT, BTC/USDT]",
-         "4: symbols[1]: 'BTC/USDT' is given twice, remove one"),
+         "4: symbols[1]: 'BTC/USDT' is given twice: remove one"),
     case("a native symbol twice", HYPERLIQUID, "{BTC/USDT: BTC}", "{BTC/USDT: BTC, BTC/USDC: BTC}",
          "4: symbols.BTC/USDC: 'BTC' is the native symbol of BTC/USDT too"),
     case("an empty native symbol", HYPERLIQUID, "{BTC/USDT: BTC}", '{BTC/USDT: ""}',
@@ -937,7 +937,7 @@ TIMES = [
     case("a start in the future", HISTORY, '"2017-08-17T00:00:00Z"', "2027-01-01",
          "4: history.start_date: '2027-01-01' is not before now, 2026-01-15T12:34:00Z: write an earlier time"),
     case("a start after the venue's last", HISTORY, '"2017-08-17T00:00:00Z"', "2024-07-01",
-         "4: history.start_date: sample has no history of 2024-07-01T00:00:00Z .. 2026-01-15T00:00:00Z, only of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z: write dates in there"),
+         "4: history.start_date: sample has no history of 2024-07-01T00:00:00Z .. 2026-01-15T00:00:00Z, only of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z: write dates within it"),
     case("an end before the venue's first", HISTORY, "end_date: null", "end_date: 2024-01-01",
          "5: history.end_date: sample has no history of 2017-08-17T00:00:00Z .. "
          "2024-01-01T00:00:00Z, only of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z: ..."),

@@ -133,7 +133,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[BTC/USDT, ETH/USDT]",
             "[BTC/USDT, ETH/USDT, BTC/USDT]",
-            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice, ...",
+            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice: ...",
             id="a symbol twice",
         ),
         pytest.param(
@@ -176,7 +176,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[1h, 1d]",
             "[1h, 1h]",
-            "pair.yaml:4: bars[1]: '1h' is given twice, ...",
+            "pair.yaml:4: bars[1]: '1h' is given twice: ...",
             id="a timeframe twice",
         ),
         pytest.param(
@@ -331,7 +331,7 @@ def test_no_start_date_is_named_where_none_would_do(files: Files, dates: str) ->
 @pytest.mark.parametrize(
     ("dates", "problem"),
     [
-        ("start_date: 2024-06-01", "in there, start_date: 2024-05-03 or later"),
+        ("start_date: 2024-06-01", "within it, start_date: 2024-05-03 or later"),
         ("start_date: 2024-05-02", f"it begins at {BEGIN}: write start_date: 2024-05-03 or later"),
         ("", f"before {BEGIN}, it begins at {BEGIN}: write start_date: 2024-05-03 or later"),
         ("start_date: 2024-05-02T23:00Z", "not at 2024-05-02T23:00:00Z: write start_date: 2024-05"),
@@ -633,7 +633,7 @@ def test_the_config_class_in_place_of_the_strategy_is_named(files: Files) -> Non
     files.edit(PAIR, "pairs.Pairs", "own.py:OwnConfig")
 
     assert files.refusal() == (
-        "config/strategies/pair.yaml:8: strategy: holds the params of Own: write own.py:Own"
+        "config/strategies/pair.yaml:8: strategy: is the config class of Own: write own.py:Own"
     )
 
 

@@ -16,10 +16,10 @@ import pytest
 from tbv8.config.source import (
     Params,
     classes,
+    config_params,
     digest_source,
     folder_of,
     import_root,
-    params,
     parse_source,
     project_imports,
     strategy_sources,
@@ -49,7 +49,7 @@ def params_of(code: str, name: str = "OwnConfig") -> Params:
     found = {
         node.name: node for node in ast.parse(dedent(code)).body if isinstance(node, ast.ClassDef)
     }
-    return params(found[name], found)
+    return config_params(found[name], found)
 
 
 # Params.
@@ -191,7 +191,7 @@ def test_the_shipped_strategy_takes_its_params() -> None:
     known = classes(ROOT / "tbv8/strategies/ema_cross.py")
 
     assert list(known) == ["EmaCrossConfig", "EmaCross"]
-    assert params(known["EmaCrossConfig"], known) == Params(
+    assert config_params(known["EmaCrossConfig"], known) == Params(
         {"fast": False, "slow": False, "trade_size": False}
     )
 

@@ -17,9 +17,9 @@ from tbv8.config.space import (
     Method,
     Search,
     count_points,
-    numbered,
     parse_condition,
     points,
+    range_values,
 )
 
 FAST = Axis(name="fast", place="params", key="fast", values=(10, 20, 30))
@@ -32,7 +32,7 @@ def search(
     *axes: Axis, where: tuple[str, ...] = (), method: Method = "grid", **more: Any
 ) -> Search:
     found = [one for text in where for one in parse_condition(text, axes)]
-    return Search(method=method, axes=axes, conditions=tuple(found), written=where, **more)
+    return Search(method=method, axes=axes, conditions=tuple(found), where=where, **more)
 
 
 def test_a_grid_is_in_the_order_of_the_file_with_the_last_axis_fastest() -> None:
@@ -87,7 +87,7 @@ def test_anything_but_a_comparison_is_refused(text: str, problem: str) -> None:
 
 def test_steps_are_decimals() -> None:
     def scale(start: str, end: str, step: str, *, whole: bool) -> tuple[Any, ...]:
-        return numbered(Decimal(start), Decimal(end), Decimal(step), whole=whole)
+        return range_values(Decimal(start), Decimal(end), Decimal(step), whole=whole)
 
     assert scale("0.1", "0.5", "0.1", whole=False) == (0.1, 0.2, 0.3, 0.4, 0.5)
     assert scale("10", "21", "5", whole=True) == (10, 15, 20)

@@ -171,6 +171,24 @@ def test_the_page_is_shown_in_the_browser_and_in_a_notebook(
     assert shown.count('"') == 8  # nothing of the page ends the attribute
 
 
+def test_a_script_may_end_before_the_browser_has_read_the_page(
+    finished: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = api.run(STRATEGY, project=finished.root, **WEEK)
+    page = (result.folder / "tearsheet.html").read_text(encoding="utf-8")
+
+    result.show()
+    del result
+
+    (copy,) = tmp_path.glob("tbv8-*.html")
+    assert opened == [copy.as_uri()]
+    assert copy.read_text(encoding="utf-8") == page
+    assert list(tmp_path.iterdir()) == [copy]
+
+
 def bars(**changes: Any) -> Callable[[Path], object]:
     asked = {"venue": "sample", "symbol": "BTC/USDT", "timeframe": "5m"} | changes
     return lambda root: api.load_bars(project=root, **asked)
@@ -183,8 +201,6 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
 @pytest.mark.parametrize(
     ("call", "problem"),
     [
-        pytest.param(bars(venue="sampel"), "unknown venue 'sampel', did you mean 'sample'?"),
-        pytest.param(bars(symbol="BTC/USD"), "unknown symbol of sample 'BTC/USD', did you mean"),
         pytest.param(
             bars(timeframe="2h"),
             "sample:BTC/USDT: no 2h bars are stored: run `doit aggregate --venue sample --symbol "
@@ -243,6 +259,8 @@ def test_what_a_user_can_mend_is_one_line(
         ({"end": datetime(2024, 1, 1)}, "end: 2024-01-01 00:00:00 has no time zone"),  # noqa: DTZ001
         ({"start": "2024-01-02", "end": "2024-01-02"}, "end: '2024-01-02' is not after the start"),
         ({"timeframe": "5x"}, "timeframe: '5x' is not a timeframe"),
+        ({"venue": "sampel"}, "venue: unknown venue 'sampel', did you mean 'sample'?"),
+        ({"symbol": "BTC/USD"}, "symbol: unknown symbol of sample 'BTC/USD', did you mean 'BTC/U"),
     ],
 )
 def test_a_wrong_argument_is_a_config_error(

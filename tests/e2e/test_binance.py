@@ -254,8 +254,8 @@ def test_what_two_looks_did_not_find_is_asked_for_again_on_request_only(
         "    --recheck: 1,410 minutes missing at the venue",
     ]
     assert again.stdout.splitlines()[-2:] == [
-        f"   {NAME}: 2024-02-12: 30 of 30 missing minutes came, from 2024-02-12T10:00:00Z on",
-        f"   {NAME}: fetched 1,410 missing minutes again: 30 came",
+        f"   {NAME}: 2024-02-12: 30 of 30 missing minutes found, from 2024-02-12T10:00:00Z on",
+        f"   {NAME}: fetched 1,410 missing minutes again: 30 found",
     ]
     assert ledger(binance, "missing") == [(0,), (1260,), (120,), (0,), (0,)]
     gone = range(*outage, MINUTE_MS)
@@ -357,8 +357,8 @@ def test_what_gets_better_is_mended_and_said(binance: Project, url: str) -> None
     said = end.stdout.splitlines()
     assert f"   {NAME}: {url} limits requests (HTTP 429), continuing in 4 s" in said
     assert (
-        f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM has another sha256, twice; "
-        "taken from REST"
+        f"   {NAME}: BTCUSDT-1m-2024-02-16.zip: its CHECKSUM differs from its sha256 "
+        "after two downloads; taken from REST"
     ) in said
     sources = ledger(binance, "source")
     assert all(text.startswith("BTCUSDT-1m-2024-02-1") for (text,) in sources[:4])
@@ -386,7 +386,7 @@ def test_a_host_that_stays_ill_or_goes_away_ends_in_one_line_and_what_was_whole_
         (line,) = err.splitlines()
         assert line == Line(
             f"ERROR: backfill:{NAME}: binance_spot: http://127.0.0.1:..."
-            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: ...; what was fetched is kept"
+            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: ...; fetched data is kept"
         )
         assert rows(project) == truth("2024-02-01", "2024-03-01")
     assert "HTTP 503 Service Unavailable for /data/spot/daily/" in ends[0][0]
@@ -607,7 +607,7 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_downloaded(
         binance.db_path.write_bytes(held)
         end = binance.doit(*TWO_MONTHS, code=1)
 
-        assert "data/tbv8.sqlite: 80,400 bars take about 11.5 MB, and " in end.stderr
+        assert "data/tbv8.sqlite: 80,400 bars take about 11.5 MB, but " in end.stderr
         assert end.stderr.endswith(
             " MB are free on its disk: free some space, set another db_path in config/data.yaml, "
             "or a later start_date in config/history.yaml\n"
@@ -789,6 +789,6 @@ def test_a_database_that_is_taken_away_ends_a_backfill_that_waits(
     assert child.returncode == 1
     assert err == (
         f"ERROR: backfill:{NAME}: data/tbv8.sqlite: was removed, moved or replaced while it was "
-        "open, the last writes may be in the moved file: run again\n"
+        "open, so the last writes may be in the moved file: run again\n"
     )
     assert not binance.db_path.exists()

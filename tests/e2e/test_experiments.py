@@ -87,8 +87,9 @@ def test_a_plan_without_a_database_has_the_number_of_trials(bare: Project) -> No
     plan = sweep(bare).doit(*ONE_WEEK, "plan", TASK).stdout
 
     assert (
-        f"to run: {TRIALS * (1 + WINDOWS)} trials, then {WINDOWS} out of sample and {DRAWN} for "
-        "the Monte Carlo (3 markets, each a whole trial)\n"
+        f"to run: {TRIALS * (1 + WINDOWS)} trials (12 in the search, 24 in sample: 12 for each of "
+        f"2 windows), then {WINDOWS} out of sample and {DRAWN} for the Monte Carlo (3 markets, "
+        "each a whole trial)\n"
     ) in plan
 
 
@@ -168,7 +169,10 @@ def test_only_what_changed_runs_again(again: Project) -> None:
     assert changed == {"index.html"}
     again.edit("config/experiments/sweep.yaml", "slow: [20, 50]", "slow: [20, 50, 70]")
     plan = again.doit(*ONE_WEEK, "plan", TASK).stdout
-    assert f"to run: 18 of {TRIALS * 9 // 2} trials, then 2 out of sample and 4 for the" in plan
+    assert (
+        f"to run: 18 of {TRIALS * 9 // 2} trials (6 in the search, 12 in sample: 6 for each of 2 "
+        "windows), then 2 out of sample and 4 for the"
+    ) in plan
     assert "search.space.slow: [20, 50] became [20, 50, 70]" in plan
 
     # six new points over three spans, new choices

@@ -102,6 +102,7 @@ def test_status_without_a_database_makes_none(bare: Project) -> None:
 
     assert told["database"]["problem"] == Line("data/tbv8.sqlite: there is no database: ...")
     assert [one["fresh"] for one in told["strategies"]] == [False]
+    assert bare.doit("status").stdout.count("there is no database") == 1
     assert not bare.db_path.exists()
 
 
@@ -246,7 +247,8 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
     )
     assert alone.stderr == "ERROR: --give-up: needs --repair: add it\n"
     assert given_up.splitlines()[-1] == "dropped 1 day permanently"
-    assert "problem" not in done.doit("verify").stdout
+    lines = done.doit("verify").stdout.splitlines()
+    assert all(line.endswith(": no problems") for line in lines)
     assert done.sql("SELECT start_ms, end_ms FROM recording_gaps") == [(day(1), day(2))]
     assert done.sql(
         "SELECT day_ms, bars FROM history_coverage WHERE venue = 'hyperliquid' ORDER BY 1, 2"
@@ -270,7 +272,7 @@ def test_a_series_of_another_market_is_stale_refused_and_dropped_by_the_cure(don
     (cure,) = re.findall(r"`doit (prune .*)`", refused)
     end = done.doit(*cure.split(), "--yes").stdout
 
-    assert "the rows of sample:BTC/USDT are of 'BTC/USDT'" in plan
+    assert "the stored rows of sample:BTC/USDT are of 'BTC/USDT'" in plan
     assert "config/venues/sample.yaml: symbols.BTC/USDT: " in refused
     assert "   ohlcv_1m of sample:BTC/USDT: " in end
     assert done.sql("SELECT count(*) FROM ohlcv_1m WHERE symbol = 'BTC/USDT'") == [(0,)]
@@ -374,8 +376,8 @@ def test_export_of_several_series_into_one_file_names_the_columns_that_tell_them
     end = finished.doit("export", "--dataset", "bars_5m", "--into", str(path))
 
     assert end.stdout.endswith(
-        f"   {path}: bars_5m of sample:BTC/USDT, sample:ETH/USDT, told apart by the columns venue "
-        "and symbol\n"
+        f"   {path}: bars_5m of sample:BTC/USDT, sample:ETH/USDT, distinguished by the columns "
+        "venue and symbol\n"
     )
     found = pl.read_parquet(path).select("venue", "symbol").unique().sort("symbol")
     assert found.rows() == [("sample", "BTC/USDT"), ("sample", "ETH/USDT")]
@@ -385,7 +387,8 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
     done.doit("export", "--database", "backup/copy.sqlite")
     done.edit("config/data.yaml", "data/tbv8.sqlite", "backup/copy.sqlite")
 
-    assert "problem" not in done.doit("verify").stdout
+    lines = done.doit("verify").stdout.splitlines()
+    assert all(line.endswith(": no problems") for line in lines)
     assert done.doit(*ONE_WEEK, "backtest").stdout.count(".  ") == 0
     again = done.doit("export", "--database", "backup/copy.sqlite", code=3)
     assert again.stderr == (

@@ -13,16 +13,18 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.freshness.result import session_inputs
-from tbv8.live.plan import on_venue
 from tbv8.live.results import write_results
+from tbv8.live.session_config import on_venue
+from tbv8.store.locks import session_lock
 from tests.backtest.builders import read_rows
 from tests.builders import is_alive
 from tests.e2e.conftest import Project
 from tests.e2e.test_record import point_to
 from tests.lines import Line
-from tests.live.rig import World, ema, make_plan
+from tests.live.rig import World, ema, make_session_config
 from tests.recorder.rig import wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 
@@ -237,10 +239,10 @@ def test_a_session_without_history_of_its_strategy_can_be_replayed(project: Proj
 def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     world = World(project.db_path)
     inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True))
-    plan = make_plan(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
-    world.run(plan, minutes=60)
-    write_results({"primary": plan})
-    rows = read_rows(plan.folder / "positions.csv")
+    config = make_session_config(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
+    world.run(config, minutes=60)
+    write_results({"primary": config})
+    rows = read_rows(config.folder / "positions.csv")
 
     said = project.doit("trades", "test_v1", "--paper", "--json").stdout
     head = project.doit("trades", "test_v1", "--paper").stdout.splitlines()[0]
@@ -256,11 +258,11 @@ def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     )
 
     # and when the session goes on
-    world.run(plan, minutes=60)
-    fills = len(world.journaled(plan).outputs["fill"])
-    count = fills - len(read_rows(plan.folder / "fills.csv"))
+    world.run(config, minutes=60)
+    fills = len(world.journaled(config).outputs["fill"])
+    count = fills - len(read_rows(config.folder / "fills.csv"))
     later = project.doit("trades", "test_v1", "--paper").stdout.splitlines()
-    shutil.rmtree(plan.folder)
+    shutil.rmtree(config.folder)
     project.write("config/strategies/test_v1.yaml", STRATEGY.replace("live", "test_v1"))
     no_result = project.doit("trades", "test_v1", "--paper", code=3).stderr
 
@@ -269,6 +271,35 @@ def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     assert later[0] == head
     assert re.match(rf"{count} fills since then: in the next result, written about", later[1])
     assert f"has {fills} fills so far; results are written about every five minutes" in no_result
+
+
+def test_a_session_is_pruned_with_its_shadow_unless_it_runs(project: Project) -> None:
+    project.write("config/strategies/test_v1.yaml", STRATEGY.replace("live", "test_v1"))
+    world = World(project.db_path)
+    config = make_session_config(world, folder=project.root / "data/paper/test_v1")
+    shadow = replace(config, role="shadow")
+    other = replace(config, strategy=replace(config.strategy, strategy_id="other"))
+    for one in (config, shadow, other):
+        world.run(one, minutes=40)
+    write_results({"primary": config})
+
+    unasked = project.doit("prune", "--session", "test_v1", code=3).stderr
+    unknown = project.doit("prune", "--session", "9", "--yes", code=3).stderr
+    with session_lock(project.db_path, "test_v1"):
+        running = project.doit("prune", "--session", "1", "--yes", code=3).stderr
+    before = json.loads(project.doit("status", "--json").stdout)["sessions"]
+    end = project.doit("prune", "--session", "test_v1", "--yes").stdout
+
+    assert "there is no terminal: add --yes" in unasked
+    assert "--session: unknown session '9'; known: other, test_v1\n" in unknown
+    assert "test_v1: its session is already running (process " in running
+    assert [one["role"] for one in before] == ["primary", "shadow"]
+    assert re.search(r"session 1 of test_v1 at hyperliquid \(primary\): \d\d\d? rows, 2026-", end)
+    assert "dropped 2 sessions\n   data/paper/test_v1: its result files stay" in end
+    assert json.loads(project.doit("status", "--json").stdout)["sessions"] == []
+    for table in ("sessions", "session_bars", "session_events"):
+        assert project.sql(f"SELECT DISTINCT session_id FROM {table}") == [(3,)]
+    assert "dropped 1 session\n" in project.doit("prune", "--session", "3", "-y").stdout
 
 
 def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:

@@ -135,7 +135,9 @@ def test_the_command_refuses_in_one_line(
     assert end.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("words", [(), ("list",), ("status",), ("backtest:x",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [(), ("list",), ("status",), ("help",), ("help", "status")], ids=" ".join
+)
 def test_doit_outside_of_a_project_says_so_in_one_line(
     installed: Installed, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
@@ -163,6 +165,7 @@ def test_doit_runs_another_dodo_file_as_ever(installed: Installed, tmp_path: Pat
     outside = replace(installed, folder=tmp_path)
 
     assert outside.doit("list").stdout.split() == ["hello"]
+    assert "doit TASK" not in outside.doit("help").stdout  # pydoit's own
     assert outside.doit().stdout == ".  hello\nhi\n"
 
 

@@ -14,8 +14,8 @@ import pytest
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.cluster import Cluster, import_ray
-from tbv8.experiments.keys import made_by, to_trial
-from tbv8.experiments.pool import Died
+from tbv8.experiments.keys import code_digest, to_trial
+from tbv8.experiments.pool import ProcessDeath
 from tbv8.experiments.trial import TrialData, run_trial
 from tests.experiments.builders import days, ema, tables
 from tests.experiments.test_pool import jobs, mischief
@@ -62,10 +62,10 @@ def run(
             for pid in workers():
                 os.kill(pid, signal.SIGKILL)
 
-    digest = code or made_by(asked[0])
+    digest = code or code_digest(asked[0])
     data = TrialData(tables=dict(tables(2)), funding={})
     with Cluster(
-        asked[0], data, address=address, workers=2, made_by=digest, limit_ms=limit_ms
+        asked[0], data, address=address, workers=2, code_digest=digest, limit_ms=limit_ms
     ) as cluster:
         cluster.run(jobs(asked), take)
     return [answers[number] for number in range(len(asked))]
@@ -105,7 +105,7 @@ def test_deaths_and_other_code(tmp_path: Path) -> None:
 
     died, traded, raised = run(asked)
 
-    assert died == Died("its process ended, twice")
+    assert died == ProcessDeath("its process ended, twice")
     assert (traded.status, raised.status) == ("ok", "failed")
     with pytest.raises(DataError, match="the code was changed"):
         run(asked[1:], code="another")
@@ -116,7 +116,9 @@ def test_a_trial_that_never_ends_is_ended(tmp_path: Path) -> None:
 
     hung, traded = run(asked, limit_ms=3000)
 
-    assert hung == Died("its process ended, twice, or took longer than 3.0 s (run.trial_limit)")
+    assert hung == ProcessDeath(
+        "its process ended, twice, or took longer than 3.0 s (run.trial_limit)"
+    )
     assert traded.status == "ok"
 
 

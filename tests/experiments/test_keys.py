@@ -16,7 +16,7 @@ from tbv8.config.records import MonteCarlo, WalkForward
 from tbv8.config.space import Axis, points
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.blocks import RechainedMarket
-from tbv8.experiments.keys import Keys, Window, subject_of
+from tbv8.experiments.keys import Keys, TrialSpan, subject_of
 from tbv8.experiments.survey import Survey
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.store.database import Query, open_reader
@@ -49,7 +49,7 @@ def query(db_path: Path) -> Iterator[Query]:
 
 def key_of(query: Query, strategy: Any) -> bytes:
     keys = Keys(query, strategy, ())
-    return keys.key((), keys.window)
+    return keys.key((), keys.span)
 
 
 def test_a_point_has_the_key_of_a_strategy_with_its_values(query: Query) -> None:
@@ -59,8 +59,8 @@ def test_a_point_has_the_key_of_a_strategy_with_its_values(query: Query) -> None
     found = experiment(strategy, *AXES)
 
     for point in points(found.search):
-        assert keys.key(point, keys.window) == key_of(query, vary(strategy, AXES, point))
-    seen = {keys.key(point, keys.window) for point in points(found.search)}
+        assert keys.key(point, keys.span) == key_of(query, vary(strategy, AXES, point))
+    seen = {keys.key(point, keys.span) for point in points(found.search)}
     assert len(seen) == found.search.size == 128
 
 
@@ -118,7 +118,7 @@ def test_a_variant_is_the_same_on_any_span_and_a_subject_names_class_and_series(
     query: Query,
 ) -> None:
     keys = Keys(query, ema(SPAN), (FAST, SLOW))
-    whole, part = keys.window, Window(days(1, 2), DAY_MS)
+    whole, part = keys.span, TrialSpan(days(1, 2), DAY_MS)
 
     assert keys.variant((5, 20), whole) == keys.variant((5, 20), part)
     assert keys.variant((5, 20), whole) != keys.variant((5, 50), whole)
@@ -158,10 +158,10 @@ def test_what_is_missing_shrinks_row_by_row_and_choices_follow_from_rows(
     with open_reader(db_path) as now:
         assert survey.missing(now, survey.fixed_trials) == []
         assert survey.choices(now) == [3, 3]
-        tested = survey.tested([3, None])
+        tested = survey.test_trials([3, None])
         assert [(one.part, one.number, one.point) for one in tested] == [("oos:0", 3, (10, 50))]
         # the second training is the first test: one row for both
-        assert survey.missing(now, survey.tested([3, 3])) == survey.tested([3, 3])[1:]
+        assert survey.missing(now, survey.test_trials([3, 3])) == survey.test_trials([3, 3])[1:]
 
 
 def test_a_trial_whose_strategy_read_a_file_is_stale_when_the_file_changes(
@@ -189,8 +189,8 @@ def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
         write(db_path, survey, one, total_return=number % 3 / 10)
 
     with open_reader(db_path) as now:
-        assert survey.chosen(now) == 2
-        by_trade, *markets = survey.following(now)
+        assert survey.best_number(now) == 2
+        by_trade, *markets = survey.dependent_trials(now)
 
     assert (by_trade.part, by_trade.number, by_trade.by_trade) == ("trades", 2, True)
     assert [(one.part, one.number) for one in markets] == [("mc:0", 2), ("mc:1", 2)]
@@ -204,7 +204,7 @@ def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
         {"paths": 4},
     ]
     keys = [
-        [one.key for one in Survey(changed, query).drawn(2)]
+        [one.key for one in Survey(changed, query).monte_carlo_trials(2)]
         for change in changes
         for changed in [replace(survey.experiment, monte_carlo=replace(DRAWN, **change))]
     ]
@@ -214,7 +214,7 @@ def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
     subjects = [survey.subject(one) for one in (survey.search[2], by_trade, *markets)]
     assert subjects[0] == subject_of(ema(SPAN))
     assert subject_of(ema(SPAN)) not in subjects[1:]
-    assert survey.drawn(None) == []
+    assert survey.monte_carlo_trials(None) == []
 
 
 def test_markets_of_a_span_without_a_whole_day_are_refused(query: Query) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.config.records import Objective
 from tbv8.config.space import Axis, Point, Search, parse_condition
@@ -79,7 +80,7 @@ def test_conditions_hold_and_a_small_space_is_exhausted() -> None:
 
     assert all(a < b for a, b in points)
     assert len(points) == len(set(points)) <= 15
-    with pytest.raises(ValueError, match="`where` leaves no point"):
+    with pytest.raises(ValueError, match="no point that satisfies `where`"):
         go(search(*pair, trials=3, where="a > 5"), lambda _p: 0.0)
 
 
@@ -103,7 +104,7 @@ def test_an_experiment_is_taken_up_again_where_it_was_left(held: Path) -> None:
     def state() -> tuple[str, ...]:
         return experiment_state(held, asked, results_path=results).reasons
 
-    assert state() == ("no result yet",)
+    assert state() == ("to run: 6 trials",)
 
     run_experiment(asked, db_path=held, results_path=results)
 
@@ -112,6 +113,12 @@ def test_an_experiment_is_taken_up_again_where_it_was_left(held: Path) -> None:
     page = (results / "experiments/sweep/trials.csv").read_bytes()
     assert len(before) == 6
     assert state() == ()
+    longer = replace(asked, search=replace(asked.search, trials=8))
+    reasons = experiment_state(held, longer, results_path=results).reasons
+    assert reasons == (
+        "to run: up to 8 trials, except those that the database has",
+        "search.trials: 6 became 8",
+    )
     with open_reader(held) as query:
         assert len(Survey(asked, query).search) == 6
     shell(

@@ -20,9 +20,9 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.jobs import Job, run_job
-from tbv8.experiments.keys import made_by, to_trial
+from tbv8.experiments.keys import code_digest, to_trial
 from tbv8.experiments.messages import Context
-from tbv8.experiments.pool import Died, Pool, shared_tables
+from tbv8.experiments.pool import Pool, ProcessDeath, shared_tables
 from tbv8.experiments.slots import count_cores, take_slot
 from tbv8.experiments.trial import Outcome, run_trial
 from tests.builders import ROOT
@@ -87,7 +87,7 @@ def pool_of(
     own = to_trial(strategy)
     with shared_tables(tables(2)) as files:
         context = Context(strategy=own, tables=files, cores=count_cores(), limit_ms=limit_ms)
-        with Pool(context, workers=workers, made_by=code or made_by(own)) as pool:
+        with Pool(context, workers=workers, code_digest=code or code_digest(own)) as pool:
             yield pool
 
 
@@ -175,8 +175,8 @@ def test_a_strategy_that_raises_fails_and_one_that_ends_its_process_dies_after_t
     finally:
         os.chdir(here)
 
-    assert died == Died("its process ended by SIGKILL: a word of die, twice")
-    assert left == Died("its process ended with exit code 5: a word of exit, twice")
+    assert died == ProcessDeath("its process ended by SIGKILL: a word of die, twice")
+    assert left == ProcessDeath("its process ended with exit code 5: a word of exit, twice")
     assert (traded.status, raised.status, refused.status) == ("ok", "failed", "failed")
     assert traded == again
     assert json.loads(raised.stats) == {
@@ -194,9 +194,9 @@ def test_a_trial_that_never_ends_is_ended_once_and_the_others_go_on(tmp_path: Pa
     with pool_of(strategies[0], workers=1, limit_ms=1500) as pool:
         hung, traded, again = run(pool, strategies)
 
-    assert hung == Died(
-        "it did not end within 1.5 s: raise run.trial_limit, and let `doit prune --trials --died` "
-        "have it run again"
+    assert hung == ProcessDeath(
+        "it did not end within 1.5 s: raise run.trial_limit and run `doit prune --trials --died`, "
+        "so that it is run again"
     )
     assert traded == again == run_trial(strategies[1], tables(2))
 

@@ -31,7 +31,6 @@ from tbv8.experiments.result import (
     SearchTrial,
     best_text,
     caution,
-    daily_of,
     drawdown_text,
     efficiency_text,
     gains_text,
@@ -42,12 +41,13 @@ from tbv8.experiments.result import (
     result_lines,
     return_text,
     sharpe_text,
+    to_daily_returns,
     to_equity,
 )
 from tbv8.experiments.space_charts import value_of
-from tbv8.experiments.stitching import Stitched, StitchedWindow
+from tbv8.experiments.stitching import StitchedAccount, StitchedWindow
 from tbv8.experiments.survey import Survey
-from tbv8.experiments.walkforward import Fold
+from tbv8.experiments.walkforward import WindowSpans
 from tbv8.market import DAY_MS, ONE_MINUTE
 from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
@@ -73,15 +73,15 @@ class Database:
         with open_reader(self.path) as query:
             survey = Survey(asked, query)
         with open_trials(self.path) as store:
-            store.write_listed(asked.experiment_id, survey.listed(survey.search))
+            store.write_listed(asked.experiment_id, survey.to_rows(survey.search))
             for one, own in zip(survey.search, returns, strict=True):
                 equity = np.cumprod([1e12, *(1 + value for value in own)]).astype("<i8")
                 trial = Trial(
                     key=one.key,
                     subject=subject_of(asked.strategy),
                     variant=survey.variant(one),
-                    start_ms=one.window.span.start_ms,
-                    end_ms=one.window.span.end_ms,
+                    start_ms=one.span.counted.start_ms,
+                    end_ms=one.span.counted.end_ms,
                     status="ok" if own else "failed",
                     sharpe=ratio(own) * math.sqrt(365) if own else None,
                     total_return=float(equity[-1] / equity[0] - 1) if own else None,
@@ -98,7 +98,7 @@ class Database:
         """Write what the Monte Carlo of the chosen trial needs: round trips, markets' returns."""
         with open_reader(self.path) as query:
             survey = Survey(asked, query)
-            by_trade, *markets = survey.drawn(survey.chosen(query))
+            by_trade, *markets = survey.monte_carlo_trials(survey.best_number(query))
         rows = [(by_trade, list(balances), 0.0)]
         rows += [(each, [100], gain) for each, gain in zip(markets, gains, strict=True)]
         with open_trials(self.path) as store:
@@ -108,8 +108,8 @@ class Database:
                     key=each.key,
                     subject=survey.subject(each),
                     variant=survey.variant(each),
-                    start_ms=each.window.span.start_ms,
-                    end_ms=each.window.span.end_ms,
+                    start_ms=each.span.counted.start_ms,
+                    end_ms=each.span.counted.end_ms,
                     status="ok" if is_ok else "failed",
                     sharpe=40.0 if is_ok else None,
                     total_return=gain if is_ok else None,
@@ -166,7 +166,8 @@ def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
     assert found.chosen.params == {"fast": first.search.axes[0].values[best]}
     # by the paper's formulas, written out
     rounded = [
-        daily_of((np.cumprod([1e12, *(1 + v for v in own)])).astype("<i8")) for own in returns
+        to_daily_returns((np.cumprod([1e12, *(1 + v for v in own)])).astype("<i8"))
+        for own in returns
     ]
     own = rounded[best]
     assert own is not None
@@ -238,8 +239,8 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
     text = trial_lines(listed)
     assert text[0] == (
-        "first: 4 trials, 1 failed; 3 tries of this strategy on this series in all; probability "
-        "of overfitting (PBO) –"
+        "first: 4 trials, 1 failed; 3 tries of ema_cross.EmaCross on sample:BTC/USDT by all "
+        "experiments; probability of overfitting (PBO) –"
     )
     assert re.fullmatch(r"! trial \d: it loses \d\.\d\d%", text[1])
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
@@ -320,7 +321,7 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
 
     found = database.findings(asked)
     assert found.luck == before.luck
-    drawn = found.drawn
+    drawn = found.monte_carlo
     assert drawn is not None
     assert drawn.markets is not None
     assert (drawn.numbers, drawn.failed) == ([0, 1, 3, 4], 1)
@@ -420,7 +421,7 @@ def test_the_reason_for_no_choice_is_the_true_one(
         SearchTrial(number=at, params={"fast": at}, trial=each) for at, each in enumerate(trials)
     ]
     found = Findings(
-        experiment=asked, rows=rows, chosen=None, stats={}, luck=None, drawn=None, walk=None
+        experiment=asked, rows=rows, chosen=None, stats={}, luck=None, monte_carlo=None, walk=None
     )
     assert result_lines(found)[-1] == f"  ! {reason}"
     assert f"No best trial: {reason}" in html.unescape(experiment_page(found))
@@ -429,9 +430,9 @@ def test_the_reason_for_no_choice_is_the_true_one(
 def test_an_account_that_was_lost_has_no_daily_returns() -> None:
     lost = np.array([10, 0, 5], dtype="<i8")
 
-    assert daily_of(to_equity(lost.tobytes())) is None
-    assert daily_of(np.array([10, 11, 22])) == [0.1, 1.0]
-    assert daily_of(np.array([10])) is None
+    assert to_daily_returns(to_equity(lost.tobytes())) is None
+    assert to_daily_returns(np.array([10, 11, 22])) == [0.1, 1.0]
+    assert to_daily_returns(np.array([10])) is None
 
 
 def test_trials_of_an_experiment_that_never_ran_are_refused(database: Database) -> None:
@@ -491,7 +492,7 @@ def test_the_efficiency_is_of_all_days_out_of_sample(case: str) -> None:
     # the windows' own ratios out of sample play no part: short ones have none
     windows = [
         StitchedWindow(
-            fold=Fold(days(0, 9), days(9, 18)),
+            spans=WindowSpans(days(0, 9), days(9, 18)),
             number=0,
             params={},
             trained=_trial(ratio),
@@ -504,7 +505,7 @@ def test_the_efficiency_is_of_all_days_out_of_sample(case: str) -> None:
         for ratio in trained
     ]
     times_ms, equity = np.array([0, 9 * DAY_MS]), np.array([10**12, 10**12])
-    walk = Stitched(
+    walk = StitchedAccount(
         windows=windows,
         times_ms=times_ms,
         equity=equity,

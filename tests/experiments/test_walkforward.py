@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from tbv8.config.records import Objective, Strategy, WalkForward
 from tbv8.config.space import Search, points
 from tbv8.experiments.result import to_equity
-from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
+from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
 from tbv8.experiments.trial import Outcome, run_trial
-from tbv8.experiments.walkforward import choose_trial, folds, neighbours
+from tbv8.experiments.walkforward import choose_trial, neighbours, window_spans
 from tbv8.market import DAY_MS, Span
 from tbv8.store.trials import Trial
 from tests.backtest.builders import install
@@ -71,23 +71,23 @@ def walk(train: int, test: int, **changes: Any) -> WalkForward:
 
 
 def test_windows_follow_each_other_and_the_last_ends_with_the_span() -> None:
-    found = folds(days(0, 100), walk(60, 15, warm_up_ms=10))
+    found = window_spans(days(0, 100), walk(60, 15, warm_up_ms=10))
 
     assert [fold.train for fold in found] == [days(10, 70), days(25, 85)]
     assert [fold.test for fold in found] == [days(70, 85), days(85, 100)]
-    assert folds(days(0, 92), walk(60, 15, warm_up_ms=10))[-1].test == days(85, 92)
-    assert folds(days(0, 70), walk(60, 15, warm_up_ms=10)) == []
+    assert window_spans(days(0, 92), walk(60, 15, warm_up_ms=10))[-1].test == days(85, 92)
+    assert window_spans(days(0, 70), walk(60, 15, warm_up_ms=10)) == []
 
 
 def test_an_anchored_window_grows_and_a_purge_shortens_the_training() -> None:
-    anchored = folds(days(0, 100), walk(60, 20, anchored=True, purge_ms=2))
+    anchored = window_spans(days(0, 100), walk(60, 20, anchored=True, purge_ms=2))
 
     assert [fold.train for fold in anchored] == [days(0, 58), days(0, 78)]
 
 
 def test_windows_begin_at_midnight_wherever_the_span_does() -> None:
     span = days(0, 30)
-    found = folds(Span(span.start_ms + 1, span.end_ms - 1), walk(10, 10))
+    found = window_spans(Span(span.start_ms + 1, span.end_ms - 1), walk(10, 10))
 
     assert [fold.test for fold in found] == [days(11, 21), days(21, 29)]
 
@@ -146,23 +146,23 @@ def test_neighbours_in_two_dimensions_leave_out_points_that_are_not_tried() -> N
 # Stitching.
 
 
-def runs_of(strategy: Strategy, spans: list[Span], *, warm_up: int) -> list[OutOfSample]:
+def runs_of(strategy: Strategy, spans: list[Span], *, warm_up: int) -> list[WindowRun]:
     """Return the runs of one candidate over windows."""
     found = []
-    for fold in folds(
+    for fold in window_spans(
         Span(spans[0].start_ms - warm_up * DAY_MS - 5 * DAY_MS, spans[-1].end_ms),
         walk(5, (spans[0].end_ms - spans[0].start_ms) // DAY_MS, warm_up_ms=warm_up),
     ):
         own = replace(strategy, span=fold.test, warm_up_ms=warm_up * DAY_MS)
         found.append(window(fold, run_trial(own, tables(40))))
-    assert [one.fold.test for one in found] == spans
+    assert [one.spans.test for one in found] == spans
     return found
 
 
-def window(fold: Any, outcome: Outcome, params: dict[str, Any] | None = None) -> OutOfSample:
+def window(fold: Any, outcome: Outcome, params: dict[str, Any] | None = None) -> WindowRun:
     assert outcome.status == "ok", outcome.stats
-    return OutOfSample(
-        fold=fold,
+    return WindowRun(
+        spans=fold,
         number=0,
         params=params or {},
         trained=trial(0.1),
@@ -221,7 +221,7 @@ def test_another_position_in_the_next_window_is_paid_for() -> None:
     price = Decimal(runs[1].stats["carried"]["BTC/USDT"]["price"])
     flat = replace(runs[1], number=None, tested=None, trained=None, stats={}, equity=np.empty(0))
 
-    without: Stitched = stitch([runs[0], flat, runs[2]], strategy)
+    without: StitchedAccount = stitch([runs[0], flat, runs[2]], strategy)
 
     # To leave `position` at the close, one crosses to the tick and two ticks further, and pays the
     # taker's fee there.

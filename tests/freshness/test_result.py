@@ -757,11 +757,13 @@ def test_the_package_has_the_code_that_is_looked_for(tmp_path: Path) -> None:
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 
     engine = set(inputs["engine"].value)
-    assert {"tbv8/backtest/run.py", "tbv8/market.py", "tbv8/results/summary.py"} <= engine
+    places = ("backtest/run.py", "market.py", "results/summary.py", "risk/book.py")
+    assert {f"tbv8/{name}" for name in (*places, "trading/session.py")} <= engine
     assert "tbv8/page/style.py" not in engine
     assert "tbv8/results/tearsheet/page.py" not in engine
     assert "tbv8/strategies/ema_cross.py" in inputs["strategy"].value
     assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy"}
+    assert {"path", "root"}.isdisjoint(inputs["config"].value)  # the same on any machine
 
 
 # What only draws.

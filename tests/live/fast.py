@@ -22,12 +22,12 @@ from typing import Any
 from tbv8.config.files import Routing
 from tbv8.config.records import Strategy, Venue
 from tbv8.live import host
-from tbv8.live.plan import Plan
+from tbv8.live.session_config import SessionConfig
 from tbv8.live.watch import WatchOptions, watch
 from tbv8.market import parse_timeframe
 from tbv8.recorder.run import RecorderOptions, record
 from tests.backtest.builders import limits, rules
-from tests.live.rig import World, ema, make_plan
+from tests.live.rig import World, ema, make_session_config
 from tests.recorder.rig import QUICK, venue
 from tests.servers.live_server import LiveServer
 
@@ -65,12 +65,12 @@ def shadowed() -> Strategy:
     )
 
 
-def make_plans(db_path: Path, **changes: Any) -> dict[str, Plan]:
-    """Return the plans of a session and its shadow."""
+def make_plans(db_path: Path, **changes: Any) -> dict[str, SessionConfig]:
+    """Return the configs of a session and its shadow."""
     world, strategy = World(db_path), shadowed()
     return {
-        "primary": make_plan(world, strategy, priced_at="mexc", **changes),
-        "shadow": make_plan(world, strategy, role="shadow", venue="mexc", **changes),
+        "primary": make_session_config(world, strategy, priced_at="mexc", **changes),
+        "shadow": make_session_config(world, strategy, role="shadow", venue="mexc", **changes),
     }
 
 
@@ -145,10 +145,10 @@ def beside(act: Callable[[threading.Event], None]) -> Iterator[None]:
         thread.join()
 
 
-def watch_fast(plans: Mapping[str, Plan], for_s: float, **options: Any) -> None:
+def watch_fast(configs: Mapping[str, SessionConfig], for_s: float, **options: Any) -> None:
     """Watch a session whose hosts have the fast clock."""
     watch(
-        plans,
+        configs,
         WatchOptions(
             root=Path.cwd(),
             for_s=for_s,

@@ -18,9 +18,10 @@ import pyarrow as pa
 from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
 from tbv8.live.driver import JournaledSession, read_journaled
+from tbv8.live.environment import HostEnvironment
 from tbv8.live.host import run_host
-from tbv8.live.plan import Plan, ProcessReport, on_venue
-from tbv8.live.setting import HostEnvironment
+from tbv8.live.output import ProcessReport
+from tbv8.live.session_config import SessionConfig, on_venue
 from tbv8.manifest import Input
 from tbv8.market import (
     HOUR_MS,
@@ -159,7 +160,7 @@ class World:
 
     def run(
         self,
-        plan: Plan,
+        config: SessionConfig,
         *,
         minutes: int,
         kill_at: int | None = None,
@@ -168,7 +169,7 @@ class World:
         """Run a host for so many minutes more.
 
         Args:
-            plan: Of the session.
+            config: Of the session.
             minutes: At most.
             kill_at: The number of its call at which it is killed, if it comes to that.
             on_call: What happens at each of its calls.
@@ -201,12 +202,12 @@ class World:
             is_over=is_over,
             sleep=lambda seconds: self.pass_time(100 * seconds),
         )
-        run_host(plan, setting)
+        run_host(config, setting)
 
-    def journaled(self, plan: Plan) -> JournaledSession:
+    def journaled(self, config: SessionConfig) -> JournaledSession:
         """Return what the journal has of the session that can go on."""
         with open_reader(self.db_path) as query:
-            session = read_session(query, plan.strategy.strategy_id, plan.role)
+            session = read_session(query, config.strategy.strategy_id, config.role)
             assert session is not None
             return read_journaled(query, session, with_minutes=True)
 
@@ -215,8 +216,10 @@ class World:
         return [report.text for report in self.reports if report.kind == kind]
 
 
-def make_plan(world: World, strategy: Strategy | None = None, **changes: Any) -> Plan:
-    """Return the plan of a session on `hyperliquid`; a 3m EMA cross, if nothing else is given."""
+def make_session_config(
+    world: World, strategy: Strategy | None = None, **changes: Any
+) -> SessionConfig:
+    """Return the config of a session on `hyperliquid`; a 3m EMA cross, if nothing else is given."""
     values: dict[str, Any] = {
         "strategy": on_venue(strategy or ema(), "hyperliquid", is_funding_recorded=True),
         "role": "primary",
@@ -229,7 +232,7 @@ def make_plan(world: World, strategy: Strategy | None = None, **changes: Any) ->
         "stale_ms": 15 * MINUTE_MS,
         "clock_ms": 2000,
     }
-    return Plan(**(values | changes))
+    return SessionConfig(**(values | changes))
 
 
 def ema(**changes: Any) -> Strategy:

@@ -15,15 +15,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from tbv8.backtest.feed import run_at_once
-from tbv8.errors import DataError
+from tbv8.backtest.feed import run_session
+from tbv8.errors import ConfigError, DataError
 from tbv8.live.driver import Driver
-from tbv8.live.plan import within
 from tbv8.live.replay import replay
+from tbv8.live.session_config import with_session_span
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
 from tbv8.trading.loading import StrategyError
+from tests.backtest.builders import rules
 from tests.builders import rows, shell
 from tests.live.rig import (
     START_MS,
@@ -31,7 +32,7 @@ from tests.live.rig import (
     World,
     bodies,
     ema,
-    make_plan,
+    make_session_config,
     scripted,
     whole,
 )
@@ -47,21 +48,21 @@ LONGER: dict[str, Any] = {
 @pytest.mark.parametrize("how", LONGER)
 def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
     strategy = ema(**LONGER[how])
-    plan = make_plan(world, strategy)
+    config = make_session_config(world, strategy)
     world.pass_time(3 * 3600 + 360)  # in the middle of a longer bar
 
-    world.run(plan, minutes=40)
-    world.run(plan, minutes=41)
+    world.run(config, minutes=40)
+    world.run(config, minutes=41)
 
-    journaled = world.journaled(plan)
+    journaled = world.journaled(config)
     session = journaled.session
     assert session.done_ms == START_MS + (186 + 80) * MINUTE_MS
-    fed = within(plan.strategy, session, session.done_ms)
+    fed = with_session_span(config.strategy, session, session.done_ms)
     bars = whole(world, fed, session.first_ms, session.done_ms)
-    expected = run_at_once(
-        fed, "hyperliquid", bars, stop=False, decimals=session.decimals, with_lines=True
+    expected = run_session(
+        fed, "hyperliquid", bars, stop=False, decimals=session.decimals, with_chart_lines=True
     )
-    assert repr(replay(plan, journaled).run) == repr(expected)  # lines may begin with NaN
+    assert repr(replay(config, journaled).run) == repr(expected)  # lines may begin with NaN
     assert len(expected.fills) > 4
     assert bodies(journaled, "fill") == [
         msgspec.json.encode(fill).decode() for fill in expected.fills
@@ -75,21 +76,21 @@ def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
 def test_killed_anywhere_it_goes_on_as_if_nothing_had_happened(
     world: World, db_path: Path, tmp_path: Path
 ) -> None:
-    plan = make_plan(world)
+    config = make_session_config(world)
     calm = World(Path(tmp_path / "calm.sqlite"))
     calm.db_path.write_bytes(db_path.read_bytes())
-    calm.run(make_plan(calm), minutes=60)
+    calm.run(make_session_config(calm), minutes=60)
     chance = random.Random(3)
 
     kills = 0
     while world.now_ms < START_MS + 60 * MINUTE_MS:
         left = (START_MS + 60 * MINUTE_MS - world.now_ms) // MINUTE_MS + 1
         try:
-            world.run(plan, minutes=left, kill_at=chance.randint(3, 150))
+            world.run(config, minutes=left, kill_at=chance.randint(3, 150))
         except Killed:
             kills += 1
 
-    expected, found = calm.journaled(make_plan(calm)), world.journaled(plan)
+    expected, found = calm.journaled(make_session_config(calm)), world.journaled(config)
     assert kills > 10
     assert [m.bars for m in found.minutes[:55]] == [m.bars for m in expected.minutes[:55]]
     until_ms = found.minutes[54].close_ms
@@ -101,7 +102,7 @@ def test_killed_anywhere_it_goes_on_as_if_nothing_had_happened(
 
 def test_power_may_fail_at_any_moment(world: World, tmp_path: Path) -> None:
     # given copies of the files as a disk may have them: of any moment, the log torn at any byte
-    plan, chance, copies = make_plan(world), random.Random(8), list[tuple[Path, int]]()
+    config, chance, copies = make_session_config(world), random.Random(8), list[tuple[Path, int]]()
 
     def copy() -> None:
         wal = world.db_path.with_name(f"{world.db_path.name}-wal")
@@ -113,8 +114,8 @@ def test_power_may_fail_at_any_moment(world: World, tmp_path: Path) -> None:
         copies.append((path, world.now_ms))
 
     with ThreadPoolExecutor(1) as copier:
-        world.run(plan, minutes=60, on_call=copy)
-    expected = world.journaled(plan)
+        world.run(config, minutes=60, on_call=copy)
+    expected = world.journaled(config)
 
     assert len(copies) == 12
     for path, now_ms in copies:
@@ -122,9 +123,9 @@ def test_power_may_fail_at_any_moment(world: World, tmp_path: Path) -> None:
         size = log.stat().st_size
         os.truncate(log, chance.choice([size, chance.randrange(size // 2, size)]))
         again = World(path, now_ms=now_ms)
-        again.run(make_plan(again), minutes=20)
+        again.run(make_session_config(again), minutes=20)
 
-        found = again.journaled(make_plan(again))
+        found = again.journaled(make_session_config(again))
         both = [[m.bars for m in journal.minutes] for journal in (found, expected)]
         assert all(one == other for one, other in zip(*both, strict=False))
         until_ms = min(found.session.done_ms, expected.session.done_ms)
@@ -143,11 +144,11 @@ def test_a_commit_is_on_the_disk_when_it_returns(world: World) -> None:
 
 
 def test_a_minute_is_written_before_it_is_used(world: World) -> None:
-    plan = make_plan(world, scripted({1: "1", 2: "-1"}))
+    config = make_session_config(world, scripted({1: "1", 2: "-1"}))
     kinds = []
     for kill_at in range(1, 200, 9):
         try:
-            world.run(plan, minutes=4, kill_at=kill_at)
+            world.run(config, minutes=4, kill_at=kill_at)
         except Killed:
             fills = rows(world.db_path, "SELECT ts_ms FROM session_events WHERE kind = 'fill'")
             bars = rows(world.db_path, "SELECT ts_ms + 60000 FROM session_bars")
@@ -176,8 +177,8 @@ def test_a_minute_is_written_before_it_is_used(world: World) -> None:
     ],
 )
 def test_a_journal_that_was_changed_is_refused(world: World, statement: str, said: str) -> None:
-    plan = make_plan(world)
-    world.run(plan, minutes=60)
+    config = make_session_config(world)
+    world.run(config, minutes=60)
     before = rows(world.db_path, "SELECT count(*) FROM session_events")
     if "number = 2" in statement:  # the key leaves no hole
         shell(world.db_path, "DELETE FROM session_events WHERE kind = 'fill' AND number > 2")
@@ -186,7 +187,7 @@ def test_a_journal_that_was_changed_is_refused(world: World, statement: str, sai
     count = rows(world.db_path, "SELECT count(*) FROM session_events")
 
     with pytest.raises(DataError) as e:
-        world.run(plan, minutes=10)
+        world.run(config, minutes=10)
 
     assert "test_v1: its replay differs from its journal: " in str(e.value)
     assert said in str(e.value)
@@ -195,10 +196,10 @@ def test_a_journal_that_was_changed_is_refused(world: World, statement: str, sai
 
 
 def test_a_start_names_the_session_that_begins_or_continues(world: World) -> None:
-    plan = make_plan(world, scripted({2: "1"}))
+    config = make_session_config(world, scripted({2: "1"}))
 
     for minutes in (1, 4, 2):
-        world.run(plan, minutes=minutes)
+        world.run(config, minutes=minutes)
 
     session = f"paper session 1 at hyperliquid, counted from {iso(START_MS)}"
     assert world.texts("began") == [
@@ -209,12 +210,41 @@ def test_a_start_names_the_session_that_begins_or_continues(world: World) -> Non
     assert re.fullmatch(rf"{session}: 4 minutes in \d\.\d s, without a difference", continued)
 
 
+@pytest.mark.parametrize(
+    ("tick", "share", "warned"),
+    [("1", "", 0), ("10", r"0\.\d\d% of", 2), ("100000", r"\d\d times", 0)],
+)
+def test_each_start_warns_of_a_coarse_tick_and_an_impossible_one_is_refused(
+    world: World, tick: str, share: str, warned: int
+) -> None:
+    own = {"BTC/USDT": rules(tick_size=tick)}
+    instruments = {"hyperliquid": own, "mexc": {"BTC/USDT": rules(tick_size="200")}}
+    config = make_session_config(world, scripted({2: "1"}, instruments=instruments))
+
+    try:
+        for minutes in (3, 3):
+            world.run(config, minutes=minutes)
+        refused = ""
+    except ConfigError as e:
+        refused = str(e)
+
+    assert bool(refused) == (tick == "100000")
+    texts = world.texts("warning") or [refused]
+    assert len(world.texts("warning")) == warned
+    for text in texts if share else ():
+        assert re.match(
+            rf"config/venues/hyperliquid\.yaml:\d+: instruments\.BTC/USDT\.tick_size: {tick} is "
+            rf"{share} the price of \d+: ",
+            text,
+        )
+
+
 def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
     world: World,
 ) -> None:
-    plan = make_plan(world)
-    world.run(plan, minutes=30)
-    changed = msgspec.structs.replace(plan, inputs={"config": Input("2", {})})
+    config = make_session_config(world)
+    world.run(config, minutes=30)
+    changed = msgspec.structs.replace(config, inputs={"config": Input("2", {})})
 
     with pytest.raises(DataError) as e:
         world.run(changed, minutes=30)
@@ -234,15 +264,17 @@ def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
 
 
 def test_minutes_that_come_late_open_nothing(world: World) -> None:
-    plan = make_plan(world, scripted({3: "1", 10: "1", 30: "1"}), stale_ms=3 * MINUTE_MS)
+    config = make_session_config(
+        world, scripted({3: "1", 10: "1", 30: "1"}), stale_ms=3 * MINUTE_MS
+    )
     hold_ms = START_MS + 25 * MINUTE_MS
     world.events = [
         (START_MS + 5 * MINUTE_MS, lambda: setattr(world, "holds_until_ms", hold_ms)),
     ]
 
-    world.run(plan, minutes=40)
+    world.run(config, minutes=40)
 
-    journaled = world.journaled(plan)
+    journaled = world.journaled(config)
     barred = [m.ts_ms for m in journaled.minutes if m.barred]
     assert {m.barred for m in journaled.minutes} == {None, "stale_bar"}
     assert barred == [START_MS + n * MINUTE_MS for n in range(4, 21)]
@@ -256,37 +288,37 @@ def test_minutes_that_come_late_open_nothing(world: World) -> None:
     gaps = "`doit status` shows the recorder's gaps"
     assert world.texts("stale") == [f"no closed minute since {since}: {gaps}"]
     assert world.texts("fresh") == ["closed minutes arrive again"]
-    replay(plan, journaled)
+    replay(config, journaled)
 
 
 @pytest.mark.parametrize("error_ms", [-60_000, 60_000])
 def test_a_clock_that_is_wrong_opens_nothing(world: World, error_ms: int) -> None:
-    plan = make_plan(world, scripted({3: "1", 12: "1"}))
+    config = make_session_config(world, scripted({3: "1", 12: "1"}))
     world.events = [(START_MS + n * MINUTE_MS - 20_000, world.trade) for n in range(1, 20)]
     world.events.append(
         (START_MS + 8 * MINUTE_MS, lambda: setattr(world, "clock_error_ms", error_ms))
     )
     world.events.sort(key=lambda event: event[0])
 
-    world.run(plan, minutes=18)
+    world.run(config, minutes=18)
 
-    journaled = world.journaled(plan)
+    journaled = world.journaled(config)
     denied = [json.loads(body)["rule"] for body in bodies(journaled, "denial")]
     assert denied == ["clock"]
     assert len(bodies(journaled, "fill")) == 1
 
 
-def test_minutes_that_nobody_has_are_left_out_and_listed(world: World) -> None:
-    plan = make_plan(world)
-    world.run(plan, minutes=20)
+def test_minutes_missing_in_all_sources_are_skipped_and_listed(world: World) -> None:
+    config = make_session_config(world)
+    world.run(config, minutes=20)
     gone_ms = world.now_ms // MINUTE_MS * MINUTE_MS
     world.now_ms += 26 * HOUR_MS  # the ledger has one span a day
     back_ms = world.now_ms // HOUR_MS * HOUR_MS
     world.forget(back_ms)
 
-    world.run(plan, minutes=30)
+    world.run(config, minutes=30)
 
-    journaled = world.journaled(plan)
+    journaled = world.journaled(config)
     (note,) = rows(world.db_path, "SELECT body FROM session_events WHERE kind = 'gap'")
     gap = json.loads(note[0])
     assert gap["to_ms"] == back_ms
@@ -297,30 +329,30 @@ def test_minutes_that_nobody_has_are_left_out_and_listed(world: World) -> None:
 
 
 def test_a_bar_that_the_recorder_corrects_changes_nothing_and_is_listed(world: World) -> None:
-    plan = make_plan(world)
-    world.run(plan, minutes=30)
+    config = make_session_config(world)
+    world.run(config, minutes=30)
     shell(world.db_path, f"UPDATE bars_1m SET volume = 77 WHERE ts_ms = {START_MS + 600_000}")
 
-    world.run(plan, minutes=10)
-    world.run(plan, minutes=10)
+    world.run(config, minutes=10)
+    world.run(config, minutes=10)
 
     (note,) = rows(world.db_path, "SELECT body FROM session_events WHERE kind = 'corrected'")
     value = json.loads(note[0])
     used = world.bars()[10]
     assert value["used"]["volume"] == used.volume
     assert value["now"] == msgspec.to_builtins(used) | {"volume": 77.0}
-    replay(plan, world.journaled(plan))
+    replay(config, world.journaled(config))
 
 
 # The warm-up
 
 
-def test_a_warm_up_that_is_not_held_is_refused_with_what_is_missing(world: World) -> None:
-    plan = make_plan(world, ema(warm_up_ms=5 * HOUR_MS))
+def test_a_warm_up_without_bars_is_refused_with_the_missing_span(world: World) -> None:
+    config = make_session_config(world, ema(warm_up_ms=5 * HOUR_MS))
     world.pass_time(2 * 3600)
 
     with pytest.raises(DataError) as e:
-        world.run(plan, minutes=10)
+        world.run(config, minutes=10)
 
     first, held = iso(START_MS - 3 * HOUR_MS), iso(START_MS)
     assert str(e.value) == (
@@ -332,27 +364,27 @@ def test_a_warm_up_that_is_not_held_is_refused_with_what_is_missing(world: World
 
 
 def test_a_warm_up_waits_for_the_minutes_that_the_recorder_still_fetches(world: World) -> None:
-    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    config = make_session_config(world, ema(warm_up_ms=HOUR_MS))
     world.pass_time(2 * 3600)
     world.holds_until_ms = world.now_ms + 40 * MINUTE_MS
     world.now_ms += 30 * MINUTE_MS
 
-    world.run(plan, minutes=60)
+    world.run(config, minutes=60)
 
-    journaled = world.journaled(plan)
+    journaled = world.journaled(config)
     assert "for the recorder to fetch the last minutes" in world.texts("waiting")
     assert all(m.bars["BTC/USDT"] is not None for m in journaled.minutes)
 
 
 def test_the_last_minutes_of_a_warm_up_are_reported_as_not_counted(world: World) -> None:
-    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    config = make_session_config(world, ema(warm_up_ms=HOUR_MS))
     world.pass_time(2 * 3600)
     world.holds_until_ms = world.now_ms + 150_000
     world.now_ms += 120_000
 
-    world.run(plan, minutes=10)
+    world.run(config, minutes=10)
 
-    counted_ms = world.journaled(plan).session.counted_ms
+    counted_ms = world.journaled(config).session.counted_ms
     minutes = [report for report in world.reports if report.kind == "minute"]
     assert {(r.done_ms or 0) < counted_ms for r in minutes if r.is_warm_up} == {True}
     assert {(r.done_ms or 0) < counted_ms for r in minutes if not r.is_warm_up} == {False}
@@ -362,8 +394,8 @@ def test_the_last_minutes_of_a_warm_up_are_reported_as_not_counted(world: World)
 
 
 def test_a_locked_database_is_waited_for(world: World) -> None:
-    plan = make_plan(world)
-    world.run(plan, minutes=20)
+    config = make_session_config(world)
+    world.run(config, minutes=20)
     other = sqlite3.connect(world.db_path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     held = World.record
@@ -372,21 +404,21 @@ def test_a_locked_database_is_waited_for(world: World) -> None:
     world.now_ms += 1
     fresh = START_MS + 20 * MINUTE_MS
     assert held
-    shell_free = world.journaled(plan).session.done_ms
+    shell_free = world.journaled(config).session.done_ms
 
-    world.run(plan, minutes=20)
+    world.run(config, minutes=20)
 
     other.close()
-    assert world.journaled(plan).session.done_ms >= max(fresh, shell_free)
+    assert world.journaled(config).session.done_ms >= max(fresh, shell_free)
 
 
 def test_a_strategy_that_raises_ends_it_the_same_way_each_time(world: World) -> None:
-    plan = make_plan(world, scripted({3: "no number"}))
+    config = make_session_config(world, scripted({3: "no number"}))
 
     said = []
     for _ in range(2):
         with pytest.raises(StrategyError) as e:
-            world.run(plan, minutes=10)
+            world.run(config, minutes=10)
         said.append(str(e.value))
 
     assert said[0] == said[1]
@@ -395,11 +427,11 @@ def test_a_strategy_that_raises_ends_it_the_same_way_each_time(world: World) -> 
 
 
 def test_the_driver_gives_the_account_as_text(world: World) -> None:
-    plan = make_plan(world, scripted({1: "1"}))
-    world.run(plan, minutes=5)
-    journaled = world.journaled(plan)
+    config = make_session_config(world, scripted({1: "1"}))
+    world.run(config, minutes=5)
+    journaled = world.journaled(config)
 
-    with Driver(plan.strategy, journaled.session) as driver:
+    with Driver(config.strategy, journaled.session) as driver:
         for _ in driver.replay(journaled.minutes, journaled.commands, journaled.rates):
             pass
         state = driver.state()

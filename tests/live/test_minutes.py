@@ -44,7 +44,7 @@ def table(volumes: list[float], seed: int, gaps: int) -> pa.Table:
     st.integers(0, 300),
     st.sampled_from(TIMEFRAMES),
 )
-def test_bars_are_those_that_are_built_to_the_last_bit(
+def test_bars_equal_aggregated_bars_to_the_last_bit(
     volumes: list[float], seed: int, gaps: int, timeframe: object
 ) -> None:
     minutes = table(volumes, seed, gaps)

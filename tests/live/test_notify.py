@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tbv8.live.notify import Notifier, messages
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 
 FILL = '{"side":"buy","quantity":"1","symbol":"BTC/USDT","price":"100"}'
 HALT = '{"rule":"max_daily_loss_usd","until_ms":86400000}'
@@ -67,7 +67,7 @@ def test_reports_become_messages_and_some_are_off(monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_a_service_that_hangs_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_hangs_delays_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     with service(delay_s=60) as (url, received):
         monkeypatch.setenv("URLS", url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")

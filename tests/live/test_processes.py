@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tbv8.live.check import check_replay
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 from tbv8.market import MINUTE_MS, Bar, parse_time
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_minutes, read_session
@@ -89,7 +89,7 @@ def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: P
     ):
         for server in (one, two):
             server.control(options={"limits": False})
-        plans = make_plans(db_path, stale_ms=60 * MINUTE_MS, clock_ms=60_000)
+        configs = make_plans(db_path, stale_ms=60 * MINUTE_MS, clock_ms=60_000)
         recorder = Recorder(db_path, fast_venues({"BTC": one, "BTC_USDT": two}))
 
         used_minutes = threading.Semaphore(0)
@@ -113,10 +113,10 @@ def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: P
 
         try:
             with beside(disturb):
-                watch_fast(plans, 100, on_report=on_report)
+                watch_fast(configs, 100, on_report=on_report)
         finally:
             recorder.kill()
-        said = check_replay(plans)
+        said = check_replay(configs)
 
         check_bars(db_path, "primary", one, "BTC")
         check_bars(db_path, "shadow", two, "BTC_USDT")
@@ -129,7 +129,7 @@ def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: P
     assert {json.loads(body)["hours"] for _, body in charged} == {1, 8}
     assert {json.loads(body)["ts_ms"] for _, body in charged} == {PAID_MS}
     assert all(PAID_MS <= ts_ms <= PAID_MS + 3 * MINUTE_MS for ts_ms, _ in charged)
-    folder = plans["primary"].folder
+    folder = configs["primary"].folder
     summary = json.loads((folder / "summary.json").read_text("utf-8"))
     with (folder / "shadow" / "orders.csv").open(encoding="utf-8", newline="") as file:
         priced = list(csv.DictReader(file))

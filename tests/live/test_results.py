@@ -10,14 +10,14 @@ from msgspec.structs import replace
 
 from tbv8.errors import DataError, DiffersError
 from tbv8.live.check import check_replay
-from tbv8.live.plan import Plan, on_venue
 from tbv8.live.results import write_results
+from tbv8.live.session_config import SessionConfig, on_venue
 from tbv8.manifest import Input, read_manifest
 from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series, iso
 from tbv8.results.summary import Summary
 from tests.backtest.builders import install, read_rows, rules
 from tests.builders import shell
-from tests.live.rig import BTC, START_MS, World, ema, make_plan, scripted
+from tests.live.rig import BTC, START_MS, World, ema, make_session_config, scripted
 
 FILES = {
     "chart_lines.csv",
@@ -31,43 +31,45 @@ FILES = {
 
 
 @pytest.fixture
-def plan(world: World) -> Plan:
-    """Return the plan of a session that ran for an hour."""
-    plan = make_plan(world)
-    world.run(plan, minutes=60)
-    return plan
+def config(world: World) -> SessionConfig:
+    """Return the config of a session that ran for an hour."""
+    config = make_session_config(world)
+    world.run(config, minutes=60)
+    return config
 
 
-def test_the_folder_of_a_session_is_a_result(world: World, plan: Plan) -> None:
-    assert isinstance(write_results({"primary": plan}), Summary)
+def test_the_folder_of_a_session_is_a_result(world: World, config: SessionConfig) -> None:
+    assert isinstance(write_results({"primary": config}), Summary)
 
-    manifest = read_manifest(plan.folder)
+    manifest = read_manifest(config.folder)
     assert manifest is not None
     assert manifest.outputs.keys() == FILES
-    journaled = world.journaled(plan)
-    fills = read_rows(plan.folder / "fills.csv")
+    journaled = world.journaled(config)
+    fills = read_rows(config.folder / "fills.csv")
     assert [row["order_id"] for row in fills] == [
         json.loads(event.body)["order_id"] for event in journaled.outputs["fill"]
     ]
-    summary = json.loads((plan.folder / "summary.json").read_text("utf-8"))
+    summary = json.loads((config.folder / "summary.json").read_text("utf-8"))
     assert summary["market_data_venue"] == "hyperliquid"
     assert summary["bars"] == 19
     assert "priced" not in summary
-    assert check_replay({"primary": plan}).endswith(", and the same bytes in 7 result files")
+    assert check_replay({"primary": config}).endswith(", and the same bytes in 7 result files")
 
 
-def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, plan: Plan) -> None:
-    write_results({"primary": plan})
+def test_earlier_results_are_compared_with_the_minutes_up_to_then(
+    world: World, config: SessionConfig
+) -> None:
+    write_results({"primary": config})
 
-    world.run(plan, minutes=30)
+    world.run(config, minutes=30)
 
-    said = check_replay({"primary": plan})
-    minutes = len(world.journaled(plan).minutes)
+    said = check_replay({"primary": config})
+    minutes = len(world.journaled(config).minutes)
     assert said.startswith(f"test_v1: replayed {minutes} minutes at hyperliquid: the same ")
     assert said.endswith(" result files")
 
 
-def test_what_a_strategy_prints_is_printed_by_its_session_alone(
+def test_the_prints_of_a_strategy_are_shown_by_its_session_only(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = (
@@ -79,34 +81,34 @@ def test_what_a_strategy_prints_is_printed_by_its_session_alone(
         "        super().on_bar(bar)\n"
     )
     install(monkeypatch, world.db_path.parent / "talking", "talker", source)
-    plan = make_plan(world, ema(module="talker", class_name="Talker"))
-    world.run(plan, minutes=12)
+    config = make_session_config(world, ema(module="talker", class_name="Talker"))
+    world.run(config, minutes=12)
     printed = capsys.readouterr().out.count("a bar")
 
-    write_results({"primary": plan})
-    world.run(plan, minutes=6)
+    write_results({"primary": config})
+    world.run(config, minutes=6)
     capsys.readouterr()
-    check_replay({"primary": plan})
+    check_replay({"primary": config})
 
     assert printed >= 3
     assert "a bar" not in capsys.readouterr().out
 
 
-def test_a_result_that_was_changed_is_named(plan: Plan) -> None:
-    write_results({"primary": plan})
-    path = plan.folder / "fills.csv"
+def test_a_result_that_was_changed_is_named(config: SessionConfig) -> None:
+    write_results({"primary": config})
+    path = config.folder / "fills.csv"
     path.write_text(path.read_text("utf-8").replace("taker", "maker", 1), encoding="utf-8")
 
     with pytest.raises(DataError) as e:
-        check_replay({"primary": plan})
+        check_replay({"primary": config})
 
-    assert str(e.value).startswith(f"{plan.folder}: not reproduced: fills.csv:2: ")
+    assert str(e.value).startswith(f"{config.folder}: not reproduced: fills.csv:2: ")
 
 
-def test_a_replay_with_another_config_names_that_as_the_cause(plan: Plan) -> None:
-    write_results({"primary": plan})
-    strategy = replace(plan.strategy, params={"fast": 2, "slow": 5})
-    changed = replace(plan, strategy=strategy, inputs={"config": Input("2", {})})
+def test_a_replay_with_another_config_names_that_as_the_cause(config: SessionConfig) -> None:
+    write_results({"primary": config})
+    strategy = replace(config.strategy, params={"fast": 2, "slow": 5})
+    changed = replace(config, strategy=strategy, inputs={"config": Input("2", {})})
 
     with pytest.raises(DataError) as e:
         check_replay({"primary": changed})
@@ -117,11 +119,13 @@ def test_a_replay_with_another_config_names_that_as_the_cause(plan: Plan) -> Non
     assert ": fill 1 at " in now
 
 
-def test_the_page_says_that_it_is_paper_since_when_and_as_of_when(world: World, plan: Plan) -> None:
-    write_results({"primary": plan})
+def test_the_page_names_the_paper_session_its_start_and_its_end(
+    world: World, config: SessionConfig
+) -> None:
+    write_results({"primary": config})
 
-    page = (plan.folder / "tearsheet.html").read_text()
-    session = world.journaled(plan).session
+    page = (config.folder / "tearsheet.html").read_text()
+    session = world.journaled(config).session
     since, until = (iso(ms)[:16].replace("T", " ") for ms in (session.counted_ms, session.done_ms))
     assert "<title>test_v1 (paper) · tbv8</title>" in page
     assert "<h1>test_v1 · paper</h1>" in page
@@ -132,84 +136,86 @@ def test_the_page_says_that_it_is_paper_since_when_and_as_of_when(world: World, 
     assert "doit replay:test_v1 repeats the session from its journal" in page
 
 
-def test_results_of_the_session_before_make_room_for_a_new_one(world: World, plan: Plan) -> None:
-    write_results({"primary": plan})
-    before = world.journaled(plan).session
+def test_a_new_session_sets_the_results_of_the_previous_one_aside(
+    world: World, config: SessionConfig
+) -> None:
+    write_results({"primary": config})
+    before = world.journaled(config).session
 
-    world.run(plan, minutes=2)
-    assert (plan.folder / "tearsheet.html").is_file()  # the same session has gone on
-    world.run(replace(plan, is_new=True), minutes=2)
+    world.run(config, minutes=2)
+    assert (config.folder / "tearsheet.html").is_file()  # the same session has gone on
+    world.run(replace(config, is_new=True), minutes=2)
 
-    kept = plan.folder.with_name(f"test_v1.{iso(before.counted_ms)[:16].replace(':', '-')}")
-    assert world.texts("kept") == [f"results of the session before are in {kept}"]
-    assert not plan.folder.exists()
+    kept = config.folder.with_name(f"test_v1.{iso(before.counted_ms)[:16].replace(':', '-')}")
+    assert world.texts("kept") == [f"results of the previous session are in {kept}"]
+    assert not config.folder.exists()
     manifest = read_manifest(kept)
     assert manifest is not None
     assert manifest.inputs["session"].value["primary"]["id"] == before.session_id
 
 
 def test_a_journal_that_was_changed_is_named_and_no_result_written(
-    world: World, plan: Plan
+    world: World, config: SessionConfig
 ) -> None:
     shell(world.db_path, "UPDATE session_events SET ts_ms = ts_ms + 1 WHERE kind = 'fill'")
 
     for act in (write_results, check_replay):
         with pytest.raises(DiffersError) as e:
-            act({"primary": plan})
+            act({"primary": config})
         assert "differs from its journal: fill 1 at " in str(e.value)
-    assert not plan.folder.exists()
+    assert not config.folder.exists()
 
 
 def test_before_a_bar_has_closed_there_is_no_result(world: World) -> None:
-    plan = make_plan(world, ema())
+    config = make_session_config(world, ema())
     with pytest.raises(DataError, match="there is no session: run `doit paper:test_v1`"):
-        check_replay({"primary": plan})
+        check_replay({"primary": config})
 
-    world.run(plan, minutes=1)
-    assert write_results({"primary": plan}) == (
+    world.run(config, minutes=1)
+    assert write_results({"primary": config}) == (
         f"no minute was used yet, the first one closes at {iso(START_MS + MINUTE_MS)}; no session "
         "runs, `doit paper:test_v1` continues it"
     )
-    world.run(plan, minutes=1)
-    assert write_results({"primary": plan}) == (
+    world.run(config, minutes=1)
+    assert write_results({"primary": config}) == (
         f"no 3m bar has closed yet, the first one closes at {iso(START_MS + 3 * MINUTE_MS)}"
     )
-    assert not plan.folder.exists()
+    assert not config.folder.exists()
 
 
 def test_a_warm_up_is_not_counted(world: World) -> None:
-    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    config = make_session_config(world, ema(warm_up_ms=HOUR_MS))
     world.pass_time(2 * 3600)
-    world.run(plan, minutes=60)
+    world.run(config, minutes=60)
 
-    write_results({"primary": plan})
+    write_results({"primary": config})
 
-    first = read_rows(plan.folder / "equity.csv")[0]
-    session = world.journaled(plan).session
+    first = read_rows(config.folder / "equity.csv")[0]
+    session = world.journaled(config).session
     assert int(first["ts_ms"]) == session.counted_ms + 3 * 60_000
     assert session.first_ms == session.counted_ms - HOUR_MS
 
 
-def test_what_a_stop_closed_is_tagged_so(world: World) -> None:
-    plan = make_plan(world, scripted({2: "1"}))
-    plan.stop_path.parent.mkdir(parents=True)
-    world.events = [(START_MS + 5 * MINUTE_MS, lambda: plan.stop_path.write_text("close"))]
-    world.run(plan, minutes=8)
+def test_the_closing_orders_of_a_stop_have_its_tag(world: World) -> None:
+    config = make_session_config(world, scripted({2: "1"}))
+    config.stop_path.parent.mkdir(parents=True)
+    world.events = [(START_MS + 5 * MINUTE_MS, lambda: config.stop_path.write_text("close"))]
+    world.run(config, minutes=8)
 
-    write_results({"primary": plan})
+    write_results({"primary": config})
 
-    assert [row["tags"] for row in read_rows(plan.folder / "tags.csv")] == ["doit stop"]
+    assert [row["tags"] for row in read_rows(config.folder / "tags.csv")] == ["doit stop"]
 
 
-def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:
-    plan = make_plan(world, scripted({1: "1"}))
-    world.run(plan, minutes=5)
-    plan.folder.mkdir(parents=True)
-    mine = Path(plan.folder, "thesis.txt")
+def test_a_folder_without_a_manifest_is_left_alone(world: World) -> None:
+    config = make_session_config(world, scripted({1: "1"}))
+    world.run(config, minutes=5)
+    config.folder.mkdir(parents=True)
+    mine = Path(config.folder, "thesis.txt")
     mine.write_text("all of it")
 
     with pytest.raises(DataError, match=r"has 'thesis.txt' but no manifest.json of tbv8"):
-        write_results({"primary": plan})
+        write_results({"primary": config})
 
     assert mine.read_text() == "all of it"
 
@@ -225,20 +231,20 @@ def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path
             for name, fee in (("hyperliquid", "0.0005"), ("mexc", "0.0002"))
         },
     )
-    plans = {
-        "primary": make_plan(world, strategy, priced_at="mexc"),
-        "shadow": make_plan(world, role="shadow", venue="mexc"),
+    configs = {
+        "primary": make_session_config(world, strategy, priced_at="mexc"),
+        "shadow": make_session_config(world, role="shadow", venue="mexc"),
     }
-    plans["shadow"] = replace(
-        plans["shadow"], strategy=on_venue(strategy, "mexc", is_funding_recorded=True)
+    configs["shadow"] = replace(
+        configs["shadow"], strategy=on_venue(strategy, "mexc", is_funding_recorded=True)
     )
-    world.run(plans["primary"], minutes=12)
-    world.run(plans["shadow"], minutes=15)
-    world.run(plans["primary"], minutes=1)
+    world.run(configs["primary"], minutes=12)
+    world.run(configs["shadow"], minutes=15)
+    world.run(configs["primary"], minutes=1)
 
-    assert isinstance(write_results(plans), Summary)
+    assert isinstance(write_results(configs), Summary)
 
-    folder = plans["primary"].folder
+    folder = configs["primary"].folder
     both = [read_rows(folder / name) for name in ("equity.csv", "shadow/equity.csv")]
     times = [[row["ts_ms"] for row in rows] for rows in both]
     assert times[0] == times[1]
@@ -250,4 +256,4 @@ def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path
     assert {row["why"] for row in priced} == {"no quotes were recorded"}
     assert summary["priced"]["priced"] == 0
     assert summary["priced"]["fills"] == len(priced) > 1
-    assert check_replay(plans).endswith("in 11 result files")
+    assert check_replay(configs).endswith("in 11 result files")

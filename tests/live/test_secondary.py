@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from tbv8.live.check import check_replay
-from tbv8.live.plan import Plan
 from tbv8.live.results import write_results
+from tbv8.live.session_config import SessionConfig
 from tbv8.market import MINUTE_MS, Bbo
 from tbv8.store.ticks import Batch, bbo_row, open_ticks
 from tests.backtest.builders import read_rows
 from tests.builders import rows
-from tests.live.rig import START_MS, World, make_plan, scripted
+from tests.live.rig import START_MS, World, make_session_config, scripted
 
 
 @pytest.fixture
-def plan(world: World) -> Plan:
-    """Return the plan of a session with a limit far below the market, from its second minute on."""
+def config(world: World) -> SessionConfig:
+    """Return a session with a limit far below the market, from its second minute on."""
     limits = {"limits": {2: "1@1500"}, "orders": {4: "1"}}
-    return make_plan(world, scripted({}, params=limits), priced_at="mexc")
+    return make_session_config(world, scripted({}, params=limits), priced_at="mexc")
 
 
 def quote_at(world: World, *quotes: tuple[float, float, float]) -> None:
@@ -37,12 +37,12 @@ def reached(world: World) -> list[dict[str, Any]]:
     return [json.loads(body) for (body,) in found]
 
 
-def test_a_limit_that_rests_is_held_against_every_quote_of_the_secondary(
-    world: World, plan: Plan
+def test_a_resting_limit_is_compared_with_every_quote_of_the_secondary(
+    world: World, config: SessionConfig
 ) -> None:
     quote_at(world, (1, 1400, 1401), (5, 1990, 1991), (7.5, 1498, 1499.5), (9, 1400, 1401))
 
-    world.run(plan, minutes=12)
+    world.run(config, minutes=12)
 
     (note,) = reached(world)
     assert abs(note["quoted_ms"] - START_MS - 7.5 * MINUTE_MS) < 11_000  # as the world's time steps
@@ -52,41 +52,41 @@ def test_a_limit_that_rests_is_held_against_every_quote_of_the_secondary(
     assert json.loads(priced[0])["order_id"] == "O-2"
 
 
-def test_quotes_beside_the_limit_do_not_reach_it(world: World, plan: Plan) -> None:
+def test_quotes_beside_the_limit_do_not_reach_it(world: World, config: SessionConfig) -> None:
     quote_at(world, (1, 1400, 1401), (5, 1499, 1500.1), (9, 1990, 1991))
 
-    world.run(plan, minutes=12)
+    world.run(config, minutes=12)
 
     assert reached(world) == []
 
 
 def test_a_restart_goes_on_where_the_quotes_were_read_and_writes_none_twice(
-    world: World, plan: Plan
+    world: World, config: SessionConfig
 ) -> None:
     quote_at(world, (5, 1990, 1991))
-    world.run(plan, minutes=6)
+    world.run(config, minutes=6)
     world.quote(1498, 1499)  # while no session runs
     world.now_ms += 30_000
 
-    world.run(plan, minutes=3)
-    world.run(plan, minutes=3)
+    world.run(config, minutes=3)
+    world.run(config, minutes=3)
 
     assert len(reached(world)) == 1
 
 
-def test_an_order_that_works_no_more_is_not_held_against_quotes(world: World, plan: Plan) -> None:
-    plan.stop_path.parent.mkdir(parents=True)
+def test_an_ended_order_is_not_compared_with_quotes(world: World, config: SessionConfig) -> None:
+    config.stop_path.parent.mkdir(parents=True)
     quote_at(world, (5, 1990, 1991))
-    world.events.append((START_MS + 6 * MINUTE_MS, lambda: plan.stop_path.write_text("")))
+    world.events.append((START_MS + 6 * MINUTE_MS, lambda: config.stop_path.write_text("")))
     quote_at(world, (9, 1400, 1401))
 
-    world.run(plan, minutes=12)
+    world.run(config, minutes=12)
 
     assert reached(world) == []
 
 
 def test_a_fill_waits_for_the_quotes_that_the_recorder_still_writes(
-    world: World, plan: Plan
+    world: World, config: SessionConfig
 ) -> None:
     def late() -> None:  # of the moment of the fill, committed some seconds later
         quote = Bbo("mexc", "BTC/USDT", done[0] - 500, 1999.0, 5.0, 2007.0, 5.0)
@@ -101,23 +101,23 @@ def test_a_fill_waits_for_the_quotes_that_the_recorder_still_writes(
     done: list[int] = []
     quote_at(world, (3, 1990, 1991))
 
-    world.run(plan, minutes=8, on_call=on_call)
+    world.run(config, minutes=8, on_call=on_call)
 
     (priced,) = rows(world.db_path, "SELECT body FROM session_events WHERE kind = 'priced'")
     assert json.loads(priced[0])["quoted"] == "2007.00000000"
 
 
-def test_results_list_and_count_what_was_reached(world: World, plan: Plan) -> None:
+def test_results_list_and_count_what_was_reached(world: World, config: SessionConfig) -> None:
     quote_at(world, (3, 1990, 1991), (7, 1498, 1499))
-    world.run(plan, minutes=12)
+    world.run(config, minutes=12)
 
-    write_results({"primary": plan})
+    write_results({"primary": config})
 
-    listed = read_rows(plan.folder / "shadow" / "orders.csv")
+    listed = read_rows(config.folder / "shadow" / "orders.csv")
     assert [row["order_id"] for row in listed] == ["O-2", "O-1"]
     assert listed[1]["why"] == "its limit was reached while it rested at hyperliquid"
-    summary = json.loads((plan.folder / "summary.json").read_text("utf-8"))
+    summary = json.loads((config.folder / "summary.json").read_text("utf-8"))
     assert (summary["priced"]["fills"], summary["priced"]["reached"]) == (1, 1)
     assert summary["priced"]["cost_usd"] == float(listed[0]["cost_usd"])
-    world.run(plan, minutes=5)
-    assert "the same bytes in" in check_replay({"primary": plan})
+    world.run(config, minutes=5)
+    assert "the same bytes in" in check_replay({"primary": config})

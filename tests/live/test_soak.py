@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tbv8.live.check import check_replay
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 from tbv8.market import MINUTE_MS
 from tests.builders import rows
 from tests.live.fast import (
@@ -39,7 +39,7 @@ SPEED = 10.0
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 300)
-def test_after_random_faults_a_session_can_be_given_again(
+def test_after_random_faults_a_session_can_be_replayed(
     db_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -54,8 +54,8 @@ def test_after_random_faults_a_session_can_be_given_again(
         servers = {"BTC": one, "BTC_USDT": two}
         for server in servers.values():
             server.control(options={"limits": False})
-        plans = make_plans(db_path, stale_ms=5 * MINUTE_MS, clock_ms=20_000)
-        stop_path = plans["primary"].stop_path
+        configs = make_plans(db_path, stale_ms=5 * MINUTE_MS, clock_ms=20_000)
+        stop_path = configs["primary"].stop_path
         recorder = Recorder(db_path, fast_venues(servers))
 
         def disturb(over: threading.Event) -> None:
@@ -90,10 +90,10 @@ def test_after_random_faults_a_session_can_be_given_again(
 
         try:
             with beside(disturb):
-                watch_fast(plans, SECONDS, results_s=300, on_report=count)
+                watch_fast(configs, SECONDS, results_s=300, on_report=count)
         finally:
             recorder.kill()
-        said = check_replay(plans)
+        said = check_replay(configs)
         for role, native in (("primary", "BTC"), ("shadow", "BTC_USDT")):
             _check_bars(db_path, role, servers[native].truth(native).bars)  # type: ignore[attr-defined]
 

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from tbv8.errors import ConfigError
 from tbv8.live.metrics import serve_metrics
-from tbv8.live.plan import ProcessReport
-from tbv8.live.view import SessionsView, SessionView, session_table
+from tbv8.live.output import ProcessReport
+from tbv8.live.view import SessionDisplay, SessionView, session_table
 from tests.builders import MONDAY
 
 STATE: dict[str, Any] = {
@@ -62,7 +62,7 @@ def minute(**changes: Any) -> ProcessReport:
 
 
 def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
-    view = SessionsView("a", {"primary": SessionView()})
+    view = SessionDisplay("a", {"primary": SessionView()})
 
     view.show("primary", minute(events=EVENTS))
     view.show("shadow", minute(state={"barred": "stopped", "working": 0}, is_warm_up=True))
@@ -120,7 +120,9 @@ def test_the_table_of_a_session_and_its_shadow_fits_a_terminal_of_80_columns() -
         ([minute(), ProcessReport(kind="alive"), ProcessReport(kind="written")], ""),
     ],
 )
-def test_what_is_known_of_a_session(reports: list[ProcessReport], problem: str) -> None:
+def test_the_view_of_a_session_follows_its_reports(
+    reports: list[ProcessReport], problem: str
+) -> None:
     shown = SessionView()
 
     for report in reports:

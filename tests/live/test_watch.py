@@ -16,16 +16,16 @@ from msgspec.structs import replace
 
 from tbv8.errors import DataError
 from tbv8.live.check import check_replay
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 from tbv8.live.stopping import left_line
 from tbv8.live.watch import results_pause_s
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS
-from tbv8.store.sessions import session_lock
+from tbv8.store.locks import session_lock
 from tests.backtest.builders import SCRIPTED, make_strategy
 from tests.builders import ROOT, is_alive, rows
 from tests.live.fast import hosts, make_plans, set_clock, watch_fast
-from tests.live.rig import START_MS, World, ema, make_plan, scripted
+from tests.live.rig import START_MS, World, ema, make_session_config, scripted
 from tests.recorder.rig import wait_until
 
 HANG = """
@@ -69,10 +69,10 @@ def test_a_strategy_that_hangs_is_stopped(world: World, tmp_path: Path) -> None:
     strategy = make_strategy(
         timeframe=scripted({}).timeframe, module="hang.py", class_name="Hang", root=tmp_path
     )
-    plan = make_plan(world, strategy)
+    config = make_session_config(world, strategy)
     record_all(world)
     set_clock(START_MS - 20_000, 20)
-    plan.stop_path.parent.mkdir(parents=True)
+    config.stop_path.parent.mkdir(parents=True)
     took: list[float] = []
     reports: list[str] = []
 
@@ -85,7 +85,7 @@ def test_a_strategy_that_hangs_is_stopped(world: World, tmp_path: Path) -> None:
         (before,) = hosts()
         time.sleep(0.3)
         began_s = time.monotonic()
-        plan.stop_path.write_text("close")
+        config.stop_path.write_text("close")
         wait_until(lambda: before not in hosts())
         took.append(time.monotonic() - began_s)
         wait_until(lambda: "stopped" in reports)
@@ -93,7 +93,7 @@ def test_a_strategy_that_hangs_is_stopped(world: World, tmp_path: Path) -> None:
 
     thread = threading.Thread(target=stop)
     thread.start()
-    watch_fast({"primary": plan}, 60, on_report=lambda _role, report: reports.append(report.kind))
+    watch_fast({"primary": config}, 60, on_report=lambda _role, report: reports.append(report.kind))
     thread.join()
 
     assert took[0] < 15  # and not for ever; of a machine with other work to do
@@ -113,13 +113,13 @@ def test_a_strategy_prints_and_raises_in_its_own_words(
         )
     )
     own = {"module": "raises.py", "class_name": "Scripted", "root": tmp_path}
-    plan = make_plan(world, scripted({3: "no number"}, **own))
+    config = make_session_config(world, scripted({3: "no number"}, **own))
     record_all(world)
     set_clock(START_MS - 20_000, 60)
     reports: list[ProcessReport] = []
 
     with pytest.raises(DataError, match=r"raises\.py:\d+.*on_bar"):
-        watch_fast({"primary": plan}, 60, on_report=lambda _role, one: reports.append(one))
+        watch_fast({"primary": config}, 60, on_report=lambda _role, one: reports.append(one))
 
     kinds = [report.kind for report in reports]
     assert kinds.count("replayed") == kinds.count("failed") == 1
@@ -133,13 +133,13 @@ def test_an_end_before_the_session_is_ready_names_the_command_that_starts_it(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # given a new session whose warm-up waits for the recorder
-    plan = make_plan(world, ema(warm_up_ms=HOUR_MS), is_new=True)
+    config = make_session_config(world, ema(warm_up_ms=HOUR_MS), is_new=True)
     world.pass_time(3600)
     set_clock(START_MS + 70 * MINUTE_MS, 1)
 
     # when
     watch_fast(
-        {"primary": plan},
+        {"primary": config},
         60,
         on_report=lambda _role, one: one.kind == "waiting" and signal.raise_signal(signal.SIGINT),
     )
@@ -153,9 +153,9 @@ def test_an_end_before_the_session_is_ready_names_the_command_that_starts_it(
 
 
 def test_a_session_that_cannot_continue_is_refused_before_any_process(world: World) -> None:
-    plan = make_plan(world)
-    world.run(plan, minutes=2)
-    changed = replace(plan, inputs={"strategy": Input("2", {})})
+    config = make_session_config(world)
+    world.run(config, minutes=2)
+    changed = replace(config, inputs={"strategy": Input("2", {})})
     reports: list[str] = []
 
     refusal = "cannot continue: the strategy's code changed since it began at"
@@ -178,7 +178,7 @@ def test_results_are_written_as_often_as_is_cheap(took_s: float, pause_s: float)
 
 
 def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
-    plan = make_plan(world)
+    config = make_session_config(world)
 
     with (
         session_lock(world.db_path, "test_v1"),
@@ -187,7 +187,7 @@ def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
             match=rf"its session is already running .*`kill {os.getpid()}` \(`doit stop` ends its",
         ),
     ):
-        watch_fast({"primary": plan}, 5)
+        watch_fast({"primary": config}, 5)
 
     assert rows(world.db_path, "SELECT count(*) FROM sessions") == [(0,)]
 
@@ -195,7 +195,7 @@ def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
 def test_a_secondary_without_data_leaves_the_primary_alone(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plans = make_plans(world.db_path)
+    configs = make_plans(world.db_path)
     record_all(world)
     set_clock(START_MS - 20_000, 60)
     minutes: list[ProcessReport] = []
@@ -207,23 +207,23 @@ def test_a_secondary_without_data_leaves_the_primary_alone(
             if len(minutes) == 4:
                 signal.raise_signal(signal.SIGTERM)
 
-    watch_fast(plans, 60, on_report=count)
+    watch_fast(configs, 60, on_report=count)
 
     assert len(minutes) >= 4
-    assert (plans["primary"].folder / "summary.json").is_file()
+    assert (configs["primary"].folder / "summary.json").is_file()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"   {left_line('test_v1', minutes[-1].state)}"
     assert "test_v1: still holds 0.0" in last
-    check_replay(plans)
+    check_replay(configs)
 
 
 def test_a_shadow_that_cannot_continue_is_named_and_the_primary_goes_on(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plans = make_plans(world.db_path)
+    configs = make_plans(world.db_path)
     record_all(world)
-    world.run(plans["shadow"], minutes=1)
-    plans["shadow"] = replace(plans["shadow"], inputs={"config": Input("2", {})})
+    world.run(configs["shadow"], minutes=1)
+    configs["shadow"] = replace(configs["shadow"], inputs={"config": Input("2", {})})
     set_clock(START_MS - 20_000, 1)
     failed: list[str] = []
 
@@ -233,7 +233,7 @@ def test_a_shadow_that_cannot_continue_is_named_and_the_primary_goes_on(
         if failed.count("primary alive") == 3:
             signal.raise_signal(signal.SIGTERM)
 
-    watch_fast(plans, 60, on_report=end_later)
+    watch_fast(configs, 60, on_report=end_later)
 
     (line,) = (line for line in capsys.readouterr().out.splitlines() if "cannot continue" in line)
     assert line.startswith("   test_v1: shadow: its session cannot continue: its config ")
@@ -247,9 +247,9 @@ def test_a_host_ends_with_the_process_that_watches_it(world: World) -> None:
     code = f"""
 from pathlib import Path
 from tests.live.fast import watch_fast
-from tests.live.rig import World, make_plan
+from tests.live.rig import World, make_session_config
 world = World(Path({str(world.db_path)!r}))
-watch_fast({{"primary": make_plan(world)}}, 60)
+watch_fast({{"primary": make_session_config(world)}}, 60)
 """
     child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL)
     lock = world.db_path.with_name(f"{world.db_path.name}.paper.test_v1.primary.lock")
@@ -263,7 +263,7 @@ watch_fast({{"primary": make_plan(world)}}, 60)
 
 
 def test_a_full_disk_is_waited_for(world: World) -> None:
-    plan = make_plan(world, scripted({3: "1", 6: "-1", 12: "1"}))
+    config = make_session_config(world, scripted({3: "1", 6: "-1", 12: "1"}))
     record_all(world)
     wal = world.db_path.with_name(f"{world.db_path.name}-wal")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -279,15 +279,15 @@ def test_a_full_disk_is_waited_for(world: World) -> None:
         (START_MS + 10 * MINUTE_MS, free),
     ]
     try:
-        world.run(plan, minutes=20)
+        world.run(config, minutes=20)
     finally:
         free()
 
-    journaled = world.journaled(plan)
+    journaled = world.journaled(config)
     assert any("disk" in text for text in world.texts("waiting"))
     assert [m.ts_ms for m in journaled.minutes] == [
         START_MS + n * MINUTE_MS for n in range(len(journaled.minutes))
     ]
     assert journaled.session.done_ms >= START_MS + 19 * MINUTE_MS
     assert len(journaled.outputs["fill"]) == 3
-    world.run(plan, minutes=1)
+    world.run(config, minutes=1)

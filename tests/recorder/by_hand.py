@@ -63,12 +63,12 @@ class ByHand:
     def note_event(self, happened_s: float, *, at_s: float | None = None, **fields: Any) -> None:
         """Take a trade from the socket, by default in the moment when it happened."""
         at_ms = ms(happened_s if at_s is None else at_s)
-        self.tracker.take_trade(trade(happened_s, **fields), received_ms=at_ms, now_ms=at_ms)
+        self.tracker.record_trade(trade(happened_s, **fields), received_ms=at_ms, now_ms=at_ms)
 
     def see(self, happened_s: float, bid: float, *, at_s: float | None = None) -> None:
         """Take a quote from the socket."""
         at_ms = ms(happened_s if at_s is None else at_s)
-        self.tracker.take_bbo(quote(happened_s, bid), received_ms=at_ms, now_ms=at_ms)
+        self.tracker.record_bbo(quote(happened_s, bid), received_ms=at_ms, now_ms=at_ms)
 
     def tick(self, at_s: float) -> None:
         self.tracker.tick(ms(at_s))
@@ -79,13 +79,15 @@ class ByHand:
     def recent(self, trades: Iterable[Trade], *, asked_s: float) -> bool:
         """Take the venue's newest trades by REST; return whether the stream is dead."""
         at_ms = ms(asked_s)
-        return self.tracker.take_recent(
+        return self.tracker.record_recent_trades(
             list(trades), sent_ms=at_ms, received_ms=at_ms, now_ms=at_ms
         )
 
     def book(self, bid: float, *, asked_s: float) -> bool:
         """Take the venue's best quote by REST; return whether the stream is dead."""
-        return self.tracker.take_book(quote(asked_s, bid), sent_ms=ms(asked_s), now_ms=ms(asked_s))
+        return self.tracker.compare_book(
+            quote(asked_s, bid), sent_ms=ms(asked_s), now_ms=ms(asked_s)
+        )
 
     def refill(self, span: Span, bars: Iterable[Bar], *, asked_s: float) -> None:
         """Take the venue's own bars by REST and let what is over go."""

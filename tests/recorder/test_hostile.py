@@ -52,7 +52,7 @@ UNBEARABLE = {
 }
 
 
-def test_hostile_frames_cost_a_line_and_the_record_goes_on(
+def test_hostile_frames_are_logged_and_recording_continues(
     db_path: Path, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with recording(db_path, [venue("mexc", mexc, BTC)]) as running:
@@ -83,7 +83,7 @@ def counts(status: RecorderStatus) -> tuple[int, int]:
     return status.venues[0].unreadable, status.venues[0].reconnects
 
 
-def test_a_socket_is_not_led_to_another_address(
+def test_a_socket_follows_no_redirect(
     db_path: Path, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with forwarding(mexc.rest_url) as url:
@@ -95,7 +95,7 @@ def test_a_socket_is_not_led_to_another_address(
     assert mexc.count("open") == 0
 
 
-def test_a_venue_that_pings_and_reads_nothing_is_left(
+def test_a_venue_that_pings_but_reads_nothing_is_disconnected(
     db_path: Path, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pings = frames((Opcode.PING, bytes(125), True)) * 100_000
@@ -104,7 +104,7 @@ def test_a_venue_that_pings_and_reads_nothing_is_left(
         mexc.fault(Fault(kind="unread"), Fault(kind="wire", body=pings))
         wait_until(lambda: running.handle.status().venues[0].reconnects)
 
-    assert "reads nothing of what it is sent" in capsys.readouterr().out
+    assert "reads none of our frames" in capsys.readouterr().out
 
 
 def answer(port: int, request: bytes) -> bytes:
@@ -118,11 +118,11 @@ NOTHING = RecorderStatus(
 )
 
 
-def served[T](ask: Callable[[int], T], *, lasts_s: float = 5.0) -> T:
+def served[T](ask: Callable[[int], T], *, connection_s: float = 5.0) -> T:
     """Return what a client in a thread gets from the metrics' port."""
 
     async def serve() -> T:
-        async with serve_metrics(0, lambda: NOTHING, lasts_s=lasts_s) as port:
+        async with serve_metrics(0, lambda: NOTHING, connection_s=connection_s) as port:
             return await asyncio.to_thread(ask, port)
 
     return asyncio.run(serve())
@@ -151,13 +151,15 @@ def test_metrics_answer_one_request_and_close(
         except ConnectionResetError:
             return b""
 
-    got = served(ask, lasts_s=0.3)
+    got = served(ask, connection_s=0.3)
 
     assert got[: max(len(begins), 1)] == begins
     assert capfd.readouterr() == ("", "")
 
 
-def test_metrics_hold_few_connections_and_none_for_long(capfd: pytest.CaptureFixture[str]) -> None:
+def test_metrics_limit_the_number_and_duration_of_connections(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def ask(port: int) -> bytes:
         with ExitStack() as stack:
             held = [
@@ -167,7 +169,7 @@ def test_metrics_hold_few_connections_and_none_for_long(capfd: pytest.CaptureFix
             assert {end_of(connection) for connection in held} == {b""}  # or TimeoutError
         return answer(port, b"GET /healthz HTTP/1.1\r\n\r\n")
 
-    got = served(ask, lasts_s=0.5)
+    got = served(ask, connection_s=0.5)
 
     assert got.endswith(b"ok\n")
     assert capfd.readouterr() == ("", "")

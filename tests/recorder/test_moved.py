@@ -80,7 +80,7 @@ def copy(db_path: Path) -> None:
     ],
     ids=lambda change: change.__name__,
 )
-def test_recording_goes_on_in_what_is_at_the_path(
+def test_recording_continues_in_the_file_that_is_at_the_path(
     tmp_path: Path,
     migrated_db: Path,
     hyperliquid: LiveServer,
@@ -125,7 +125,7 @@ def assert_complete(both: set[tuple[object, ...]], db_path: Path, hyperliquid: L
     assert not [ms for ms, _ in missing if not any(g.start_ms <= ms < g.end_ms for g in gaps)]
 
 
-def test_rows_that_waited_are_written_to_the_new_one(
+def test_waiting_rows_are_written_to_the_new_database(
     db_path: Path, hyperliquid: LiveServer
 ) -> None:
     """A lock keeps rows in memory; then the file goes."""
@@ -145,7 +145,7 @@ def test_rows_that_waited_are_written_to_the_new_one(
     assert told <= held(db_path)
 
 
-def test_at_the_very_end_too(db_path: Path, hyperliquid: LiveServer) -> None:
+def test_a_database_moved_at_the_end_is_noticed_too(db_path: Path, hyperliquid: LiveServer) -> None:
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
     running = Running(db_path, venues, make_database=partial(migrate, db_path, root=ROOT))
     await_trades(db_path)
@@ -157,7 +157,7 @@ def test_at_the_very_end_too(db_path: Path, hyperliquid: LiveServer) -> None:
     assert not rows(db_path, "SELECT 1 FROM recording_gaps WHERE end_ms IS NOT NULL")
 
 
-def test_it_ends_with_an_error_where_no_database_can_be_made(
+def test_recording_ends_with_an_error_if_no_database_can_be_made(
     db_path: Path, hyperliquid: LiveServer
 ) -> None:
     running = Running(db_path, [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})])

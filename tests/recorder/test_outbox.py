@@ -11,10 +11,10 @@ from tests.recorder.by_hand import quote
 
 def fill(outbox: Outbox, rows: int) -> None:
     outbox.batch.bbo.extend(bbo_row(quote(second, 1.0), 0) for second in range(rows))
-    outbox.weigh()
+    outbox.update_flags()
 
 
-def test_what_is_being_written_waits_too() -> None:
+def test_rows_being_written_count_as_waiting() -> None:
     outbox = Outbox(10)
     fill(outbox, 3)
 
@@ -26,7 +26,7 @@ def test_what_is_being_written_waits_too() -> None:
     assert len(outbox) == 2
 
 
-def test_it_is_full_from_the_limit_on_until_half_of_it_is_free() -> None:
+def test_the_outbox_is_full_from_its_limit_until_half_of_it_is_free() -> None:
     outbox = Outbox(10)
     fill(outbox, 9)
     assert not outbox.full
@@ -42,7 +42,7 @@ def test_it_is_full_from_the_limit_on_until_half_of_it_is_free() -> None:
 @pytest.mark.parametrize(
     ("rows", "stuck", "crowded"), [(4, False, False), (5, False, True), (5, True, False)]
 )
-def test_it_is_crowded_from_half_of_the_limit_on_unless_the_database_is_stuck(
+def test_the_outbox_is_crowded_from_half_its_limit_unless_the_database_is_stuck(
     rows: int, stuck: bool, crowded: bool
 ) -> None:
     outbox = Outbox(10)
@@ -53,12 +53,12 @@ def test_it_is_crowded_from_half_of_the_limit_on_unless_the_database_is_stuck(
     assert outbox.crowded == crowded
 
 
-def test_what_is_written_makes_room_and_ends_being_stuck() -> None:
+def test_written_rows_make_room_and_end_the_stuck_state() -> None:
     outbox = Outbox(10)
     fill(outbox, 10)
     outbox.take()
     outbox.stuck = True
-    outbox.weigh()
+    outbox.update_flags()
     assert outbox.full
 
     outbox.mark_written()

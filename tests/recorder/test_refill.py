@@ -16,7 +16,8 @@ from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import Refill, RestClient, open_session
+from tbv8.recorder.refill import Refill
+from tbv8.recorder.rest import RestClient, open_session
 from tbv8.recorder.tracker import Need
 from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Listing, RefusedError
@@ -70,7 +71,7 @@ class Scene:
                     clock=self.clock,
                     pace=QUICK,
                     log=self.said.append,
-                    on_dead=self._note_dead,
+                    on_stall=self._note_dead,
                 )
                 refill.listings = {"BTC/USDT": CONTRACT}
                 return await asyncio.wait_for(scene(refill), 20)
@@ -102,7 +103,7 @@ def asked(server: LiveServer, part: str) -> list[str]:
     ]
 
 
-def test_minutes_are_asked_for_page_by_page_until_none_is_missing(server: LiveServer) -> None:
+def test_minutes_are_requested_page_by_page_until_none_is_missing(server: LiveServer) -> None:
     scene = Scene(server)
     scene.live.page_minutes = 4
     scene.run(lambda: len(scene.hand.written) >= 10)
@@ -116,7 +117,7 @@ def test_minutes_are_asked_for_page_by_page_until_none_is_missing(server: LiveSe
     assert scene.hand.written == [(n, bars[NOON + n * MINUTE_MS]) for n in range(10)]
 
 
-def test_a_minute_behind_the_page_that_was_asked_for_is_not_taken_for_empty(
+def test_a_minute_after_the_requested_page_does_not_count_as_empty(
     server: LiveServer,
 ) -> None:
     scene = Scene(server)
@@ -128,7 +129,7 @@ def test_a_minute_behind_the_page_that_was_asked_for_is_not_taken_for_empty(
     assert [number for number, _close in scene.hand.written] == [0, 1, 2, 3]
 
 
-def test_an_answer_is_as_old_as_its_question(server: LiveServer) -> None:
+def test_a_reply_is_as_old_as_its_request(server: LiveServer) -> None:
     # given a clock that goes on by a minute while the venue answers
     scene = Scene(server)
 
@@ -150,7 +151,7 @@ def test_an_answer_is_as_old_as_its_question(server: LiveServer) -> None:
     assert [number for number, _close in scene.hand.written] == list(range(10))
 
 
-def test_a_stream_that_rest_finds_dead_is_told_to_the_connection(server: LiveServer) -> None:
+def test_a_stream_that_rest_finds_stalled_is_reported_to_the_link(server: LiveServer) -> None:
     scene = Scene(server)
     scene.hand.up("trades", -10)
     scene.hand.up("bbo", -10)
@@ -167,7 +168,7 @@ def test_a_stream_that_rest_finds_dead_is_told_to_the_connection(server: LiveSer
     assert scene.dead == [("BTC/USDT", "trades"), ("BTC/USDT", "bbo")]
 
 
-def test_what_is_asked_already_is_not_asked_again_meanwhile(server: LiveServer) -> None:
+def test_a_pending_request_is_not_sent_twice(server: LiveServer) -> None:
     server.fault(Fault(kind="rest", how="slow", seconds=0.2, match="kline", times=1))
     scene = Scene(server)
     scene.run(lambda: len(scene.hand.written) >= 10)
@@ -175,7 +176,7 @@ def test_what_is_asked_already_is_not_asked_again_meanwhile(server: LiveServer) 
     assert len(asked(server, "kline")) == 1
 
 
-def test_what_fails_is_asked_again_after_a_pause_and_told_at_times(server: LiveServer) -> None:
+def test_a_failed_request_is_repeated_after_a_pause_and_logged_at_times(server: LiveServer) -> None:
     server.fault(Fault(kind="rest", match="kline", status=500, times=3))
     scene, need = Scene(server), Need(kind="minutes", span=minutes(0, 10))
 
@@ -207,7 +208,7 @@ def test_pauses_double_up_to_the_cap_less_some_jitter(server: LiveServer) -> Non
     Scene(server).play(check)
 
 
-def test_the_clock_is_set_by_the_look_that_took_the_least_time(server: LiveServer) -> None:
+def test_the_clock_is_set_by_the_fastest_measurement(server: LiveServer) -> None:
     scene = Scene(server)
     times = iter([0, 0, 1000, 1000, 1010, 2000, 2500])
     scene.clock = Clock(local_ms=lambda: ms(NOW_S), steady_ms=lambda: next(times, 2500))
@@ -218,7 +219,7 @@ def test_the_clock_is_set_by_the_look_that_took_the_least_time(server: LiveServe
     assert scene.clock.behind_ms == 1005 - ms(NOW_S)
 
 
-def test_a_clock_that_cannot_be_asked_stays_as_it_is(server: LiveServer) -> None:
+def test_a_clock_without_a_measurement_stays_unchanged(server: LiveServer) -> None:
     server.fault(Fault(kind="rest", status=500, times=3))
     scene = Scene(server)
 
@@ -227,20 +228,20 @@ def test_a_clock_that_cannot_be_asked_stays_as_it_is(server: LiveServer) -> None
     assert not scene.clock.is_set
 
 
-def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_while(
+def test_a_long_outage_is_warned_of_from_half_of_the_kept_minutes_on(
     server: LiveServer,
 ) -> None:
     scene = Scene(server, kept_minutes=20)
 
     async def warn(refill: Refill) -> None:
         tracker = scene.hand.tracker
-        refill._warn_of_the_end("BTC/USDT", tracker, ms(599))
+        refill._warn_before_loss("BTC/USDT", tracker, ms(599))
         assert scene.said == []
-        refill._warn_of_the_end("BTC/USDT", tracker, ms(600))
+        refill._warn_before_loss("BTC/USDT", tracker, ms(600))
         assert len(scene.said) == 1
-        refill._warn_of_the_end("BTC/USDT", tracker, ms(610))
+        refill._warn_before_loss("BTC/USDT", tracker, ms(610))
         assert len(scene.said) == 1
-        assert "has missing minutes" in scene.said[0]
+        assert "lacks minutes since" in scene.said[0]
 
     scene.play(warn)
 
@@ -264,7 +265,7 @@ def timed(
     return asyncio.run(main())
 
 
-def test_a_burst_is_free_and_what_follows_waits_for_its_weight(server: LiveServer) -> None:
+def test_a_burst_is_free_and_later_requests_wait_for_their_weight(server: LiveServer) -> None:
     async def burst(rest: RestClient) -> None:
         began_s = time.monotonic()
         for _ in range(100):
@@ -276,23 +277,12 @@ def test_a_burst_is_free_and_what_follows_waits_for_its_weight(server: LiveServe
     assert timed(burst, server, burst=500.0) >= 0.14
 
 
-def test_time_that_passed_gives_no_more_than_one_burst(server: LiveServer) -> None:
-    async def wait(rest: RestClient) -> None:
-        rest._counted_s -= 1000
-        await rest.await_turn(10)
-        await rest.await_turn(10)
-
-    assert timed(wait, server) >= 0.09
-
-
-def test_a_question_heavier_than_a_burst_has_its_turn_too(server: LiveServer) -> None:
+def test_a_request_heavier_than_a_burst_is_sent_too(server: LiveServer) -> None:
     assert timed(lambda rest: rest.await_turn(25), server) < 5
 
 
 @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 200, "code": 510}])
-def test_a_venue_that_is_asked_too_often_is_left_alone_for_a_while(
-    server: LiveServer, fault: dict[str, Any]
-) -> None:
+def test_after_a_429_requests_pause_for_a_while(server: LiveServer, fault: dict[str, Any]) -> None:
     server.fault(Fault(kind="rest", times=1, **fault))
 
     async def ask(rest: RestClient) -> None:
@@ -305,7 +295,7 @@ def test_a_venue_that_is_asked_too_often_is_left_alone_for_a_while(
 
 
 @pytest.mark.parametrize(("status", "refused"), [(404, True), (500, False), (503, False)])
-def test_the_venues_own_fault_may_get_better_and_ours_does_not(
+def test_a_server_error_is_temporary_and_a_client_error_is_a_refusal(
     server: LiveServer, status: int, refused: bool
 ) -> None:
     server.fault(Fault(kind="rest", times=1, status=status))

@@ -65,7 +65,7 @@ def await_rows(db_path: Path, *, more: int = 5) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_with_everything_written(
+def test_a_signal_stops_the_recorder_after_it_wrote_all_rows(
     db_path: Path, hyperliquid: LiveServer, number: signal.Signals
 ) -> None:
     with process(db_path, hyperliquid) as child:
@@ -79,7 +79,7 @@ def test_a_signal_ends_it_with_everything_written(
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
 
 
-def test_it_stops_by_itself_after_the_time_given(db_path: Path, hyperliquid: LiveServer) -> None:
+def test_the_recorder_stops_after_the_given_time(db_path: Path, hyperliquid: LiveServer) -> None:
     with process(db_path, hyperliquid, "3") as child:
         said, _ = child.communicate(timeout=60)
 
@@ -87,9 +87,7 @@ def test_it_stops_by_itself_after_the_time_given(db_path: Path, hyperliquid: Liv
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
 
 
-def test_after_a_kill_the_next_run_lists_its_own_gap(
-    db_path: Path, hyperliquid: LiveServer
-) -> None:
+def test_after_a_kill_the_next_run_lists_the_gap(db_path: Path, hyperliquid: LiveServer) -> None:
     with process(db_path, hyperliquid) as child:
         await_rows(db_path, more=20)
         child.kill()
@@ -118,9 +116,7 @@ def test_a_second_recorder_is_refused_and_the_first_goes_on(
         assert running.error is None
 
 
-def test_a_locked_database_is_waited_out_without_a_loss(
-    db_path: Path, hyperliquid: LiveServer
-) -> None:
+def test_a_locked_database_causes_no_loss(db_path: Path, hyperliquid: LiveServer) -> None:
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with recording(db_path, venues) as running:
@@ -135,9 +131,7 @@ def test_a_locked_database_is_waited_out_without_a_loss(
     assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1
 
 
-def test_a_disk_without_room_is_waited_out_without_a_loss(
-    db_path: Path, hyperliquid: LiveServer
-) -> None:
+def test_a_full_disk_causes_no_loss(db_path: Path, hyperliquid: LiveServer) -> None:
     with process(db_path, hyperliquid) as child:
         await_rows(db_path)
         before = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
@@ -202,7 +196,7 @@ def test_beside_a_bulk_writer_and_a_reader_nothing_is_lost_and_the_wal_stays_sma
     assert not wal.exists() or wal.stat().st_size == 0
 
 
-def test_a_full_buffer_drops_counts_and_writes_the_gap_down(
+def test_a_full_buffer_drops_events_and_lists_them_as_a_gap(
     db_path: Path, hyperliquid: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
@@ -222,7 +216,7 @@ def test_a_full_buffer_drops_counts_and_writes_the_gap_down(
     assert "the buffer was full and dropped " in capsys.readouterr().out
 
 
-def test_metrics_and_health_tell_of_a_stale_stream(db_path: Path, hyperliquid: LiveServer) -> None:
+def test_metrics_and_healthz_show_a_stale_stream(db_path: Path, hyperliquid: LiveServer) -> None:
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with recording(db_path, venues, metrics_port=0) as running:
@@ -240,7 +234,7 @@ def test_metrics_and_health_tell_of_a_stale_stream(db_path: Path, hyperliquid: L
     assert "tbv8_trades_written_total" in text
 
 
-def test_a_taken_metrics_port_is_told(db_path: Path, hyperliquid: LiveServer) -> None:
+def test_a_taken_metrics_port_is_an_error(db_path: Path, hyperliquid: LiveServer) -> None:
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with pytest.raises(ConfigError, match=r"--metrics-port: port .* cannot be opened"):
@@ -249,7 +243,7 @@ def test_a_taken_metrics_port_is_told(db_path: Path, hyperliquid: LiveServer) ->
         record(db_path, venues, RecorderOptions(pace=QUICK, metrics_port=65536))
 
 
-def test_venues_that_cannot_be_recorded_are_told(db_path: Path) -> None:
+def test_venues_that_cannot_be_recorded_are_refused(db_path: Path) -> None:
     with pytest.raises(ConfigError, match="no venue is enabled"):
         record(
             db_path,
@@ -266,7 +260,7 @@ class Nobody:
     ws_url, rest_url = "ws://127.0.0.1:9/ws", "http://127.0.0.1:9"
 
 
-def test_a_run_in_which_no_venue_sent_anything_is_no_success(
+def test_a_run_without_any_data_is_an_error(
     db_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     venues = [
@@ -278,14 +272,14 @@ def test_a_run_in_which_no_venue_sent_anything_is_no_success(
         record(db_path, venues, RecorderOptions(pace=QUICK, for_s=1.2))
 
     assert str(refused.value) == (
-        "hyperliquid and mexc sent nothing in 1 s, nothing was recorded: see the lines above; "
+        "hyperliquid and mexc sent no data in 1 s, nothing was recorded: see the lines above; "
         "check the network, and the symbols and URLs in config/venues/hyperliquid.yaml and "
         "config/venues/mexc.yaml"
     )
     assert "recorded 0 trades" in capsys.readouterr().out
 
 
-def test_one_venue_that_delivers_is_a_success(
+def test_data_from_one_venue_is_a_success(
     db_path: Path, hyperliquid: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     venues = [
@@ -296,9 +290,9 @@ def test_one_venue_that_delivers_is_a_success(
     record(db_path, venues, RecorderOptions(pace=QUICK, for_s=3))
 
     assert trades(db_path)
-    assert "; mexc NEVER SENT ANYTHING" in capsys.readouterr().out
+    assert "; mexc SENT NO DATA" in capsys.readouterr().out
 
 
-def test_who_stops_it_before_anything_came_knows(db_path: Path) -> None:
+def test_a_stop_by_the_user_before_any_data_is_no_error(db_path: Path) -> None:
     with recording(db_path, [venue("hyperliquid", Nobody, {"BTC/USDT": "BTC"})]) as running:
         wait_until(lambda: running.handle.status().venues[0].failed)

@@ -51,7 +51,7 @@ def _resident_mb() -> float:
 
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS + 300)
-def test_after_random_faults_everything_is_there_once_or_listed(
+def test_after_random_faults_every_event_is_stored_once_or_in_a_listed_gap(
     db_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chance = random.Random(7)

@@ -64,7 +64,7 @@ def compare(db_path: Path, servers: Servers) -> None:
         check(db_path, name, server.truth(LIVE_VENUES[name].native))
 
 
-def test_every_trade_and_quote_is_there_once_when_nothing_goes_wrong(
+def test_without_faults_every_trade_and_quote_is_stored_once(
     db_path: Path, venues: list[Venue], servers: Servers
 ) -> None:
     with recording(db_path, venues) as running:
@@ -74,7 +74,7 @@ def test_every_trade_and_quote_is_there_once_when_nothing_goes_wrong(
     assert len(rows(db_path, "SELECT 1 FROM trades")) > 30
 
 
-def test_connections_that_end_or_never_come_about_are_dialled_again(
+def test_ended_and_failed_connections_are_dialled_again(
     db_path: Path, venues: list[Venue], servers: Servers
 ) -> None:
     with recording(db_path, venues) as running:
@@ -101,7 +101,7 @@ def test_connections_that_end_or_never_come_about_are_dialled_again(
         assert len(gaps_in(db_path, name, "trades")) >= 1
 
 
-def test_frames_of_every_kind_change_nothing_or_are_a_gap(
+def test_unexpected_frames_change_nothing_or_cause_a_gap(
     db_path: Path, venues: list[Venue], servers: Servers
 ) -> None:
     with recording(db_path, venues) as running:
@@ -135,7 +135,7 @@ def test_frames_of_every_kind_change_nothing_or_are_a_gap(
     compare(db_path, servers)
 
 
-def test_subscriptions_without_an_answer_are_confirmed_by_their_data(
+def test_subscriptions_without_an_ack_are_confirmed_by_their_data(
     db_path: Path, venues: list[Venue], servers: Servers
 ) -> None:
     for server in servers.values():
@@ -148,7 +148,7 @@ def test_subscriptions_without_an_answer_are_confirmed_by_their_data(
 
 
 @pytest.mark.parametrize("clock", [10.0], indirect=True)
-def test_a_stream_that_stalls_alone_is_found_out_and_subscribed_again(
+def test_a_stream_that_stalls_alone_is_detected_and_subscribed_again(
     db_path: Path,
     venues: list[Venue],
     servers: Servers,
@@ -168,7 +168,7 @@ def test_a_stream_that_stalls_alone_is_found_out_and_subscribed_again(
 
 
 @pytest.mark.parametrize("clock", [20.0], indirect=True)
-def test_a_machine_that_cannot_follow_takes_no_stream_for_dead_and_loses_nothing(
+def test_a_slow_machine_takes_no_stream_for_stalled_and_loses_nothing(
     db_path: Path,
     venues: list[Venue],
     servers: Servers,
@@ -189,7 +189,7 @@ def test_a_machine_that_cannot_follow_takes_no_stream_for_dead_and_loses_nothing
 
 
 @pytest.mark.parametrize("clock", [10.0], indirect=True)
-def test_a_stream_that_stays_dead_ends_the_connection_of_the_others_once(
+def test_a_stream_that_stays_stalled_causes_one_reconnect(
     db_path: Path, two_coins: LiveServer, clock: VenueClock
 ) -> None:
     symbols = {"BTC/USDT": "BTC", "ETH/USDT": "ETH"}
@@ -210,7 +210,7 @@ def test_a_stream_that_stays_dead_ends_the_connection_of_the_others_once(
 
 
 @pytest.mark.parametrize("clock", [25.0], indirect=True)
-def test_minutes_are_whole_through_outages_and_a_failing_rest(
+def test_minutes_are_complete_despite_outages_and_failing_rest(
     db_path: Path,
     venues: list[Venue],
     servers: Servers,
@@ -241,7 +241,7 @@ def test_minutes_are_whole_through_outages_and_a_failing_rest(
 @pytest.mark.parametrize(
     ("hours", "kept"), [pytest.param(60, True, id="kept"), pytest.param(100, False, id="lost")]
 )
-def test_an_outage_of_days_is_warned_of_and_refilled_as_far_as_the_venue_keeps(
+def test_an_outage_of_days_is_warned_of_and_refilled_as_far_back_as_possible(
     db_path: Path, clock: VenueClock, capsys: pytest.CaptureFixture[str], hours: int, kept: bool
 ) -> None:
     evening_ms = 20 * 3_600_000  # the venue's history begins anew within another day
@@ -269,7 +269,7 @@ def test_an_outage_of_days_is_warned_of_and_refilled_as_far_as_the_venue_keeps(
         record_minutes(60 * min(hours, 24))
 
         check(db_path, "hyperliquid", one.truth("BTC"))
-    assert "WARNING: hyperliquid:BTC/USDT has missing minutes from" in capsys.readouterr().out
+    assert "WARNING: hyperliquid:BTC/USDT lacks minutes since" in capsys.readouterr().out
     ledger = rows(db_path, "SELECT start_ms, end_ms FROM history_coverage ORDER BY day_ms")
     holes = [(a[1], b[0]) for a, b in pairwise(ledger) if a[1] != b[0]]
     lost = gaps_in(db_path, "hyperliquid", "bars_1m", healed=0)
@@ -302,7 +302,7 @@ def test_one_venue_down_does_not_disturb_the_others(
         assert len(gaps_in(db_path, name, "trades")) == 1  # from the end of the run on
 
 
-def test_a_venue_that_is_away_at_the_start_is_awaited(
+def test_a_venue_that_is_down_at_the_start_is_awaited(
     db_path: Path, venues: list[Venue], servers: Servers
 ) -> None:
     servers["hyperliquid"].fault(Fault(kind="refuse", how="refused", seconds=1.0))
@@ -313,7 +313,7 @@ def test_a_venue_that_is_away_at_the_start_is_awaited(
     compare(db_path, servers)
 
 
-def test_symbols_that_the_venue_does_not_know_are_left_out_and_the_others_recorded(
+def test_unlisted_symbols_are_left_out_and_the_others_recorded(
     db_path: Path, hyperliquid: LiveServer, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     symbols = {"BTC/USDT": "BTC", "NOPE/USDT": "NOPE"}
@@ -331,7 +331,7 @@ def test_symbols_that_the_venue_does_not_know_are_left_out_and_the_others_record
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     said = capsys.readouterr().out
     assert "hyperliquid: WARNING: NOPE/USDT is not recorded: the venue does not list NOPE" in said
-    assert "mexc: WARNING: it lists none of its symbols" in said
+    assert "mexc: WARNING: none of its symbols can be recorded" in said
 
 
 @pytest.fixture
@@ -341,7 +341,7 @@ def two_coins(clock: VenueClock) -> Iterator[LiveServer]:
         yield server
 
 
-def test_a_symbol_that_the_venue_drops_takes_no_other_with_it_and_may_come_back(
+def test_a_delisted_symbol_harms_no_other_and_may_come_back(
     db_path: Path, two_coins: LiveServer
 ) -> None:
     symbols = {"BTC/USDT": "BTC", "ETH/USDT": "ETH"}
@@ -364,7 +364,7 @@ def test_a_symbol_that_the_venue_drops_takes_no_other_with_it_and_may_come_back(
         check(db_path, "hyperliquid", two_coins.truth(coin), symbol=symbol)
 
 
-def test_setting_our_clock_moves_no_minute_and_ends_nothing(
+def test_adjusting_our_clock_moves_no_minute_and_ends_no_connection(
     db_path: Path, venues: list[Venue], servers: Servers
 ) -> None:
     ahead_ms = 0
@@ -415,7 +415,7 @@ def test_twenty_symbols_of_each_venue_are_recorded_through_an_outage(
 
 
 @pytest.mark.parametrize("skew_ms", [-4000, 4000])
-def test_a_venue_whose_clock_is_wrong_is_recorded_by_its_own_time(
+def test_a_venue_with_a_wrong_clock_is_recorded_by_its_own_time(
     db_path: Path, venues: list[Venue], servers: Servers, clock: VenueClock, skew_ms: int,
 ) -> None:  # fmt: skip
     clock.skew_ms = skew_ms

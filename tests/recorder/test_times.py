@@ -13,8 +13,8 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade
 from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.stream import MARGIN_MS
 from tbv8.recorder.tracker import AHEAD_MS, SeriesTracker
-from tbv8.recorder.watch import MARGIN_MS
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
@@ -61,16 +61,16 @@ def tracker() -> SeriesTracker:
 
 
 @pytest.mark.parametrize("ahead_ms", [AHEAD_MS + 1, FAR_MS], ids=["minutes", "400 days"])
-def test_what_is_dated_further_ahead_than_a_clock_can_be_off_is_refused(
+def test_an_event_dated_implausibly_far_ahead_is_rejected(
     tracker: SeriesTracker, ahead_ms: int
 ) -> None:
     at = {"received_ms": NOON, "now_ms": NOON}
     ts_ms = NOON + ahead_ms
     takes: list[Callable[[], Any]] = [
-        lambda: tracker.take_trade(trade(ts_ms), **at),
-        lambda: tracker.take_bbo(quote(ts_ms), **at),
-        lambda: tracker.take_recent([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
-        lambda: tracker.take_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
+        lambda: tracker.record_trade(trade(ts_ms), **at),
+        lambda: tracker.record_bbo(quote(ts_ms), **at),
+        lambda: tracker.record_recent_trades([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
+        lambda: tracker.compare_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
     ]
     before = len(tracker._outbox.batch)
 
@@ -82,30 +82,30 @@ def test_what_is_dated_further_ahead_than_a_clock_can_be_off_is_refused(
     assert tracker.price is None
 
 
-def test_a_trade_a_little_ahead_is_stored_and_does_not_blind_the_watch(
+def test_a_trade_dated_a_little_ahead_is_stored_and_hides_no_stall(
     tracker: SeriesTracker,
 ) -> None:
-    tracker.take_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)
+    tracker.record_trade(trade(NOON + AHEAD_MS), received_ms=NOON, now_ms=NOON)
     assert len(tracker._outbox.batch.trades) == 1
 
     # then the stream dies without a word, and REST has news
     newest = [trade(NOON), trade(NOON + 60_000)]
     asked = {"sent_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
-    assert tracker.take_recent(newest, **asked)
+    assert tracker.record_recent_trades(newest, **asked)
 
 
-def test_an_event_that_was_refused_is_a_gap_of_its_own_stream(tracker: SeriesTracker) -> None:
+def test_a_rejected_event_is_a_gap_of_its_own_stream(tracker: SeriesTracker) -> None:
     tracker.mark_unreadable(NOON, NOON - 100, only="bbo")
 
     channels = {gap.channel for gap in tracker._outbox.batch.gaps.values()}
     assert channels == {"bbo"}
-    assert all(watch.up for watch in tracker.watches.values())
+    assert all(stream.up for stream in tracker.streams.values())
 
 
 # What a database holds since a version that stored such times
 
 
-def test_times_far_ahead_in_the_database_do_not_hide_when_the_recorder_ended(
+def test_stored_times_far_ahead_do_not_hide_the_end_of_the_last_run(
     db_path: Path,
 ) -> None:
     stray = Gap(series=BTC, channel="trades", start_ms=NOON + FAR_MS, end_ms=None, reason="r")
@@ -132,7 +132,7 @@ def test_times_far_ahead_in_the_database_do_not_hide_when_the_recorder_ended(
     ]
 
 
-def test_recorded_minutes_far_ahead_do_not_keep_the_next_ones_from_being_written(
+def test_recorded_minutes_far_ahead_do_not_block_the_next_ones(
     db_path: Path,
 ) -> None:
     rows_ = [(BTC.venue, BTC.symbol, "bars_1m", day) for day in (NOON, NOON + FAR_MS)]
@@ -166,7 +166,7 @@ class Clocks:
         return self.clock.set(venue_ms, sent_ms=self.steady_ms, received_ms=self.steady_ms)
 
 
-def test_a_clock_a_day_off_ours_is_not_believed() -> None:
+def test_a_venue_clock_a_day_off_ours_is_rejected() -> None:
     clocks = Clocks()
 
     assert not clocks.set(NOON + DAY_MS)
@@ -179,7 +179,7 @@ def test_a_clock_a_day_off_ours_is_not_believed() -> None:
     assert (clocks.clock.now_ms(), clocks.clock.is_set) == (NOON + DAY_MS - 1, True)
 
 
-def test_a_clock_that_jumps_is_believed_when_a_second_look_agrees() -> None:
+def test_a_jump_of_the_clock_is_accepted_after_a_second_measurement() -> None:
     clocks = Clocks()
     assert clocks.set(NOON + 700)
     clocks.wait(600_000)
@@ -192,7 +192,7 @@ def test_a_clock_that_jumps_is_believed_when_a_second_look_agrees() -> None:
     assert clocks.clock.now_ms() == NOON + 605_000 + 3 * AHEAD_MS
 
 
-def test_a_single_wrong_look_changes_nothing() -> None:
+def test_a_single_wrong_measurement_changes_nothing() -> None:
     clocks = Clocks()
     assert clocks.set(NOON)
     assert not clocks.set(NOON + 3 * AHEAD_MS)
@@ -210,7 +210,7 @@ def refill(tracker: SeriesTracker, *bars: Bar, at_s: float) -> None:
     tracker.tick(sent_ms)
 
 
-def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path) -> None:
+def test_an_impossible_bar_counts_as_missing_and_recording_continues(db_path: Path) -> None:
     # given a stream that was up, then down for four minutes, of which the second is impossible
     outbox = Outbox()
     tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState())
@@ -243,7 +243,7 @@ def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path
     assert "2026-09-21T14:15:00Z" in warning
 
 
-def test_a_run_that_begins_behind_such_a_minute_knows_the_price(db_path: Path) -> None:
+def test_a_run_that_begins_after_an_impossible_bar_has_the_last_price(db_path: Path) -> None:
     outbox = Outbox()
     tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState())
     tracker.mark_up("trades", NOON - 10_000)
@@ -266,7 +266,7 @@ def hyperliquid_frame(channel: str, data: Any) -> str:
     return json.dumps({"channel": channel, "data": data})
 
 
-def test_a_venue_that_sends_what_cannot_be_harms_its_own_streams_alone(
+def test_impossible_values_harm_only_the_streams_of_their_venue(
     db_path: Path, hyperliquid: LiveServer, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     far_ms = hyperliquid.clock.now_ms() + FAR_MS
@@ -320,7 +320,7 @@ def test_a_venue_that_sends_what_cannot_be_harms_its_own_streams_alone(
         pytest.param('"NaN"', id="no number"),
     ],
 )
-def test_a_venue_with_a_clock_that_cannot_be_is_recorded_by_ours(
+def test_a_venue_with_an_impossible_clock_is_recorded_by_ours(
     db_path: Path, mexc: LiveServer, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = f'{{"success": true, "code": 0, "data": {told}}}'

@@ -16,7 +16,7 @@ def tracker() -> ByHand:
     return tracker
 
 
-def test_a_minute_waits_until_what_was_sent_in_it_is_read(tracker: ByHand) -> None:
+def test_a_minute_waits_until_all_its_trades_are_read(tracker: ByHand) -> None:
     tracker.note_event(30.0, at_s=75.0)
     tracker.tick(75)
     assert tracker.written == []
@@ -30,17 +30,17 @@ def test_a_minute_waits_until_what_was_sent_in_it_is_read(tracker: ByHand) -> No
     ("read_s", "is_dead"),
     [pytest.param(75.0, False, id="read late"), pytest.param(30.1, True, id="nothing is read")],
 )
-def test_a_stream_is_dead_when_the_venue_has_news_of_which_nothing_is_read(
+def test_a_stream_is_stalled_if_rest_has_events_that_never_arrived(
     tracker: ByHand, read_s: float, is_dead: bool
 ) -> None:
     tracker.note_event(30.0, at_s=read_s)
 
     news = [trade(30.0), trade(60.0)]
     at = {"sent_ms": ms(76), "received_ms": ms(76.1), "now_ms": ms(76.1)}
-    assert tracker.tracker.take_recent(news, **at) == is_dead
+    assert tracker.tracker.record_recent_trades(news, **at) == is_dead
 
 
-def test_a_connection_that_ends_while_we_lag_leaves_a_gap_from_what_was_read_on(
+def test_a_connection_that_ends_while_we_lag_leaves_a_gap_after_the_last_read_event(
     tracker: ByHand,
 ) -> None:
     tracker.note_event(30.0, at_s=75.0)

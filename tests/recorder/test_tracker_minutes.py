@@ -28,7 +28,7 @@ def only_bar(tracker: ByHand) -> Bar:
 
 
 @pytest.mark.parametrize(("up_s", "first"), [(-2.0, 0), (-1.9, 1)])
-def test_the_first_minute_is_the_first_that_begins_two_seconds_after_the_stream_is_up(
+def test_the_first_minute_begins_two_seconds_or_more_after_the_stream_is_up(
     up_s: float, first: int
 ) -> None:
     tracker = ByHand()
@@ -41,7 +41,7 @@ def test_the_first_minute_is_the_first_that_begins_two_seconds_after_the_stream_
     assert tracker.written[0] == (first, 5.0)
 
 
-def test_a_minute_leaves_when_what_was_sent_until_two_seconds_after_it_has_arrived(
+def test_a_minute_is_emitted_when_the_watermark_is_two_seconds_after_its_end(
     tracker: ByHand,
 ) -> None:
     tracker.note_event(10)
@@ -65,7 +65,7 @@ def test_a_bar_has_the_first_and_last_trade_by_time_and_all_sizes(tracker: ByHan
     assert only_bar(tracker) == Bar(NOON, 4.0, 9.0, 3.0, 9.0, 1.0)
 
 
-def test_of_trades_with_equal_times_the_order_of_arrival_counts(tracker: ByHand) -> None:
+def test_trades_of_equal_times_count_in_the_order_of_arrival(tracker: ByHand) -> None:
     tracker.note_event(10, price=5.0, trade_id="9")
     tracker.note_event(10, price=6.0, trade_id="8")
     tracker.note_event(62.5)
@@ -74,7 +74,7 @@ def test_of_trades_with_equal_times_the_order_of_arrival_counts(tracker: ByHand)
     assert only_bar(tracker) == Bar(NOON, 5.0, 6.0, 5.0, 6.0, 2.0)
 
 
-def test_the_order_in_which_sizes_were_added_leaves_no_trace(tracker: ByHand) -> None:
+def test_the_volume_does_not_depend_on_the_order_of_the_sizes(tracker: ByHand) -> None:
     for second, size in enumerate((0.1, 0.2, 0.3)):
         tracker.note_event(second, size=size)
     tracker.note_event(62.5)
@@ -83,7 +83,7 @@ def test_the_order_in_which_sizes_were_added_leaves_no_trace(tracker: ByHand) ->
     assert only_bar(tracker).volume == 0.6
 
 
-def test_a_watched_minute_without_a_trade_is_flat_at_the_last_close(tracker: ByHand) -> None:
+def test_a_complete_minute_without_a_trade_is_flat_at_the_last_close(tracker: ByHand) -> None:
     tracker.note_event(10, price=5.0)
     tracker.note_event(70, price=5.5)
     tracker.note_event(71, price=6.0)
@@ -104,7 +104,7 @@ def test_before_the_first_price_there_is_no_bar(tracker: ByHand) -> None:
     assert tracker.written == [(1, 6.0)]
 
 
-def test_a_stream_that_stalls_without_a_word_makes_no_flat_minutes(tracker: ByHand) -> None:
+def test_a_stream_that_stalls_silently_makes_no_flat_minutes(tracker: ByHand) -> None:
     tracker.note_event(10)
     tracker.note_event(62.5)
     tracker.tick(10_000)
@@ -131,7 +131,7 @@ def waiting(tracker: ByHand) -> ByHand:
     return tracker
 
 
-def test_a_minute_that_was_not_watched_waits_for_the_venues_own_bar_and_later_ones_behind_it(
+def test_an_incomplete_minute_and_all_later_ones_wait_for_the_venues_own_bar(
     waiting: ByHand,
 ) -> None:
     waiting.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=190)
@@ -141,19 +141,19 @@ def test_a_minute_that_was_not_watched_waits_for_the_venues_own_bar_and_later_on
     assert waiting.gaps("bars_1m") == [(60.0, 120.0, True)]
 
 
-def test_the_venues_bars_are_asked_for_from_the_first_unknown_minute_to_now(
+def test_the_venues_bars_are_requested_from_the_first_missing_minute_to_now(
     waiting: ByHand,
 ) -> None:
     assert waiting.wanted_minutes(190) == minutes(1, 4)
 
 
-def test_a_watched_minute_stays_as_it_was_heard(waiting: ByHand) -> None:
+def test_a_complete_minute_keeps_the_bar_of_its_trades(waiting: ByHand) -> None:
     waiting.refill(minutes(1, 4), [bar(1, 7.0), bar(2, 99.0)], asked_s=190)
 
     assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
 
 
-def test_a_minute_counts_as_empty_after_two_looks_twenty_seconds_apart_only(
+def test_a_minute_counts_as_empty_after_two_requests_twenty_seconds_apart(
     waiting: ByHand,
 ) -> None:
     waiting.refill(minutes(1, 2), [], asked_s=190)
@@ -166,20 +166,20 @@ def test_a_minute_counts_as_empty_after_two_looks_twenty_seconds_apart_only(
     assert waiting.outbox.batch.minutes[1].bar.volume == 0
 
 
-def test_a_bar_that_the_second_look_shows_is_taken(waiting: ByHand) -> None:
+def test_a_bar_in_the_second_reply_is_used(waiting: ByHand) -> None:
     waiting.refill(minutes(1, 2), [], asked_s=190)
     waiting.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=210)
 
     assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
 
 
-def test_a_minute_counts_as_empty_at_once_when_a_later_bar_is_there(waiting: ByHand) -> None:
+def test_a_minute_counts_as_empty_at_once_if_the_reply_has_a_later_bar(waiting: ByHand) -> None:
     waiting.refill(minutes(1, 4), [bar(2)], asked_s=190)
 
     assert waiting.written == [(0, 5.0), (1, 5.0), (2, 8.0)]
 
 
-def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) -> None:
+def test_the_next_request_is_sooner_after_progress(waiting: ByHand) -> None:
     waiting.tracker.minutes.refill(minutes(1, 2), [], sent_ms=ms(190))
     assert waiting.wanted_minutes(209.9) is None
     assert waiting.wanted_minutes(210) is not None
@@ -223,7 +223,7 @@ def long_gap() -> ByHand:
     return tracker
 
 
-def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: ByHand) -> None:
+def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_emitted(long_gap: ByHand) -> None:
     long_gap.refill(minutes(1, 3), [bar(1), bar(2)], asked_s=310)
     assert long_gap.written == [(0, 5.0), (1, 7.0), (2, 7.0)]
     assert long_gap.gaps("bars_1m") == [(60.0, 240.0, False)]
@@ -233,14 +233,14 @@ def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: 
     assert long_gap.gaps("bars_1m") == [(60.0, 240.0, True)]
 
 
-def test_minutes_that_are_refilled_already_are_not_asked_for_again(long_gap: ByHand) -> None:
+def test_refilled_minutes_are_not_requested_again(long_gap: ByHand) -> None:
     long_gap.tracker.minutes.refill(minutes(2, 3), [bar(2)], sent_ms=ms(310))
     long_gap.tracker.minutes.refill(minutes(1, 2), [bar(1)], sent_ms=ms(310))
 
     assert long_gap.wanted_minutes(320) == minutes(3, 6)
 
 
-def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand) -> None:
+def test_the_oldest_waiting_minute_gives_the_pending_time(long_gap: ByHand) -> None:
     assert long_gap.tracker.minutes.pending_ms(ms(310)) == 250_000
 
     long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
@@ -254,7 +254,7 @@ def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand
 
 
 @pytest.mark.parametrize(("asked_s", "lost"), [(6000, False), (6000.1, True)])
-def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
+def test_a_minute_older_than_the_venues_history_is_lost_and_not_empty(
     asked_s: float, lost: bool
 ) -> None:
     tracker = lost_in_minute_1()
@@ -267,7 +267,7 @@ def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
     assert tracker.written == [(0, 5.0)]
 
 
-def test_after_what_is_lost_the_next_day_begins_without_the_old_price(long_gap: ByHand) -> None:
+def test_after_lost_minutes_the_next_day_begins_without_a_price(long_gap: ByHand) -> None:
     long_gap.refill(minutes(1, 2), [], asked_s=6001)
     long_gap.note_event(MIDNIGHT_S + 70, price=9.0)
     long_gap.note_event(MIDNIGHT_S + 122.5)
@@ -276,7 +276,7 @@ def test_after_what_is_lost_the_next_day_begins_without_the_old_price(long_gap: 
     assert long_gap.written == [(0, 5.0), (721, 9.0)]
 
 
-def test_what_was_refilled_before_the_loss_is_healed_and_the_loss_stays_listed(
+def test_minutes_refilled_before_a_loss_are_healed_and_the_loss_stays_listed(
     long_gap: ByHand,
 ) -> None:
     long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
@@ -286,7 +286,7 @@ def test_what_was_refilled_before_the_loss_is_healed_and_the_loss_stays_listed(
     assert long_gap.gaps("bars_1m") == [(60.0, 120.0, True), (120.0, MIDNIGHT_S, False)]
 
 
-def test_where_the_day_has_no_bar_yet_only_what_is_lost_is_left_out() -> None:
+def test_on_a_day_without_bars_only_the_lost_minutes_are_skipped() -> None:
     tracker = ByHand(channels=("trades",), kept_minutes=100)
     tracker.up("trades", -10)
     tracker.note_event(10)
@@ -304,7 +304,7 @@ def test_where_the_day_has_no_bar_yet_only_what_is_lost_is_left_out() -> None:
 # After a restart.
 
 
-def test_minutes_go_on_where_the_last_run_ended_and_flat_ones_at_its_close() -> None:
+def test_minutes_continue_at_the_end_of_the_last_run_with_its_close() -> None:
     tracker = ByHand(channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0))
     tracker.up("trades", 130)  # the third minute is the first that is watched
 
@@ -313,7 +313,7 @@ def test_minutes_go_on_where_the_last_run_ended_and_flat_ones_at_its_close() -> 
     assert tracker.written == [(1, 4.0), (2, 7.0)]
 
 
-def test_rows_that_earlier_runs_left_inside_a_healed_gap_are_healed_with_it() -> None:
+def test_gaps_of_earlier_runs_within_a_healed_gap_are_healed_with_it() -> None:
     left = tuple(
         Gap(series=BTC, channel="bars_1m", start_ms=ms(start), end_ms=end, reason="x")
         for start, end in ((60, None), (120, None), (180, ms(240)))

@@ -29,7 +29,7 @@ def test_a_trade_that_comes_twice_counts_once(tracker: ByHand, trade_id: str) ->
     tracker.note_event(10, trade_id=trade_id)
 
     assert tracker.trades == [10.0]
-    assert tracker.tracker.watches["trades"].duplicates == 1
+    assert tracker.tracker.streams["trades"].duplicates == 1
 
 
 @pytest.mark.parametrize("trade_id", ["7", "a7"], ids=["numbers", "text"])
@@ -42,7 +42,7 @@ def test_an_id_that_is_used_again_at_another_time_is_another_trade(
     assert tracker.trades == [10.0, 11.0]
 
 
-def test_before_the_first_minute_is_known_the_database_tells_trades_apart() -> None:
+def test_before_the_first_minute_the_database_finds_duplicates() -> None:
     tracker = ByHand()
     tracker.recent([trade(5)], asked_s=10)
 
@@ -58,7 +58,7 @@ def test_a_trade_from_far_ahead_is_refused(tracker: ByHand) -> None:
     assert tracker.trades == [400.0]
 
 
-def test_a_trade_of_a_minute_that_left_is_told_apart_by_the_database(tracker: ByHand) -> None:
+def test_duplicates_of_an_emitted_minute_are_found_by_the_database(tracker: ByHand) -> None:
     tracker.note_event(10)
     tracker.note_event(62.5)
     tracker.tick(63)
@@ -70,7 +70,7 @@ def test_a_trade_of_a_minute_that_left_is_told_apart_by_the_database(tracker: By
     assert tracker.trades == [10.0, 62.5, 60.0]
 
 
-def test_a_trade_older_than_three_whole_minutes_is_told_apart_by_the_database(
+def test_duplicates_older_than_three_minutes_are_found_by_the_database(
     tracker: ByHand,
 ) -> None:
     # given a first minute that waits for the venue's own bar, so that later ones wait too
@@ -96,16 +96,16 @@ def test_the_price_is_that_of_the_newest_trade_not_of_the_last_to_arrive(tracker
 # Quotes.
 
 
-def test_a_quote_that_changes_nothing_is_not_written(tracker: ByHand) -> None:
+def test_an_unchanged_quote_is_not_written(tracker: ByHand) -> None:
     tracker.see(1, 5.0)
     tracker.see(2, 5.0)
     tracker.see(3, 6.0)
 
     assert tracker.bids == [5.0, 6.0]
-    assert tracker.tracker.watches["bbo"].duplicates == 1
+    assert tracker.tracker.streams["bbo"].duplicates == 1
 
 
-def test_a_late_quote_brings_back_the_equal_one_that_was_left_out_behind_it(
+def test_a_late_quote_restores_the_unchanged_quote_skipped_after_it(
     tracker: ByHand,
 ) -> None:
     tracker.see(1, 5.0)
@@ -124,7 +124,7 @@ def test_a_late_quote_that_comes_twice_is_written_once(tracker: ByHand) -> None:
     assert sorted(tracker.bids) == [4.0, 5.0]
 
 
-def test_a_late_quote_is_not_taken_for_the_newest(tracker: ByHand) -> None:
+def test_a_late_quote_does_not_become_the_newest(tracker: ByHand) -> None:
     tracker.see(3, 5.0)
     tracker.see(2, 5.0, at_s=3.5)
     tracker.see(2.5, 4.0, at_s=3.6)
@@ -132,7 +132,7 @@ def test_a_late_quote_is_not_taken_for_the_newest(tracker: ByHand) -> None:
 
     assert tracker.bids == [5.0, 4.0]
     assert not tracker.book(5.0, asked_s=5)
-    assert tracker.tracker.watches["bbo"].calm_ms == ms(5)
+    assert tracker.tracker.streams["bbo"].unchanged_ms == ms(5)
 
 
 def test_without_trades_the_price_is_the_bid() -> None:
@@ -147,13 +147,13 @@ def test_without_trades_the_price_is_the_bid() -> None:
 # A full buffer.
 
 
-def test_a_full_buffer_drops_counts_and_opens_a_gap_before_what_was_read_last() -> None:
+def test_a_full_buffer_drops_events_and_opens_a_gap_before_the_last_one() -> None:
     tracker = ByHand(limit=4)
     tracker.up("trades", -10)
     tracker.up("bbo", -10)
     for second in (1, 2, 3, 4):
         tracker.note_event(second)
-    tracker.outbox.weigh()
+    tracker.outbox.update_flags()
 
     tracker.note_event(5)
     tracker.see(5, 1.0)
@@ -180,7 +180,7 @@ def test_a_lost_connection_leaves_a_gap_from_two_seconds_before_to_two_after(
     assert tracker.gaps("bars_1m") == [(0.0, 60.0, False)]
 
 
-def test_a_gap_that_touches_the_last_one_goes_on_with_it(tracker: ByHand) -> None:
+def test_a_gap_adjacent_to_the_last_one_continues_it(tracker: ByHand) -> None:
     tracker.note_event(30)
     tracker.lost(31)
     tracker.up("trades", 40)
@@ -188,7 +188,7 @@ def test_a_gap_that_touches_the_last_one_goes_on_with_it(tracker: ByHand) -> Non
     tracker.lost(45)
 
     assert tracker.gaps("trades") == [(28.0, None, False)]
-    assert tracker.tracker.watches["trades"].gaps.count == 1
+    assert tracker.tracker.streams["trades"].gaps.count == 1
 
 
 def test_a_gap_apart_from_the_last_one_is_another(tracker: ByHand) -> None:
@@ -199,10 +199,10 @@ def test_a_gap_apart_from_the_last_one_is_another(tracker: ByHand) -> None:
     tracker.lost(45)
 
     assert tracker.gaps("trades") == [(28.0, 42.0, False), (42.1, None, False)]
-    assert tracker.tracker.watches["trades"].gaps.count == 2
+    assert tracker.tracker.streams["trades"].gaps.count == 2
 
 
-def test_a_healed_gap_that_goes_on_is_not_healed(tracker: ByHand) -> None:
+def test_a_continued_gap_is_no_longer_healed(tracker: ByHand) -> None:
     tracker.note_event(30)
     tracker.lost(31)
     tracker.up("trades", 40)
@@ -221,12 +221,12 @@ def test_only_the_last_thousand_gaps_of_a_stream_stay_in_memory() -> None:
         tracker.see(20 * number + 9, 1.0)
         tracker.lost(20 * number + 9.5)
 
-    gaps = tracker.tracker.watches["bbo"].gaps
+    gaps = tracker.tracker.streams["bbo"].gaps
     assert (gaps.count, len(gaps.items)) == (1010, 1000)
     assert len(tracker.gaps("bbo")) == 1010
 
 
-def test_a_gap_of_minutes_that_was_none_is_forgotten_unless_it_is_written_already() -> None:
+def test_an_empty_gap_is_removed_unless_its_row_is_written() -> None:
     for is_written, left in ((False, []), (True, [(0.0, 0.0, False)])):
         tracker = ByHand()
         tracker.up("trades", -10)
@@ -240,7 +240,7 @@ def test_a_gap_of_minutes_that_was_none_is_forgotten_unless_it_is_written_alread
         assert tracker.tracker.minutes.gaps.count == len(left)
 
 
-def test_a_quiet_stream_that_rest_finds_up_to_date_is_in_doubt_only_for_as_long_as_its_patience(
+def test_a_quiet_stream_confirmed_by_rest_may_have_missed_only_its_silence_limit(
     tracker: ByHand,
 ) -> None:
     tracker.see(0, 5.0)
@@ -250,7 +250,7 @@ def test_a_quiet_stream_that_rest_finds_up_to_date_is_in_doubt_only_for_as_long_
     assert tracker.gaps("bbo") == [(70.0, None, False)]  # 95 - 3 - 20 - 2
 
 
-def test_a_stream_that_rest_contradicts_is_in_doubt_since_its_last_event(tracker: ByHand) -> None:
+def test_a_stream_contradicted_by_rest_has_a_gap_since_its_last_event(tracker: ByHand) -> None:
     tracker.see(0, 5.0)
     tracker.book(6.0, asked_s=10)
     tracker.lost(15)
@@ -258,12 +258,12 @@ def test_a_stream_that_rest_contradicts_is_in_doubt_since_its_last_event(tracker
     assert tracker.gaps("bbo") == [(-2.0, None, False)]
 
 
-def test_an_event_brings_a_stream_up_that_nobody_confirmed() -> None:
+def test_an_event_brings_an_unconfirmed_stream_up() -> None:
     tracker = ByHand()
     tracker.note_event(10, at_s=11)
 
-    assert tracker.tracker.watches["trades"].up
-    assert tracker.tracker.watches["trades"].up_ms == ms(11)
+    assert tracker.tracker.streams["trades"].up
+    assert tracker.tracker.streams["trades"].up_ms == ms(11)
 
 
 def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(tracker: ByHand) -> None:
@@ -280,10 +280,10 @@ def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(tracker: ByHan
     assert [reason for reason in reasons if "unreadable" not in reason] == []
     assert reasons
     assert only_trades.gaps("bbo") == []
-    assert not only_trades.tracker.watches["bbo"].up
+    assert not only_trades.tracker.streams["bbo"].up
 
 
-def test_a_recorder_that_stops_lets_go_of_what_is_over_and_opens_a_gap(tracker: ByHand) -> None:
+def test_a_stopping_recorder_emits_complete_minutes_and_opens_a_gap(tracker: ByHand) -> None:
     tracker.note_event(10)
     tracker.note_event(62.5)
 
@@ -297,7 +297,7 @@ def test_a_recorder_that_stops_lets_go_of_what_is_over_and_opens_a_gap(tracker: 
 # Dead or quiet, as REST tells.
 
 
-def test_a_stream_is_dead_when_rest_has_a_trade_that_it_should_have_sent(tracker: ByHand) -> None:
+def test_a_stream_is_stalled_if_rest_has_a_trade_that_never_arrived(tracker: ByHand) -> None:
     tracker.note_event(30)
 
     assert not tracker.recent([trade(30), trade(60)], asked_s=62.9)  # it may be under way
@@ -311,20 +311,20 @@ def test_a_stream_is_dead_when_rest_has_a_trade_that_it_should_have_sent(tracker
     assert tracker.trades == [30.0, 60.0]
 
 
-def test_a_trade_from_before_the_stream_was_up_does_not_make_it_dead() -> None:
+def test_a_trade_from_before_the_stream_was_up_does_not_mean_a_stall() -> None:
     for happened_s, dead in ((-8, False), (-7.9, True)):
         tracker = ByHand()
         tracker.up("trades", -10)
         assert tracker.recent([trade(-9), trade(happened_s)], asked_s=10) == dead
 
 
-def test_a_stream_is_dead_when_even_the_oldest_trade_of_rest_is_news(tracker: ByHand) -> None:
+def test_a_stream_is_stalled_if_even_the_oldest_trade_by_rest_is_new(tracker: ByHand) -> None:
     tracker.note_event(30)
 
     assert tracker.recent([trade(61)], asked_s=63)
 
 
-def test_rest_proves_a_stream_up_to_three_seconds_before_it_was_asked(tracker: ByHand) -> None:
+def test_rest_moves_the_watermark_to_three_seconds_before_the_request(tracker: ByHand) -> None:
     tracker.note_event(10)
     tracker.recent([trade(10)], asked_s=64.9)
     tracker.tick(65)
@@ -335,7 +335,7 @@ def test_rest_proves_a_stream_up_to_three_seconds_before_it_was_asked(tracker: B
     assert tracker.written == [(0, 5.0)]
 
 
-def test_rest_proves_nothing_when_it_does_not_reach_back_to_what_is_known(tracker: ByHand) -> None:
+def test_rest_moves_no_watermark_if_it_does_not_reach_back_to_known_trades(tracker: ByHand) -> None:
     tracker.note_event(30, at_s=75)
     assert not tracker.recent([trade(60)], asked_s=76)
     tracker.tick(76)
@@ -354,17 +354,17 @@ def test_a_stalled_stream_is_up_again_by_an_event_later_than_its_ack_only(tracke
     tracker.note_event(10)
     tracker.tracker.mark_stalled("trades")
     tracker.note_event(15)
-    assert not tracker.tracker.watches["trades"].up  # no ack yet: it may be a rest of before
+    assert not tracker.tracker.streams["trades"].up  # no ack yet: it may be a rest of before
 
     tracker.up("trades", 20)
     tracker.note_event(20, at_s=20.1)
-    assert not tracker.tracker.watches["trades"].up  # it may be the replay of the new subscription
+    assert not tracker.tracker.streams["trades"].up  # it may be the replay of the new subscription
 
     tracker.note_event(20.1, at_s=20.2)
     assert tracker.gaps("trades") == [(8.0, 22.2, False)]
 
 
-def test_a_stalled_stream_is_up_again_when_rest_has_no_news_since_its_ack() -> None:
+def test_a_stalled_stream_is_up_again_if_rest_has_nothing_new_since_its_ack() -> None:
     for trades, asked_s, dead, up in (
         ([60.0], 72.9, False, False),  # asked too early to tell of anything behind the ack
         ([60.0], 73.5, False, True),
@@ -377,10 +377,10 @@ def test_a_stalled_stream_is_up_again_when_rest_has_no_news_since_its_ack() -> N
         tracker.up("trades", 70)
 
         assert tracker.recent([trade(second) for second in trades], asked_s=asked_s) == dead
-        assert tracker.tracker.watches["trades"].up == up
+        assert tracker.tracker.streams["trades"].up == up
 
 
-def test_a_quote_stream_is_dead_when_two_looks_three_seconds_apart_differ(tracker: ByHand) -> None:
+def test_a_quote_stream_is_stalled_if_two_books_three_seconds_apart_differ(tracker: ByHand) -> None:
     tracker.see(0, 5.0)
 
     assert not tracker.book(6.0, asked_s=10)
@@ -389,7 +389,7 @@ def test_a_quote_stream_is_dead_when_two_looks_three_seconds_apart_differ(tracke
     assert tracker.gaps("bbo") == [(-2.0, None, False)]
 
 
-def test_an_event_or_an_equal_look_between_ends_the_doubt(tracker: ByHand) -> None:
+def test_an_event_or_an_equal_book_in_between_clears_the_mismatch(tracker: ByHand) -> None:
     tracker.see(0, 5.0)
     tracker.book(6.0, asked_s=10)
     tracker.see(11, 6.0)
@@ -405,7 +405,7 @@ def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(
     tracker.see(0, 5.0)
     tracker.tracker.mark_stalled("bbo")
     assert not tracker.book(5.0, asked_s=9)  # not even subscribed again
-    assert not tracker.tracker.watches["bbo"].up
+    assert not tracker.tracker.streams["bbo"].up
 
     tracker.up("bbo", 20)
     assert tracker.book(6.0, asked_s=30)
@@ -434,7 +434,7 @@ def outage(tracker: ByHand) -> None:
         pytest.param(27.9, 41.9, False, id="not until the stream was up"),
     ],
 )
-def test_a_gap_is_healed_only_when_rest_tells_all_of_it(
+def test_a_gap_is_healed_only_if_rest_returned_all_its_trades(
     tracker: ByHand, oldest_s: float, asked_s: float, healed: bool
 ) -> None:
     outage(tracker)
@@ -447,7 +447,7 @@ def test_a_gap_is_healed_only_when_rest_tells_all_of_it(
 @pytest.mark.parametrize(
     ("oldest_s", "healed"), [(35.0, True), (35.1, False)], ids=["overlapping", "with a hole"]
 )
-def test_answers_of_rest_heal_together_when_they_overlap(
+def test_overlapping_replies_heal_a_gap_together(
     tracker: ByHand, oldest_s: float, healed: bool
 ) -> None:
     tracker.note_event(30)
@@ -466,7 +466,7 @@ def test_nothing_is_healed_while_the_buffer_is_full() -> None:
     tracker.up("trades", -10)
     outage(tracker)
     tracker.note_event(41)
-    tracker.outbox.weigh()
+    tracker.outbox.update_flags()
     assert tracker.outbox.full
 
     tracker.recent([trade(27), trade(41.5)], asked_s=45)
@@ -478,7 +478,7 @@ def test_nothing_is_healed_while_the_buffer_is_full() -> None:
 # What is asked by REST, and when.
 
 
-def test_the_trades_around_the_start_are_asked_for_until_an_answer_covers_it() -> None:
+def test_the_trades_around_the_start_are_requested_until_a_reply_covers_it() -> None:
     tracker = ByHand()
     tracker.up("trades", -10)
     assert tracker.wants(-9) == ["recent"]
@@ -491,7 +491,7 @@ def test_the_trades_around_the_start_are_asked_for_until_an_answer_covers_it() -
     assert tracker.wants(-5) == []
 
 
-def test_a_silent_stream_is_asked_about_after_its_patience(tracker: ByHand) -> None:
+def test_a_silent_stream_is_checked_after_its_silence_limit(tracker: ByHand) -> None:
     tracker.see(30, 1.0)
     tracker.note_event(10)
 
@@ -499,7 +499,7 @@ def test_a_silent_stream_is_asked_about_after_its_patience(tracker: ByHand) -> N
     assert tracker.wants(30.1) == ["recent"]
 
 
-def test_patience_follows_the_pace_of_the_stream_within_ten_and_sixty_seconds() -> None:
+def test_the_silence_limit_follows_the_event_rate_within_ten_to_sixty_seconds() -> None:
     for step_s, count, patience_s in ((0.1, 200, 10), (100, 60, 60)):
         tracker = ByHand(channels=("bbo",))
         tracker.up("bbo", -10)
@@ -511,7 +511,7 @@ def test_patience_follows_the_pace_of_the_stream_within_ten_and_sixty_seconds() 
         assert tracker.wants(last_s + patience_s + 0.1) == ["bbo"]
 
 
-def test_a_minute_that_is_over_without_a_proof_is_asked_about_before_patience_ends(
+def test_a_complete_minute_before_its_watermark_is_checked_before_the_silence_limit(
     tracker: ByHand,
 ) -> None:
     tracker.see(60, 1.0)
@@ -523,7 +523,7 @@ def test_a_minute_that_is_over_without_a_proof_is_asked_about_before_patience_en
     assert tracker.wants(65) == []
 
 
-def test_a_stalled_stream_is_asked_about_six_seconds_after_it_is_subscribed_again(
+def test_a_stalled_stream_is_checked_six_seconds_after_its_new_subscription(
     tracker: ByHand,
 ) -> None:
     tracker.see(20, 1.0)
@@ -546,28 +546,28 @@ def test_the_gap_since_the_last_run_begins_two_seconds_before_its_last_event() -
     assert tracker.gaps("bbo") == [(18.0, None, False)]
 
 
-def test_minutes_that_are_written_prove_the_trades_before_their_end() -> None:
+def test_written_minutes_imply_complete_trades_before_their_end() -> None:
     tracker = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60), close=5.0))
 
     assert tracker.gaps("trades") == [(58.0, None, False)]
     assert tracker.gaps("bars_1m") == [(60.0, None, False)]
 
 
-def test_minutes_that_only_wait_to_be_refilled_prove_nothing() -> None:
+def test_minutes_waiting_for_a_refill_imply_nothing() -> None:
     tracker = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60)))
 
     assert tracker.gaps("trades") == [(28.0, None, False)]
     assert tracker.gaps("bars_1m") == [(60.0, None, False)]
 
 
-def test_who_records_no_trades_waits_for_no_minutes() -> None:
+def test_without_the_trades_channel_no_minutes_are_requested() -> None:
     tracker = ByHand(channels=("bbo",), held=RecordedState(minute_ms=ms(60), close=5.0))
 
     assert tracker.gaps("bars_1m") == []
     assert tracker.wanted_minutes(600) is None
 
 
-def test_a_gap_that_an_earlier_run_left_open_goes_on() -> None:
+def test_an_open_gap_of_an_earlier_run_continues() -> None:
     left = Gap(series=BTC, channel="trades", start_ms=ms(10), end_ms=None, reason="x")
     tracker = ByHand(held=RecordedState(trade_ms=ms(30), open_gaps=(left,)))
     assert tracker.gaps("trades") == []
@@ -580,7 +580,7 @@ def test_a_gap_that_an_earlier_run_left_open_goes_on() -> None:
 # Trades that the database found to be new.
 
 
-def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(tracker: ByHand) -> None:
+def test_a_new_late_trade_joins_its_minute_before_it_is_emitted(tracker: ByHand) -> None:
     tracker.note_event(10)
     tracker.note_event(62.5)
     tracker.tick(63)
@@ -594,7 +594,7 @@ def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(tracker: By
     assert tracker.outbox.batch.folds == []
 
 
-def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(tracker: ByHand) -> None:
+def test_a_new_late_trade_is_folded_into_its_emitted_minute(tracker: ByHand) -> None:
     tracker.note_event(10)
     tracker.note_event(62.5)
     tracker.tick(63)
@@ -605,7 +605,7 @@ def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(tracker: B
     assert tracker.outbox.batch.folds == [row]
 
 
-def test_a_late_trade_of_a_day_ahead_is_left_alone(tracker: ByHand) -> None:
+def test_a_late_trade_dated_a_day_ahead_is_ignored(tracker: ByHand) -> None:
     row = trade_row(trade(DAY_MS / 1000 + 1), ms(64))
 
     tracker.tracker.minutes.add_trade_without_bar(row)

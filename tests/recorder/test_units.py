@@ -67,7 +67,7 @@ def test_trades_quotes_and_minutes_are_of_one_unit(db_path: Path, clock: VenueCl
         pytest.param({PEPE: "PEPE2"}, {PEPE: K}, "'PEPE2' in units of 1000", id="name"),
     ],
 )
-def test_a_series_whose_market_was_changed_is_refused(
+def test_a_series_of_another_market_than_its_rows_is_refused(
     db_path: Path, symbols: dict[str, str], multipliers: dict[str, Decimal], present: str
 ) -> None:
     shell(
@@ -82,7 +82,7 @@ def test_a_series_whose_market_was_changed_is_refused(
 
     assert str(refused.value) == (
         f"config/venues/hyperliquid.yaml: symbols.{PEPE}: its stored rows are of 'kPEPE' in units "
-        f"of 1000, and the file has {present} now: write that back, or drop the rows with "
+        f"of 1000, but the file has {present} now: write that back, or drop the rows with "
         f"`doit prune --everything --venue hyperliquid --symbol {PEPE}` and fetch or import them "
         "again"
     )

@@ -86,14 +86,14 @@ def test_a_symbol_has_one_line_with_its_state_price_rate_lag_counts_and_gaps() -
     ]
 
 
-def test_a_wide_terminal_shows_what_came_again_and_how_long_it_was_silent() -> None:
+def test_a_wide_terminal_shows_duplicates_and_silence() -> None:
     heads, _venue, row = shown(status(*BTC))[1:4]
 
     assert heads.endswith("again  silent s")
     assert row.split()[-2:] == ["6", "2"]
 
 
-def test_states_that_differ_are_both_shown_and_minutes_that_wait_too() -> None:
+def test_different_states_are_both_shown_with_the_waiting_minutes() -> None:
     trades = stream("BTC/USDT", "trades", state="stale", minutes_waiting=4)
 
     row = table(status(trades, BTC[1]), EventRates(), width=80, height=50)[3]
@@ -113,7 +113,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert max(map(len, shown(now, width=width))) <= width
 
 
-def test_where_there_is_no_room_those_that_are_not_well_are_shown_first() -> None:
+def test_without_room_for_all_symbols_with_problems_come_first() -> None:
     streams = [stream(f"C{number:02}/USDT", "trades") for number in range(40)]
     streams[33] = stream("C33/USDT", "trades", state="down")
 
@@ -124,14 +124,14 @@ def test_where_there_is_no_room_those_that_are_not_well_are_shown_first() -> Non
     assert lines[-2] == "  ... and 33 more, all well"
 
 
-def test_a_database_that_refuses_and_dropped_events_are_told_in_red() -> None:
+def test_a_stuck_database_and_dropped_events_are_shown_in_red() -> None:
     last = table(status(*BTC, stuck_s=12.0, dropped=1500), EventRates(), width=80, height=50)[-1]
 
     assert last.plain.startswith("the database could not be written for 12 s; 1,500 events DROPPED")
     assert "red" in str(last.style)
 
 
-def test_elsewhere_a_line_tells_it() -> None:
+def test_without_a_terminal_a_line_shows_the_status() -> None:
     bad = stream("BTC/USDT", "bbo", state="down")
 
     text = line(status(BTC[0], bad, events=50, running_s=10.0), EventRates())
@@ -141,7 +141,7 @@ def test_elsewhere_a_line_tells_it() -> None:
     )
 
 
-def test_the_like_of_a_line_is_said_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+def test_similar_log_lines_are_printed_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     view = RecorderView(STANDARD)
 
     for port in (1, 2, 3):
@@ -159,5 +159,5 @@ def test_the_last_line_counts_what_was_recorded() -> None:
     one = status(BTC[0], trades=1, minutes=1, bbo=2000, dropped=1, running_s=61.0)
     assert summary(one) == (
         "recorded 1 trade, 2,000 quotes and 1 minute in 61 s; 2 reconnects, 1 gap; DROPPED 1 "
-        "event; mexc NEVER SENT ANYTHING"
+        "event; mexc SENT NO DATA"
     )

@@ -86,7 +86,7 @@ def prices(db_path: Path) -> list[float]:
     return [price for (price,) in rows(db_path, "SELECT price FROM trades ORDER BY ts_ms")]
 
 
-def test_a_batch_that_the_database_refuses_is_written_once_and_before_what_came_since(
+def test_a_failed_batch_is_written_once_and_before_later_rows(
     db_path: Path, store: TickStore
 ) -> None:
     scene = Scene(store, Outbox())
@@ -111,7 +111,9 @@ def test_a_batch_that_the_database_refuses_is_written_once_and_before_what_came_
     assert "can be written again" in scene.said[-1]
 
 
-def test_a_commit_is_told_when_other_readers_see_it(db_path: Path, store: TickStore) -> None:
+def test_the_commit_callback_runs_when_readers_see_the_rows(
+    db_path: Path, store: TickStore
+) -> None:
     seen: list[int] = []
     outbox = Outbox()
     outbox.batch.trades.append(trade_row(trade(1), 0))
@@ -129,7 +131,7 @@ def test_a_commit_is_told_when_other_readers_see_it(db_path: Path, store: TickSt
     assert seen == [1]
 
 
-def test_the_end_writes_what_is_left(db_path: Path, store: TickStore) -> None:
+def test_the_end_writes_the_remaining_rows(db_path: Path, store: TickStore) -> None:
     scene = Scene(store, Outbox(), pace=Pace(commit_s=60.0))
     scene.put(1.0)
 
@@ -138,7 +140,7 @@ def test_the_end_writes_what_is_left(db_path: Path, store: TickStore) -> None:
     assert not db_path.with_name(f"{db_path.name}-wal").stat().st_size
 
 
-def test_the_end_gives_up_after_a_while_and_says_how_many_rows_are_left(
+def test_the_end_gives_up_after_a_while_and_returns_the_unwritten_rows(
     db_path: Path, store: TickStore
 ) -> None:
     scene = Scene(store, Outbox())
@@ -170,13 +172,13 @@ def test_a_crowded_buffer_is_written_without_a_pause_and_another_is_not(
 ) -> None:
     scene = Scene(store, Outbox(4), pace=Pace(commit_s=60.0))
     scene.put(1.0, 2.0)
-    scene.outbox.weigh()
+    scene.outbox.update_flags()
     assert scene.outbox.crowded
 
     async def play() -> None:
         await until(lambda: scene.committed)
         scene.put(3.0)
-        scene.outbox.weigh()
+        scene.outbox.update_flags()
         await asyncio.sleep(0.05)
         assert scene.committed == [[1.0, 2.0]]
 
@@ -184,7 +186,7 @@ def test_a_crowded_buffer_is_written_without_a_pause_and_another_is_not(
     assert scene.committed == [[1.0, 2.0], [3.0]]
 
 
-def test_a_late_trade_without_a_bar_goes_back_to_its_tracker(store: TickStore) -> None:
+def test_a_late_trade_without_a_bar_returns_to_its_tracker(store: TickStore) -> None:
     scene = Scene(store, Outbox())
     scene.hand.up("trades", -10)
     scene.outbox.batch.late.append(trade_row(trade(10, price=9.0), 0))
@@ -197,7 +199,7 @@ def test_a_late_trade_without_a_bar_goes_back_to_its_tracker(store: TickStore) -
     assert scene.writer.trades == 1
 
 
-def test_what_was_written_is_counted(store: TickStore) -> None:
+def test_written_rows_are_counted(store: TickStore) -> None:
     scene = Scene(store, Outbox())
     scene.put(1.0, 1.0)
     scene.outbox.batch.bbo.extend(bbo_row(quote(second, 1.0), 0) for second in range(3))
@@ -207,7 +209,7 @@ def test_what_was_written_is_counted(store: TickStore) -> None:
     assert (scene.writer.trades, scene.writer.bbo, scene.writer.minutes) == (1, 3, 0)
 
 
-def test_dropped_events_are_told_once_when_there_is_room_again(store: TickStore) -> None:
+def test_dropped_events_are_logged_once_there_is_room_again(store: TickStore) -> None:
     scene = Scene(store, Outbox(4))
 
     async def play() -> None:

@@ -247,9 +247,9 @@ class World:
             times = 2 if self.random.random() < 0.02 else 1
             for _ in range(times):
                 if isinstance(event, Trade):
-                    self.tracker.take_trade(event, received_ms=self.now_ms, now_ms=self.venue_ms)
+                    self.tracker.record_trade(event, received_ms=self.now_ms, now_ms=self.venue_ms)
                 else:
-                    self.tracker.take_bbo(event, received_ms=self.now_ms, now_ms=self.venue_ms)
+                    self.tracker.record_bbo(event, received_ms=self.now_ms, now_ms=self.venue_ms)
 
     def _ask(self) -> None:
         if not self.rest_up:
@@ -267,12 +267,12 @@ class World:
                 self.tracker.minutes.refill(need.span, bars, sent_ms=sent_ms)
             elif need.kind == "recent":
                 newest = sorted(self.trades, key=_time_of)[-self.knobs.page :]
-                dead = self.tracker.take_recent(
+                dead = self.tracker.record_recent_trades(
                     newest, sent_ms=sent_ms, received_ms=self.now_ms, now_ms=sent_ms
                 )
                 if dead and self._connected:
                     self._subscribe("trades")
-            elif self.quotes and self.tracker.take_book(
+            elif self.quotes and self.tracker.compare_book(
                 self.quotes[-1], sent_ms=sent_ms, now_ms=sent_ms
             ):
                 self._subscribe("bbo")

@@ -12,7 +12,7 @@ import pytest
 from tbv8.market import Series
 from tbv8.report.graph import Node
 from tbv8.report.index import RecordingGap, Report, report_page
-from tbv8.report.months import Coverage, Month
+from tbv8.report.months import Month, SeriesMonths
 from tbv8.report.results import read_results
 from tbv8.report.status import Database, GapStatus, ProjectStatus, StrategyStatus
 from tbv8.store.database import REVISION
@@ -82,7 +82,7 @@ def make_report(results: Path, **changes: Any) -> Report:
         "status": status,
         "coverage": (),
         "recording_gaps": (),
-        "results": read_results(results, most_points=1000),
+        "results": read_results(results, max_points=1000),
         "tasks": (),
         "now_ms": day(40),
     }
@@ -111,8 +111,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Month(name="2024-03", stored=22_320, outage=0, gap=22_320),
     ]
     coverage = [
-        Coverage(BINANCE, "ohlcv_1m", tuple(months)),
-        Coverage(BINANCE, "bars_5m", tuple(months[:1])),
+        SeriesMonths(BINANCE, "ohlcv_1m", tuple(months)),
+        SeriesMonths(BINANCE, "bars_5m", tuple(months[:1])),
     ]
     gap = GapStatus(
         venue="mexc", symbol="BTC/USDT", channel="trades", gaps=2, healed=1, open=0, lost_s=7200
@@ -205,7 +205,9 @@ def test_a_share_is_100_only_where_nothing_lacks() -> None:
     report = make_report(
         Path("nowhere"),
         coverage=[
-            Coverage(BINANCE, "ohlcv_1m", (Month(name="2024-01", stored=44_639, outage=0, gap=1),))
+            SeriesMonths(
+                BINANCE, "ohlcv_1m", (Month(name="2024-01", stored=44_639, outage=0, gap=1),)
+            )
         ],
     )
 
@@ -219,7 +221,7 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
     whole_gap = Month(name="2024-01", stored=0, outage=0, gap=44_640)
     report = make_report(
         Path("nowhere"),
-        coverage=[Coverage(BINANCE, "ohlcv_1m", (whole_gap,))],
+        coverage=[SeriesMonths(BINANCE, "ohlcv_1m", (whole_gap,))],
         tasks=[
             Node(name="migrate"),
             Node(

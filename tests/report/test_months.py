@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tbv8.build import build_bars
 from tbv8.market import MINUTE_MS, Series, Span, parse_timeframe
-from tbv8.report.months import Coverage, read_coverage
+from tbv8.report.months import SeriesMonths, read_coverage
 from tbv8.store.database import open_reader
 from tests.builders import BTC, ETH, at, day, days, hold, minute_bars, shell
 
@@ -19,7 +19,7 @@ def read(
 ) -> dict[tuple[str, str], dict[str, tuple[int, int, int]]]:
     """Return (held, outage, gap) by series and dataset, by month."""
     with open_reader(db_path) as query:
-        found: list[Coverage] = read_coverage(query, stored, wanted)
+        found: list[SeriesMonths] = read_coverage(query, stored, wanted)
     return {
         (one.series.symbol, one.dataset): {
             month.name: (month.stored, month.outage, month.gap) for month in one.months

@@ -16,7 +16,8 @@ from tbv8.report.index import report_page
 from tbv8.report.sessions import SessionStatus, read_session_states, session_lines
 from tbv8.report.status import to_json
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import Event, SessionMinute, StoredSession, open_journal, session_lock
+from tbv8.store.locks import session_lock
+from tbv8.store.sessions import Event, SessionMinute, StoredSession, open_journal
 from tests.builders import MONDAY
 from tests.report.test_index import make_report
 

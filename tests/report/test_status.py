@@ -27,7 +27,8 @@ LIVE = Series("hyperliquid", "BTC/USDT")
 def look(
     project: Project, wanted: dict[Series, list[Span]] | None = None, **stale: tuple[str, ...]
 ) -> ProjectStatus:
-    return read_status(project, wanted or {}, lambda: stale)
+    reasons = {f"backtest:{name}": texts for name, texts in stale.items()}
+    return read_status(project, wanted or {}, lambda: reasons)
 
 
 def series_of(status: ProjectStatus) -> list[tuple[Any, ...]]:
@@ -159,7 +160,7 @@ def test_numbers_stand_under_the_market_of_their_own_run(
 
     line = next(line for line in capsys.readouterr().out.splitlines() if "-0.09%" in line)
     assert "ETH/USDT, SOL/USDT 15m of bybit  2026-11-26 .. 2026-11-29  stale" in line
-    results = read_results(project.results_path, most_points=9)
+    results = read_results(project.results_path, max_points=9)
     report = Report(
         status=status, coverage=(), recording_gaps=(), results=results, tasks=(), now_ms=MONDAY
     )
@@ -181,7 +182,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
 
     assert (fresh.fresh, fresh.reasons, fresh.simulated) == (True, (), True)
     assert (fresh.start_ms, fresh.end_ms) == (MONDAY, MONDAY + 7 * DAY_MS)
-    assert (fresh.lookahead, fresh.checked) == (None, "not checked")
+    assert (fresh.lookahead, fresh.lookahead_text) == (None, "not checked")
     assert (damaged.start_ms, damaged.end_ms) == (None, None)
     assert fresh.numbers == {
         "return": 0.25,
@@ -194,6 +195,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     assert set(damaged.numbers.values()) == {None}
     (folder / "summary.json").unlink()
     (missing,) = look(project, btc_usdt_perp_v1=("no result yet",)).strategies
+    assert missing.simulated  # as its market is
     assert [every_series.state for every_series in (fresh, stale, damaged, missing)] == [
         "fresh",
         "stale",
@@ -323,3 +325,32 @@ def test_plain_text_without_a_terminal(
     assert "2024-01-01 00:00 .. now, [red]bold[/red]" in said
     assert "Bars (sample: simulated)" in said
     assert "btc_usdt_perp_v1: no result yet" in said
+
+
+def test_experiments_are_shown_with_their_best_trial_and_why_they_would_run(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.results_path / "experiments"
+    numbers = {"trials": 12, "failed": 1, "tries": 14, "deflated_sharpe": 0.074}
+    parts = {
+        "chosen": {"stats": {"sharpe": -1.536, "return": -0.0124}},
+        "overfitting": {"probability": 0.17},
+        "walk_forward": {"return": -0.0121, "efficiency": None},
+    }
+    for name, summary in (("ema_sweep", numbers | parts), ("gone", {})):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "manifest.json").write_text("{}")
+        (folder / name / "summary.json").write_text(json.dumps(summary))
+    reasons = {"experiment:ema_sweep": ("one", "two", "three")}
+
+    configured: dict[str, Any] = {"ema_sweep": None}
+    status = read_status(replace(project, experiments=configured), {}, lambda: reasons)
+    print_status(status)
+
+    lines = capsys.readouterr().out.partition("\nExperiments\n")[2].splitlines()
+    assert [line.split() for line in lines[1:3]] == [
+        ["ema_sweep", "stale", "12", "1", "-1.24%", "-1.54", "7%", "14", "17%", "-1.21%"],
+        ["gone", "not", "configured", *"--------"],
+    ]
+    assert lines[3:] == ["ema_sweep: one; two; 1 more: `doit why experiment:ema_sweep`"]
+    assert [each["state"] for each in to_json(status)["experiments"]] == ["stale", "not configured"]

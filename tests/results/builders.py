@@ -10,7 +10,7 @@ import numpy as np
 
 from tbv8.results.marks import Marks
 from tbv8.risk.events import Payment
-from tbv8.trading.records import Carried, Fill, MarketDecimals, Run
+from tbv8.trading.records import CarriedAccount, Fill, MarketDecimals, Run
 
 D = Decimal
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -21,12 +21,12 @@ def make_fills(
 ) -> list[Fill]:
     """Make fills from (signed quantity, price, fee[, type]), one after the other from 0 ms.
 
-    The type `limit takes` is a limit order that is filled at the close at which it is sent.
+    Market orders are filled at a close, and so is any other whose type ends in ` at the close`.
     """
     held, fills = D(position), []
     for number, (change, price, fee, *kind) in enumerate(changes):
         held += D(change)
-        type_, _, takes = (kind[0] if kind else "market").partition(" ")
+        type_, _, at_close = (kind[0] if kind else "market").partition(" ")
         fills.append(
             Fill(
                 ts_ms=number * step_ms,
@@ -37,8 +37,9 @@ def make_fills(
                 quantity=abs(D(change)),
                 price=D(price),
                 fee=D(fee),
-                liquidity="maker" if type_ == "limit" and not takes else "taker",
+                liquidity="maker" if type_ == "limit" and not at_close else "taker",
                 position=held,
+                at="close" if type_ == "market" or at_close else "inside",
             )
         )
     return fills
@@ -54,7 +55,7 @@ def make_run(
     *,
     payments: Sequence[Payment] = (),
     start: str = "10000",
-    carried: Carried | None = None,
+    carried: CarriedAccount | None = None,
     symbols: Sequence[str] = (BTC,),
 ) -> Run:
     """Make a run of fills in the order of their times."""

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tbv8.errors import DataError
 from tbv8.results.accounting import Position, entry_price, history, to_books, to_money
 from tbv8.risk.events import Payment
-from tbv8.trading.records import Carried, Fill
+from tbv8.trading.records import CarriedAccount, Fill
 from tests.results.builders import BTC, ETH, make_fills, make_marks, make_payment, make_run
 
 D = Decimal
@@ -121,7 +121,8 @@ def test_funding_is_of_the_position_that_was_open_when_it_was_paid() -> None:
     ("exit_type", "funding"),
     [
         pytest.param("market", [1, 0], id="sent at the close: the funding comes first"),
-        pytest.param("limit takes", [1, 0], id="a limit that takes at the close"),
+        pytest.param("limit at the close", [1, 0], id="a limit that takes at the close"),
+        pytest.param("stop_market at the close", [1, 0], id="a stop that triggers at the close"),
         pytest.param("stop_market", [0, 1], id="inside of the step that ends with the funding"),
         pytest.param("limit", [0, 1], id="a resting limit inside of it"),
     ],
@@ -175,7 +176,7 @@ def test_what_the_venue_bears_below_zero_is_no_loss() -> None:
 
 
 def test_what_a_warm_up_carries_counts_as_entered_then_at_that_price() -> None:
-    carried = Carried(ts_ms=5000, positions={BTC: D(-2), ETH: D(0)}, prices={BTC: D(110)})
+    carried = CarriedAccount(ts_ms=5000, positions={BTC: D(-2), ETH: D(0)}, prices={BTC: D(110)})
     (bought,) = make_fills(("2", "100", "0.5"), position="-2")
     run = make_run([replace(bought, ts_ms=9000)], carried=carried, symbols=(BTC, ETH))
 

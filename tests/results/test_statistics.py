@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from tbv8.market import DAY_MS, HOUR_MS
+from tbv8.market import DAY_MS, HOUR_MS, parse_time
 from tbv8.results.accounting import Books, to_books
 from tbv8.results.statistics import (
     Performance,
@@ -273,6 +273,13 @@ def test_every_day_of_a_long_bar_has_a_bar(opens: list[int], length: int, days: 
     times_ms = START_MS + DAY_MS * np.array([opens[0], *(at + length for at in opens)])
 
     assert days_with_bars(times_ms) == days
+
+
+def test_every_day_of_a_month_has_a_bar() -> None:
+    # February, March, and after two months without a bar June: 29 + 31 + 30 days.
+    times_ms = np.array([parse_time(f"2024-{month:02}-01") for month in (2, 3, 4, 7)])
+
+    assert days_with_bars(times_ms) == 90
 
 
 def test_an_outage_in_a_position_is_time_in_it() -> None:

@@ -10,11 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.market import DAY_MS, HOUR_MS, Span
-from tbv8.results.summary import Summary, cautions, read_summary, summarise
+from tbv8.results.summary import Summary, cautions, read_summary, summarise, to_json
 from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
     START_MS,
+    STEPS,
     backtest,
     bars_of,
     books_of,
@@ -130,7 +131,11 @@ def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
 
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
     head = page[page.index("<header>") : page.index("</header>")]
-    assert re.findall(r'<p class="caution">(.*?)</p>', head) == cautions(found)
+    assert re.findall(r'<p class="caution">(.*?)</p>', head) == [
+        *cautions(found),
+        "hyperliquid: the BTC/USDT tick of 0.5 is 0.50% of the price of 100: rounding to it "
+        "decides the result",
+    ]
     assert [said.partition(":")[0] for said in cautions(found)] == [
         "a span of 0.3 days is too short for annualised numbers such as the Sharpe ratio, which "
         "need 30 days",
@@ -294,6 +299,37 @@ def test_several_symbols_keep_their_own_open_positions(
     assert found.primary.pnl == 16
     assert found.symbols == ("BTC/USDT", "ETH/USDT")
     assert str(found).startswith("test_v1: BTC/USDT, ETH/USDT 1h, 5 bars of sample")
+
+
+def test_orders_cancelled_by_a_fill_are_explained_as_denied_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Short 1, and bids of 1.5 and 1.5: 2 at most. A stop buys the 1 back: the bids could make 3.
+    methods = """
+    def at_close(self, number):
+        if number == 1:
+            self.market(Decimal(-1))
+        if number == 2:
+            self.bid("1.5", 90)
+            self.bid("1.5", 89)
+            self.stop(1, 102)
+"""
+    install(monkeypatch, tmp_path / "user", "steps", STEPS + methods)
+    strategy = make_strategy(module="steps", class_name="Steps")
+
+    found = backtest(strategy, make_bars([100.0, 100.0, 103.0]), tmp_path)
+
+    (denial,) = found.primary.denials
+    sizes = {"position": 0, "open_orders": 1.5, "order": 1.5, "worst": 3, "limit": 2}
+    assert (denial.order, denial.numbers) == ("buy limit 1.500", sizes)
+    assert "1 order denied by max_position (the largest of 1.5 at a position of 0," in str(found)
+
+
+def test_a_position_without_a_gain_has_none(tmp_path: Path) -> None:
+    found = backtest(make_strategy(params={"orders": {1: "-1"}}), make_bars([100.0] * 2), tmp_path)
+
+    (still,) = to_json(found)["primary"]["open_positions"]
+    assert str(still["unrealized_pnl"]) == "0.0"  # not -0.0
 
 
 def test_a_position_that_only_the_warm_up_made_is_not_said_to_come_from_nowhere() -> None:

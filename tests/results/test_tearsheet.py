@@ -27,6 +27,7 @@ from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
     START_MS,
+    STEPS,
     backtest,
     bars_of,
     install,
@@ -315,6 +316,17 @@ def test_the_histograms_hold_each_day_and_trade_once(made: tuple[Path, str]) -> 
     assert sum(days["loss"]) + sum(days["gain"]) + flat == 100
 
 
+def test_the_axes_of_trades_are_named_and_buttons_name_no_minutes(made: tuple[Path, str]) -> None:
+    axes = {
+        id_: [data_of(made[1], id_)["layout"][axis]["title"]["text"] for axis in ("xaxis", "yaxis")]
+        for id_ in ("mae-chart", "mfe-chart")
+    }
+
+    assert axes == {"mae-chart": ["MAE", "gain"], "mfe-chart": ["MFE", "gain"]}
+    assert ">month</button>" in made[1]  # 1m is a minute in tbv8
+    assert ">1 m</button>" not in made[1]
+
+
 def test_every_chart_is_one_that_plotly_accepts(made: tuple[Path, str]) -> None:
     _, page = made
 
@@ -381,8 +393,8 @@ def test_many_times_are_shown_as_single_ones_are() -> None:
 def test_fills_of_very_many_stand_together_at_their_average_price(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prices, "_FILLS", 300)
-    monkeypatch.setattr(prices, "_TRADES", 200)
+    monkeypatch.setattr(prices, "_MAX_FILLS", 300)
+    monkeypatch.setattr(prices, "_MAX_TRADES", 200)
     count = 3000
     strategy = trading(
         count, every=2, timeframe=parse_timeframe("1m"), risk=limits(max_daily_loss_usd="100000")
@@ -491,6 +503,41 @@ def test_excursions_are_those_of_whole_minutes_within_the_trade(tmp_path: Path) 
     # down to 95, 5 % below; up to the exit at 109, not to the 111 of that minute
     assert row[9:11] == ["5.00%", "9.00%"]
     assert row[13] == "limit"
+
+
+def test_a_stop_that_triggers_at_a_close_belongs_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Bought 1 at the close at 01:00, 100.5 with a tick of slippage. Sent at 01:30, the stop counts
+    # at the close at 02:00, which is below it: 95.5. Before it the hour's funding is paid on 96.
+    methods = """
+    def at_close(self, number):
+        if number == 1:
+            self.market(Decimal(1))
+
+    def later(self, number):
+        if number == 1:
+            self.stop(-1, 99)
+"""
+    install(monkeypatch, tmp_path / "user", "steps", STEPS + methods)
+    strategy = make_strategy(
+        module="steps",
+        class_name="Steps",
+        slippage_ticks=1,
+        instrument=rules(funding_rate_8h="0.008", funding_hours=1),
+    )
+
+    folder, page = run(strategy, make_bars([100.0, 96.0, 97.0], reach=1.0), tmp_path)
+
+    assert [(fill["type"], fill["at"]) for fill in read_rows(folder / "fills.csv")] == [
+        ("market", "close"),
+        ("stop_market", "close"),
+    ]
+    (trip,) = read_rows(folder / "positions.csv")
+    assert (trip["exit_price"], trip["funding"]) == ("95.5", "0.09600000")
+    assert json.loads((folder / "summary.json").read_text("utf-8"))["primary"]["slippage"] == 1
+    row = re.findall(r"<td>(.*?)</td>", page[page.index('id="trades-table"') :])
+    assert row[9] == "5.47%"  # down to 95, the low of the whole bar
 
 
 # Several symbols.
@@ -659,7 +706,7 @@ def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> 
         }
 
         # and candles are as long as fits, until a day is in sight
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 6 h, ")
+        assert page.inner_text("#price-chart-note").startswith("Shown: candles of 6 h, ")
         high, low, opened_at, close = (
             page.evaluate(f"{trace}.{name}.slice(0, 3)")
             for name in ("high", "low", "open", "close")
@@ -670,7 +717,7 @@ def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> 
         assert close == bars["close"][5:18:6]
 
         page.click("button[data-zoom='price-chart:1']")
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 1 h, ")
+        assert page.inner_text("#price-chart-note").startswith("Shown: candles of 1 h, ")
         assert page.evaluate(f"[...{trace}.close].slice(-24)") == bars["close"][-24:]
         page.click("button[data-move='price-chart:-1']")
         shown = page.evaluate("document.getElementById('drawdown-chart').layout.xaxis.range")
@@ -699,7 +746,7 @@ def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: 
             "[[7, 4], [7, 30], [1440, 90], [10080, 3650], [5, 365], [null, 3650]].map("
             "([step, days]) => priceCharts.lengthFor(step && step * 6e4, days * 864e5, 1000) / 6e4)"
         )
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 14 min, ")
+        assert page.inner_text("#price-chart-note").startswith("Shown: candles of 14 min, ")
 
     assert lengths == [21, 140, 1440, 20160, 1440, 0]
 

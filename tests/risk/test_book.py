@@ -55,7 +55,7 @@ def test_equity_is_cash_and_positions_at_the_last_prices() -> None:
     assert book.equity == D("218.5")  # 50 + 200 - 31.5
 
 
-def test_a_symbol_without_a_price_counts_nothing_while_nothing_is_held() -> None:
+def test_a_symbol_without_price_and_position_adds_nothing_to_equity() -> None:
     book = make_book(symbols=(BTC, ETH), prices={BTC: D(100)})
 
     assert book.equity == 10_000
@@ -119,7 +119,7 @@ def test_a_halt_holds_until_the_midnight_that_ends_its_day() -> None:
     )
 
 
-def test_a_book_is_written_down_and_read_back() -> None:
+def test_a_book_can_be_encoded_and_decoded() -> None:
     book = make_book(
         symbols=(BTC, ETH),
         working={"a": buy("1.250", prices=(D("99.5"), D("101")), parent="b")},
@@ -171,7 +171,7 @@ def test_a_book_is_written_down_and_read_back() -> None:
         ),
     ],
 )
-def test_an_order_is_held_against_what_it_could_do(
+def test_an_order_is_checked_with_its_worst_position(
     order: Order, state: dict[str, Any], rule: str | None
 ) -> None:
     working = {str(at): buy(size) for at, size in enumerate(state.get("working", []))}
@@ -185,7 +185,7 @@ def test_an_order_is_held_against_what_it_could_do(
 def test_reducers_and_children_that_wait_do_not_count_in_the_worst_position() -> None:
     working = {
         "r": buy("9", reduce_only=True, prices=(D(99),)),
-        "c": buy("9", reduce_only=True, parent="e", prices=(D(99),)),
+        "c": buy("9", parent="e", prices=(D(99),)),
     }
 
     assert make_book(working=working).check(buy("2")) is None
@@ -243,7 +243,7 @@ def test_leverage_counts_the_worst_of_every_symbol() -> None:
 
 
 @pytest.mark.parametrize("halt", ["max_daily_loss_usd", "liquidation"])
-def test_after_a_halt_only_less_is_allowed(halt: str) -> None:
+def test_after_a_halt_orders_may_only_reduce(halt: str) -> None:
     book = make_book(positions={BTC: D(1)})
     book.halt(5, halt, {})
 
@@ -305,7 +305,7 @@ def test_the_callers_decimal_context_changes_nothing() -> None:
         pytest.param("-3", "stop_in_market", "0", id="a rule of beginning"),
     ],
 )
-def test_of_a_denied_order_the_part_that_closes_may_go(change: str, rule: str, part: str) -> None:
+def test_the_closing_part_of_a_denied_order_may_be_sent(change: str, rule: str, part: str) -> None:
     book = make_book(positions={BTC: D(2)}, working={"a": buy("-0.5")})  # a is at market
 
     assert book.closing_part(buy(change), Breach(rule, {})) == D(part)

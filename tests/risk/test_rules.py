@@ -76,7 +76,7 @@ def test_the_rules_and_their_order() -> None:
         ("max_position", "risk.max_position_<base>", "opening"),
         ("max_leverage", "risk.max_leverage", "opening"),
     ]
-    assert all(rule.name == name and rule.words for name, rule in RULES.items())
+    assert all(rule.name == name and rule.description for name, rule in RULES.items())
     assert all(rule.cure for rule in RULES.values() if rule.scope != "opening")
 
 
@@ -206,7 +206,7 @@ def test_min_notional(change: str, prices: list[str], value: str | None) -> None
     assert check(change, *prices) == expected
 
 
-def test_min_notional_is_not_asked_of_what_only_reduces() -> None:
+def test_min_notional_does_not_apply_to_orders_that_only_reduce() -> None:
     assert check("-0.001", positions={BTC: D(1)}) is None
 
 

@@ -215,7 +215,7 @@ def test_writing_again_touches_no_row(db_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("column", ["open", "high", "low", "close", "volume"])
-def test_what_is_not_a_number_is_refused_before_anything_is_written(
+def test_a_value_that_is_no_number_is_refused_before_any_write(
     db_path: Path, column: str, value: float
 ) -> None:
     good = minute_bars(days(0, 1))
@@ -238,7 +238,7 @@ def test_what_is_not_a_number_is_refused_before_anything_is_written(
         pytest.param([day(0) + MINUTE_MS, day(0)], id="out of order"),
     ],
 )
-def test_bars_that_are_not_by_time_in_their_span_are_refused(
+def test_unsorted_bars_or_bars_outside_of_their_span_are_refused(
     db_path: Path, opens: list[int]
 ) -> None:
     with pytest.raises(ValueError, match="not sorted, unique and within"):
@@ -286,7 +286,7 @@ def test_a_statement_that_fails_leaves_nothing_and_the_store_goes_on(db_path: Pa
             assert store.read(BTC, "ohlcv_1m", days(0, 1)).num_rows == 0
 
 
-def test_a_full_disk_is_told_in_one_line_and_nothing_is_lost(db_path: Path) -> None:
+def test_a_full_disk_is_a_one_line_error_without_a_loss(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 1))
     before = bars_in(db_path, BTC), ledger_in(db_path, BTC)
 
@@ -327,7 +327,7 @@ def test_the_store_waits_a_minute_for_others(db_path: Path) -> None:
         assert store.query("PRAGMA synchronous") == [(1,)]  # NORMAL
 
 
-def test_damage_behind_the_first_rows_is_told_in_one_line(db_path: Path) -> None:
+def test_damage_after_the_first_rows_is_a_one_line_error(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 10))
     ((root, size),) = rows(
         db_path,
@@ -404,7 +404,7 @@ def test_digests_do_not_depend_on_how_a_table_is_cut_into_chunks() -> None:
 # Days and their ledger.
 
 
-def test_a_written_day_is_in_the_ledger_with_what_the_venue_lacks(db_path: Path) -> None:
+def test_a_written_day_is_in_the_ledger_with_its_missing_minutes(db_path: Path) -> None:
     hole = Span(day(1) + 2 * HOUR, day(1) + 3 * HOUR)
     bars = minute_bars(Span(day(0), day(2) + HOUR), without=[hole])
 
@@ -429,7 +429,7 @@ def test_a_written_day_is_in_the_ledger_with_what_the_venue_lacks(db_path: Path)
     ]
 
 
-def test_days_without_bars_are_known_too(db_path: Path) -> None:
+def test_days_without_bars_are_in_the_ledger_too(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 2), MINUTE_BARS.empty_table(), source="not listed", updated_ms=3)
 
     assert ledger_in(db_path, BTC) == [
@@ -456,7 +456,7 @@ def test_an_empty_span_writes_nothing(db_path: Path, moment: int) -> None:
         pytest.param([(0, 1440), (400, 500)], id="within"),
     ],
 )
-def test_a_day_that_grew_is_the_day_written_at_once(
+def test_a_day_written_in_parts_equals_a_day_written_at_once(
     db_path: Path, cuts: list[tuple[int, int]]
 ) -> None:
     hole = Span(day(0) + 450 * MINUTE_MS, day(0) + 550 * MINUTE_MS)
@@ -471,13 +471,13 @@ def test_a_day_that_grew_is_the_day_written_at_once(
     assert bars_in(db_path, BTC) == bars_in(db_path, ETH)
 
 
-def test_the_sources_of_a_grown_day_stand_side_by_side_each_once(db_path: Path) -> None:
+def test_a_day_written_in_parts_lists_each_source_once(db_path: Path) -> None:
     for hour, source in enumerate(["rest", "a.zip sha256:00; rest", "rest"]):
         hold(db_path, BTC, Span(day(0) + hour * HOUR, day(0) + (hour + 1) * HOUR), source=source)
     assert ledger_in(db_path, BTC, columns="source") == [("rest; a.zip sha256:00",)]
 
 
-def test_a_day_fetched_whole_forgets_its_former_sources(db_path: Path) -> None:
+def test_a_day_fetched_as_a_whole_replaces_its_sources(db_path: Path) -> None:
     hold(db_path, BTC, Span(day(0), day(0) + HOUR), source="rest")
 
     hold(db_path, BTC, days(0, 1), source="a.zip sha256:00")
@@ -485,7 +485,7 @@ def test_a_day_fetched_whole_forgets_its_former_sources(db_path: Path) -> None:
     assert ledger_in(db_path, BTC, columns="source") == [("a.zip sha256:00",)]
 
 
-def test_a_part_apart_from_what_is_held_of_its_day_is_refused(db_path: Path) -> None:
+def test_a_part_apart_from_the_stored_span_of_its_day_is_refused(db_path: Path) -> None:
     hold(db_path, BTC, Span(day(0), day(0) + HOUR))
     before = bars_in(db_path, BTC), ledger_in(db_path, BTC)
 
@@ -590,7 +590,7 @@ def test_the_order_in_which_spans_arrive_does_not_matter(
 # Reading what is held.
 
 
-def test_held_bars_of_a_span_are_those_that_open_in_it(db_path: Path) -> None:
+def test_stored_bars_of_a_span_are_those_that_open_in_it(db_path: Path) -> None:
     hole = Span(day(1) + HOUR, day(1) + 2 * HOUR)
     hold(db_path, BTC, days(0, 3), minute_bars(days(0, 3), without=[hole]))
     wanted = Span(day(0) + 5 * HOUR, day(1) + 3 * HOUR)
@@ -601,7 +601,7 @@ def test_held_bars_of_a_span_are_those_that_open_in_it(db_path: Path) -> None:
     assert found == minute_bars(wanted, without=[hole])
 
 
-def test_held_bars_of_a_span_past_what_is_held_are_what_there_is(db_path: Path) -> None:
+def test_stored_bars_of_a_longer_span_are_all_stored_bars(db_path: Path) -> None:
     hold(db_path, BTC, days(1, 2))
 
     with open_bars(db_path) as store:
@@ -612,14 +612,14 @@ def test_held_bars_of_a_span_past_what_is_held_are_what_there_is(db_path: Path) 
 
 
 @pytest.mark.parametrize("text", ["5m", "1M"])
-def test_held_bars_of_a_built_timeframe_have_minutes_even_when_there_are_none(
+def test_an_empty_table_of_a_built_timeframe_has_the_column_minutes(
     db_path: Path, text: str
 ) -> None:
     with open_bars(db_path) as store:
         assert read_stored_bars(store, BTC, parse_timeframe(text), days(0, 1)).schema == BUILT_BARS
 
 
-def test_history_is_read_where_it_is_held_and_the_recorder_elsewhere(db_path: Path) -> None:
+def test_history_is_read_where_it_is_stored_and_recorded_bars_elsewhere(db_path: Path) -> None:
     recorded = minute_bars(days(0, 5), shift=1)
     hold(db_path, BTC, days(0, 5), recorded, dataset="bars_1m")
     hold(db_path, BTC, days(1, 2))
@@ -698,9 +698,7 @@ def test_history_is_read_where_it_is_held_and_the_recorder_elsewhere(db_path: Pa
         ),
     ],
 )
-def test_whoever_reads_days_finds_what_a_hand_has_done(
-    db_path: Path, sql: str, moment: int, named: str
-) -> None:
+def test_reading_days_finds_edits_by_hand(db_path: Path, sql: str, moment: int, named: str) -> None:
     hold(db_path, BTC, days(0, 2))
     hold(db_path, BTC, days(3, 4))
     shell(db_path, sql, (moment,))
@@ -720,7 +718,7 @@ def test_reading_no_days_gives_no_bars(db_path: Path) -> None:
         assert read_checked(store, BTC, "bars_5m", []) == BUILT_BARS.empty_table()
 
 
-def test_a_forgotten_day_takes_its_rows_and_its_ledger_row_and_no_others(db_path: Path) -> None:
+def test_removing_a_day_removes_its_rows_and_its_ledger_row_only(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 3))
     hold(db_path, ETH, days(0, 3))
     hold(db_path, BTC, days(0, 3), dataset="bars_1m")

@@ -50,7 +50,7 @@ def test_a_flipped_byte_is_damage_in_one_line(db_path: Path, bit: int) -> None:
     assert [line for line in said if not line.isprintable()] == []
 
 
-def test_a_healthy_schema_is_as_it_was_made(db_path: Path) -> None:
+def test_an_undamaged_schema_is_recognised(db_path: Path) -> None:
     create_bars_table(db_path, parse_timeframe("7m"))
 
     assert has_expected_tables(db_path)
@@ -60,7 +60,7 @@ def test_a_healthy_schema_is_as_it_was_made(db_path: Path) -> None:
     assert not has_expected_tables(db_path)
 
 
-def test_a_name_that_is_gone_is_damage(db_path: Path) -> None:
+def test_a_missing_name_is_damage(db_path: Path) -> None:
     shell(db_path, "ALTER TABLE history_coverage RENAME COLUMN digest TO digesu")
 
     with pytest.raises(DataError, match="its tables are not those of tbv8: damaged"):

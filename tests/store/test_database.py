@@ -13,7 +13,7 @@ from tbv8.store.database import file_problem, open_reader, revision
 from tests.builders import BTC, closed_folder, days, hold, open_shell, shell
 
 
-def test_an_absent_database_is_refused_and_not_made(tmp_path: Path) -> None:
+def test_an_absent_database_is_refused_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused, open_reader(tmp_path / "tbv8.sqlite"):
         pass
 
@@ -86,7 +86,7 @@ def test_a_reader_without_permission_is_refused(db_path: Path) -> None:
     )
 
 
-def test_a_wrong_question_is_our_bug_and_keeps_its_traceback(db_path: Path) -> None:
+def test_a_wrong_query_is_a_bug_and_keeps_its_traceback(db_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError), open_reader(db_path) as query:
         query("SELECT prise FROM bars_5m", ())
 
@@ -130,9 +130,9 @@ def test_the_revision_of_a_database_before_its_first_migration_is_none(tmp_path:
         ("no such table: bars_9m", None),
     ],
 )
-def test_what_a_driver_says_is_told_with_its_cure(message: str, said: str | None) -> None:
-    problem = file_problem(Path("data/tbv8.sqlite"), message)
+def test_errors_of_the_driver_become_messages_with_a_cure(message: str, said: str | None) -> None:
+    problem = file_problem(Path("nowhere/tbv8.sqlite"), message)
 
     assert (problem is None) == (said is None)
     if problem is not None and said is not None:
-        assert problem.startswith(f"data/tbv8.sqlite: {said}")
+        assert problem.startswith(f"nowhere/tbv8.sqlite: {said}")

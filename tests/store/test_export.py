@@ -142,7 +142,7 @@ def record(db_path: Path, **parts: Any) -> None:
         store.commit(Batch(**parts), now_ms=1)
 
 
-def test_trades_stand_in_the_order_in_which_they_came(db_path: Path, tmp_path: Path) -> None:
+def test_trades_are_exported_in_the_order_of_arrival(db_path: Path, tmp_path: Path) -> None:
     moments = [(MONDAY + 5, "b"), (MONDAY + 5, "a"), (MONDAY + 2, "c"), (MONDAY + DAY_MS, "d")]
     key = (LIVE.venue, LIVE.symbol)
     heard = [trade_row(Trade(*key, ms, name, 7.5, 0.5, "sell"), ms + 9) for ms, name in moments]
@@ -225,7 +225,7 @@ def writer(db_path: Path) -> Any:
     child.join()
 
 
-def test_a_copy_is_of_one_moment_while_another_process_writes(
+def test_a_copy_is_one_snapshot_while_another_process_writes(
     db_path: Path, tmp_path: Path, writer: Any
 ) -> None:
     target = tmp_path / "copies" / "copy.sqlite"
@@ -246,7 +246,7 @@ def test_a_copy_is_of_one_moment_while_another_process_writes(
     assert [n for n in files(target.parent) if n.startswith(".")] == []
 
 
-def test_a_copy_takes_the_place_of_a_used_one(db_path: Path, tmp_path: Path) -> None:
+def test_a_copy_replaces_a_used_one(db_path: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy.sqlite"
     copy_database(db_path, target, advance=lambda _: None)
     old = sqlite3.connect(target)  # as after a crash: its WAL is left beside it
@@ -268,7 +268,7 @@ def _copy(db_path: Path, target: Path) -> None:
     copy_database(db_path, target, advance=lambda _: time.sleep(0.05))
 
 
-def test_a_killed_copy_leaves_what_was_there(db_path: Path, tmp_path: Path) -> None:
+def test_a_killed_copy_leaves_the_old_file(db_path: Path, tmp_path: Path) -> None:
     hold(db_path, BTC, days(0, 300))
     target = tmp_path / "copies" / "copy.sqlite"
     target.parent.mkdir()
@@ -296,7 +296,7 @@ def test_a_copy_of_no_database_is_refused(db_path: Path, tmp_path: Path) -> None
     assert not (tmp_path / "copy.sqlite").exists()
 
 
-def test_a_reader_of_the_copy_needs_nothing_beside_it(db_path: Path, tmp_path: Path) -> None:
+def test_a_copy_needs_no_file_besides_it(db_path: Path, tmp_path: Path) -> None:
     copy_database(db_path, tmp_path / "copy.sqlite", advance=lambda _: None)
 
     with closing(sqlite3.connect(tmp_path / "copy.sqlite")) as connection:

@@ -196,7 +196,7 @@ def test_history_wins_over_recorded_days(db_path: Path) -> None:
         pytest.param((0, 60), (600, 660), "ohlcv_1m", id="both know as much, of other hours"),
     ],
 )
-def test_history_wins_unless_the_recorder_knows_more_of_the_day(
+def test_history_wins_unless_the_recorder_has_more_of_the_day(
     db_path: Path, history: tuple[int, int], recorded: tuple[int, int], wins: str
 ) -> None:
     for dataset, (start, end) in ((HISTORY, history), (RECORDED, recorded)):
@@ -329,7 +329,7 @@ def test_the_same_bars_at_another_time_are_another_fingerprint(db_path: Path) ->
     assert print_in(db_path, BTC, days(0, 1)) != print_in(db_path, ETH, days(0, 1))
 
 
-def test_a_day_not_held_and_a_day_known_to_be_empty_have_one_fingerprint(db_path: Path) -> None:
+def test_a_missing_day_and_an_empty_day_have_the_same_fingerprint(db_path: Path) -> None:
     nothing = table_of([])
     hold(db_path, BTC, days(0, 3), minute_bars(days(1, 2)))
     hold(db_path, ETH, days(1, 2))

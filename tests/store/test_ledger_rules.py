@@ -10,7 +10,7 @@ from tbv8.market import DAY_MS, Span
 from tbv8.store.bars import open_bars
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import (
-    EMPTY,
+    EMPTY_DIGEST,
     RECORDED,
     LedgerDay,
     MinuteDay,
@@ -48,7 +48,7 @@ def test_every_column_of_a_row_is_in_its_digest(place: int) -> None:
 
 
 def test_the_digest_of_no_rows_is_the_empty_one() -> None:
-    assert digest_rows([]) == EMPTY
+    assert digest_rows([]) == EMPTY_DIGEST
 
 
 def known(db_path: Path) -> list[MinuteDay]:
@@ -60,7 +60,7 @@ def digests(db_path: Path, dataset: str) -> list[str]:
     return [digest for (digest,) in ledger_in(db_path, BTC, dataset, "digest")]
 
 
-def test_known_days_are_those_of_the_dataset_that_holds_each(db_path: Path) -> None:
+def test_minute_days_come_from_the_dataset_of_each_day(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 1))
     hold(db_path, BTC, days(0, 2), minute_bars(days(0, 2), shift=1), dataset=RECORDED)
     (history,), recorded = digests(db_path, "ohlcv_1m"), digests(db_path, RECORDED)
@@ -73,9 +73,7 @@ def test_known_days_are_those_of_the_dataset_that_holds_each(db_path: Path) -> N
 
 
 @pytest.mark.parametrize("with_recorder", [False, True])
-def test_a_day_changed_by_hand_is_known_without_a_digest(
-    db_path: Path, with_recorder: bool
-) -> None:
+def test_a_day_changed_by_hand_has_no_digest(db_path: Path, with_recorder: bool) -> None:
     hold(db_path, BTC, days(0, 2))
     if with_recorder:
         hold(db_path, BTC, days(5, 6), dataset=RECORDED)
@@ -88,7 +86,7 @@ def test_a_day_changed_by_hand_is_known_without_a_digest(
         assert [held.digest is None for held in read_days(query, BTC, "ohlcv_1m")] == [True, False]
 
 
-def test_a_built_day_changed_by_hand_does_not_tell_of_what_it_was_built(db_path: Path) -> None:
+def test_a_built_day_changed_by_hand_has_no_inputs(db_path: Path) -> None:
     with open_bars(db_path) as store:
         built = [
             LedgerDay(

@@ -31,7 +31,7 @@ def test_the_next_transaction_is_refused(db_path: Path, change: Callable[[Path],
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_was_written_meanwhile_is_not_called_done(
+def test_writes_to_a_moved_database_are_an_error(
     db_path: Path, change: Callable[[Path], object]
 ) -> None:
     db_path.with_name("other").write_bytes(db_path.read_bytes())

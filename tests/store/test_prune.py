@@ -16,7 +16,16 @@ import pytest
 
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
 from tbv8.store.database import open_reader
-from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.prune import (
+    OldRows,
+    count_session_rows,
+    drop_session,
+    find_old,
+    free_bytes,
+    prune,
+    stored_ticks,
+)
+from tbv8.store.sessions import Event, SessionMinute, StoredSession, open_journal, read_sessions
 from tbv8.store.ticks import (
     Batch,
     RecordedMinute,
@@ -68,7 +77,7 @@ def times(db_path: Path, table: str, series: Series) -> list[int]:
     return [ts_ms for (ts_ms,) in found]
 
 
-def test_what_is_older_goes_and_the_rest_stays(db_path: Path) -> None:
+def test_older_rows_are_dropped_and_the_rest_stays(db_path: Path) -> None:
     moments = [NOON + n * 30_000 for n in range(10)]
     for series in (BTC, ETH):
         commit(
@@ -89,7 +98,7 @@ def test_what_is_older_goes_and_the_rest_stays(db_path: Path) -> None:
         assert times(db_path, table, BTC) == times(db_path, table, ETH) == moments[4:]
 
 
-def test_trades_go_by_whole_minutes(db_path: Path) -> None:
+def test_trades_are_dropped_by_whole_minutes(db_path: Path) -> None:
     commit(db_path, trades=[trade(BTC, NOON + n * 10_000) for n in range(20)])
 
     drop(db_path, NOON + MINUTE_MS + 35_000)
@@ -97,7 +106,7 @@ def test_trades_go_by_whole_minutes(db_path: Path) -> None:
     assert times(db_path, "trades", BTC) == [NOON + n * 10_000 for n in range(6, 20)]
 
 
-def test_the_newest_of_each_stays_whatever_its_age(db_path: Path) -> None:
+def test_the_newest_row_of_each_stays_whatever_its_age(db_path: Path) -> None:
     moments = [NOON, NOON + MINUTE_MS, NOON + MINUTE_MS + 5]
     commit(
         db_path,
@@ -146,7 +155,7 @@ def test_a_replay_of_pruned_trades_is_not_counted_again(db_path: Path) -> None:
     assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
 
 
-def test_free_pages_are_told_and_used_again(db_path: Path) -> None:
+def test_free_pages_are_counted_and_used_again(db_path: Path) -> None:
     many = [trade(BTC, NOON + n) for n in range(40_000)]
     commit(db_path, trades=[*many, trade(BTC, NOON + DAY_MS)])
     size = db_path.stat().st_size
@@ -224,6 +233,44 @@ def test_a_writer_gets_its_turn_while_rows_are_dropped(db_path: Path) -> None:
     assert child.exitcode == 0
     assert times(db_path, "trades", BTC) == [NOON + 2 * DAY_MS]
     assert len(left) >= 4, left  # of 19 pauses
+
+
+def test_a_session_that_is_dropped_in_part_cannot_continue(
+    db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tbv8.store.prune._ROWS", 2)
+    minutes = [SessionMinute(ts_ms=NOON + n, bars={"BTC/USDT": None}, seen_ms=0) for n in range(5)]
+    stored = StoredSession(
+        session_id=0,
+        strategy_id="test_v1",
+        role="primary",
+        venue="hyperliquid",
+        inputs={},
+        decimals={},
+        first_ms=NOON,
+        counted_ms=NOON,
+        done_ms=NOON,
+        state={},
+        began_ms=NOON,
+    )
+    with open_journal(db_path) as journal:
+        for _ in range(2):
+            journal.begin(stored, minutes, [Event("order", 0, NOON, 0, "{}")], ends=None)
+
+    def fail(_rows: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        drop_session(db_path, 2, now_ms=7, advance=fail)
+    with open_reader(db_path) as query:
+        left, ended = count_session_rows(query, 2), read_sessions(query)[0].ended_ms
+    dropped: list[int] = []
+    drop_session(db_path, 2, now_ms=8, advance=dropped.append)
+
+    assert (left, ended, sum(dropped)) == (6, 7, 6)
+    with open_reader(db_path) as query:
+        assert [session.session_id for session in read_sessions(query)] == [1]
+        assert count_session_rows(query, 1) == 7
 
 
 @pytest.mark.parametrize("table", ["trades", "bbo"])

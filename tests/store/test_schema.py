@@ -112,7 +112,7 @@ print(*(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
     return [int(end) for end in host.stdout.split()]
 
 
-def test_migrating_makes_the_file_its_folder_and_every_table(tmp_path: Path) -> None:
+def test_migrating_creates_the_file_its_folder_and_every_table(tmp_path: Path) -> None:
     db_path = tmp_path / "not" / "there" / "tbv8.sqlite"
 
     migrate(db_path, root=ROOT)
@@ -217,7 +217,7 @@ def test_alembic_finds_nothing_to_change_in_one_with_bars_of_any_timeframe(db_pa
         pytest.param("DROP INDEX ix_bbo_series", id="an index less"),
     ],
 )
-def test_alembic_finds_what_was_changed_by_hand(db_path: Path, sql: str) -> None:
+def test_alembic_finds_changes_by_hand(db_path: Path, sql: str) -> None:
     shell(db_path, sql)
 
     with pytest.raises(CommandError, match="New upgrade operations detected"):
@@ -244,9 +244,7 @@ def test_down_to_nothing_and_up_again_gives_the_same_tables(db_path: Path) -> No
     assert ledger_in(db_path, BTC) == []
 
 
-def test_a_killed_migration_leaves_what_the_next_one_finishes(
-    tmp_path: Path, db_path: Path
-) -> None:
+def test_a_killed_migration_is_finished_by_the_next(tmp_path: Path, db_path: Path) -> None:
     # given two processes that die by kill -9, in the middle and just before the end
     paths = {moment: tmp_path / f"{moment}.sqlite" for moment in ("middle", "end")}
     ended = forked(
@@ -282,7 +280,7 @@ def child(path):
         assert not migration_state(path).reasons
 
 
-def test_migrations_at_once_all_succeed(tmp_path: Path, db_path: Path) -> None:
+def test_concurrent_migrations_all_succeed(tmp_path: Path, db_path: Path) -> None:
     # given three processes that come to the same absent files at the same time
     ended = forked(
         """
@@ -382,7 +380,7 @@ def test_a_locked_database_is_refused_in_one_line(
     assert tables(db_path) == TABLES
 
 
-def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
 
     with pytest.raises(DataError) as refused:
@@ -424,7 +422,7 @@ def test_a_folder_without_permission_is_refused_in_one_line(
 @pytest.mark.parametrize(
     ("timeframe", "dataset"), [("7m", "bars_7m"), ("3d", "bars_3d"), ("1M", "bars_1mo")]
 )
-def test_a_table_made_for_a_timeframe_is_as_those_of_the_migrations(
+def test_a_table_created_for_a_timeframe_equals_those_of_the_migrations(
     db_path: Path, timeframe: str, dataset: str
 ) -> None:
     create_bars_table(db_path, parse_timeframe(timeframe))
@@ -473,7 +471,7 @@ def test_a_table_made_for_a_timeframe_is_as_those_of_the_migrations(
         ),
     ],
 )
-def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
+def test_editing_rows_clears_the_digests_of_their_days_only(
     db_path: Path, dataset: str, sql: str, forgotten: list[int]
 ) -> None:
     # given three days of two symbols in two datasets, and rows on the first two of one of them
@@ -514,7 +512,7 @@ def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
     ) == [(0,)]
 
 
-def test_the_usual_questions_of_a_user_are_answered_from_the_key(db_path: Path) -> None:
+def test_usual_queries_use_the_primary_key(db_path: Path) -> None:
     plan = rows(
         db_path,
         "EXPLAIN QUERY PLAN SELECT min(ts_ms) FROM ohlcv_1m WHERE venue = 'x' AND symbol = 'y'",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,17 +10,16 @@ from typing import Any
 import pytest
 
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
+from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade, iso_day
+from tbv8.store.database import BusyError
 from tbv8.store.ticks import (
     Batch,
-    BusyError,
     CommitResult,
     Gap,
     RecordedMinute,
     bbo_row,
     open_ticks,
     read_recorded_state,
-    recorder_lock,
     trade_row,
 )
 from tests.builders import MONDAY, bars_in, ledger_in, naive_digest, rows, shell
@@ -69,7 +67,7 @@ def check_ledger(db_path: Path, *, start: int, end: int, source: str) -> None:
     ]
 
 
-def test_a_trade_is_held_once_however_often_it_comes(db_path: Path) -> None:
+def test_a_trade_is_stored_once_however_often_it_comes(db_path: Path) -> None:
     one = trade(NOON, 5.0)
 
     first = commit(db_path, trades=[one, one])
@@ -88,7 +86,7 @@ def test_quotes_keep_empty_sides_as_null(db_path: Path) -> None:
     assert read_recorded_state(db_path, BTC, now_ms=NOON).bbo == bbo
 
 
-def test_minutes_grow_the_ledger_of_their_day(db_path: Path) -> None:
+def test_minutes_extend_the_ledger_of_their_day(db_path: Path) -> None:
     commit(db_path, minutes=[minute(0, 5.0)])
     commit(db_path, minutes=[minute(1, 6.0), minute(2, 7.0, refilled=True)])
 
@@ -97,21 +95,21 @@ def test_minutes_grow_the_ledger_of_their_day(db_path: Path) -> None:
     assert (held.minute_ms, held.close) == (NOON + 3 * MINUTE_MS, 7.0)
 
 
-def test_minutes_over_midnight_are_two_days(db_path: Path) -> None:
+def test_minutes_across_midnight_belong_to_two_days(db_path: Path) -> None:
     commit(db_path, minutes=[minute(number, 5.0) for number in (718, 719, 720)])
 
     days = ledger_in(db_path, BTC, "bars_1m", "day_ms, end_ms - start_ms, bars")
     assert days == [(MONDAY, 2 * MINUTE_MS, 2), (MONDAY + DAY_MS, MINUTE_MS, 1)]
 
 
-def test_a_minute_that_is_held_is_left_alone(db_path: Path) -> None:
+def test_a_stored_minute_is_not_written_again(db_path: Path) -> None:
     commit(db_path, minutes=[minute(0, 5.0), minute(1, 6.0)])
     commit(db_path, minutes=[minute(1, 9.0), minute(2, 7.0)])
 
     assert [row[4] for row in bars_in(db_path, BTC, "bars_1m")] == [5.0, 6.0, 7.0]
 
 
-def test_a_minute_apart_from_its_day_is_refused_and_nothing_written(db_path: Path) -> None:
+def test_a_minute_apart_from_its_day_is_refused_and_nothing_is_written(db_path: Path) -> None:
     commit(db_path, minutes=[minute(0, 5.0)])
 
     with pytest.raises(ValueError, match="does not follow"):
@@ -148,7 +146,7 @@ def test_late_trades_are_folded_into_their_minute(
     check_ledger(db_path, start=0, end=1, source="record")
 
 
-def test_a_late_trade_moves_the_flat_minutes_behind_it(db_path: Path) -> None:
+def test_a_late_trade_moves_the_flat_minutes_after_it(db_path: Path) -> None:
     flat = [minute(0, 5.0, 0.0), minute(1, 5.0, 0.0), minute(2, 5.0, 0.0), minute(3, 6.0)]
     commit(db_path, minutes=flat)
 
@@ -163,7 +161,7 @@ def test_a_late_trade_moves_the_flat_minutes_behind_it(db_path: Path) -> None:
     check_ledger(db_path, start=0, end=4, source="record")
 
 
-def test_a_flat_minute_follows_a_close_that_a_late_trade_has_moved(db_path: Path) -> None:
+def test_a_flat_minute_follows_a_close_moved_by_a_late_trade(db_path: Path) -> None:
     commit(db_path, trades=[trade(NOON, 5.0)], minutes=[minute(0, 5.0)])
     commit(db_path, late=[trade(NOON + 9, 7.0)])
 
@@ -172,7 +170,7 @@ def test_a_flat_minute_follows_a_close_that_a_late_trade_has_moved(db_path: Path
     assert bars_in(db_path, BTC, "bars_1m")[1] == bar(1, 7.0, 7.0, 7.0, 7.0, 0.0)
 
 
-def test_a_late_trade_of_a_refilled_minute_is_in_its_bar_already(db_path: Path) -> None:
+def test_the_bar_of_a_refilled_minute_includes_a_late_trade(db_path: Path) -> None:
     gap = Gap(
         series=BTC,
         channel="bars_1m",
@@ -190,7 +188,7 @@ def test_a_late_trade_of_a_refilled_minute_is_in_its_bar_already(db_path: Path) 
     assert bars_in(db_path, BTC, "bars_1m") == [bar(0, 5.0, 5.0, 5.0, 5.0, 1.0)]
 
 
-def test_a_late_trade_whose_minute_is_not_written_is_given_back_once(db_path: Path) -> None:
+def test_a_late_trade_without_a_written_minute_is_returned_once(db_path: Path) -> None:
     late = trade(NOON + 1, 9.0)
 
     assert commit(db_path, late=[late]).without_bar == (late,)
@@ -198,7 +196,7 @@ def test_a_late_trade_whose_minute_is_not_written_is_given_back_once(db_path: Pa
     assert commit(db_path, folds=[late]).without_bar == ()
 
 
-def test_a_fold_finds_the_minute_that_has_been_written_since(db_path: Path) -> None:
+def test_a_fold_finds_a_minute_written_since(db_path: Path) -> None:
     late = trade(NOON + 1, 9.0)
     commit(db_path, late=[late])
 
@@ -215,17 +213,19 @@ def test_a_fold_finds_the_minute_that_has_been_written_since(db_path: Path) -> N
     ],
     ids=["a row changed", "a row added"],
 )
-def test_a_hand_edit_stays_marked_when_the_day_goes_on(db_path: Path, edit: str) -> None:
+def test_an_edit_by_hand_stays_marked_when_the_day_continues(db_path: Path, edit: str) -> None:
     commit(db_path, minutes=[minute(0, 5.0)])
     shell(db_path, edit)
 
     written = commit(db_path, minutes=[minute(1, 6.0)])
 
-    assert "changed outside of tbv8" in written.warnings[0]
+    assert written.warnings == (
+        f"bars_1m {BTC}: rows of {iso_day(MONDAY)} were changed outside of tbv8",
+    )
     assert ledger_in(db_path, BTC, "bars_1m", "digest") == [(None,)]
 
 
-def test_gaps_are_rewritten_under_their_start(db_path: Path) -> None:
+def test_a_gap_with_the_same_start_replaces_the_row(db_path: Path) -> None:
     key = (BTC, "trades", NOON)
     gap = Gap(series=BTC, channel="trades", start_ms=NOON, end_ms=None, reason="r")
     commit(db_path, gaps={key: gap})
@@ -280,29 +280,7 @@ def test_a_database_that_is_not_one_is_refused(tmp_path: Path) -> None:
         pass
 
 
-def _hold(path: Path, ready: Any, end: Any) -> None:
-    with recorder_lock(path):
-        ready.set()
-        end.wait(30)
-
-
-def test_the_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
-    path = tmp_path / "tbv8.sqlite"
-    context = multiprocessing.get_context("spawn")
-    ready, end = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(path, ready, end))
-    holder.start()
-    assert ready.wait(30)
-
-    with pytest.raises(DataError, match=f"process {holder.pid}"), recorder_lock(path):
-        pass
-    holder.kill()
-    holder.join()
-    with recorder_lock(path):
-        pass
-
-
-def test_the_wal_is_cut_when_asked(db_path: Path) -> None:
+def test_the_wal_can_be_truncated(db_path: Path) -> None:
     with open_ticks(db_path) as store:
         store.commit(Batch(trades=[trade(NOON + n, 5.0) for n in range(5000)]), now_ms=1)
         assert Path(f"{db_path}-wal").stat().st_size > 0

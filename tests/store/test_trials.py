@@ -27,7 +27,7 @@ from tbv8.store.trials import (
     read_listed,
     read_orphans,
     read_trials,
-    read_tries,
+    read_variants,
 )
 from tests.builders import BTC, ROOT, days, hold, ledger_in, rows, shell
 
@@ -106,12 +106,12 @@ def test_the_best_come_first_and_those_without_a_value_last(db_path: Path) -> No
         assert count_listed(query, "none") == (0, 0, 0)
 
 
-def test_orphans_are_the_trials_that_no_experiment_names(db_path: Path) -> None:
+def test_orphans_are_the_trials_in_no_list_of_an_experiment(db_path: Path) -> None:
     with open_trials(db_path) as store:
         for number in range(4):
             store.write(trial(number, status="died" if number == 3 else "ok"), DETAILS)
         store.write_listed("one", [listed(0), listed(1)])
-        store.forget(["gone"])
+        store.drop_lists(["gone"])
 
     with open_reader(db_path) as query:
         orphans = read_orphans(query)
@@ -125,7 +125,7 @@ def test_orphans_are_the_trials_that_no_experiment_names(db_path: Path) -> None:
         assert [k for k, _ in read_details(query, [key(n) for n in range(4)])] == [key(0), key(1)]
 
 
-def test_tries_are_the_variants_of_a_subject_that_had_a_result(db_path: Path) -> None:
+def test_variants_of_a_subject_count_if_they_have_a_result(db_path: Path) -> None:
     with open_trials(db_path) as store:
         store.write(trial(1), DETAILS)
         store.write(trial(2, variant=key(1001), end_ms=1), DETAILS)  # the same on another span
@@ -134,7 +134,7 @@ def test_tries_are_the_variants_of_a_subject_that_had_a_result(db_path: Path) ->
         store.write(trial(5, subject="other"), DETAILS)
 
     with open_reader(db_path) as query:
-        count, ratios = read_tries(query, SUBJECT, start_ms=0, end_ms=86_400_000)
+        count, ratios = read_variants(query, SUBJECT, start_ms=0, end_ms=86_400_000)
 
     assert count == 2
     assert ratios == {key(1001): 1.5, key(1003): -2.0}
@@ -171,7 +171,7 @@ def test_a_database_of_an_earlier_revision_gets_the_tables_and_keeps_its_rows(
     assert ledger_in(db_path, BTC) == before
 
 
-def test_lists_of_ten_thousand_trials_are_read_in_a_moment(db_path: Path) -> None:
+def test_lists_of_ten_thousand_trials_are_read_quickly(db_path: Path) -> None:
     """The file stays under 30 MB; time is measured by `doit bench experiment`."""
     with closing(sqlite3.connect(db_path)) as connection, connection:
         marks = ", ".join("?" * 16)

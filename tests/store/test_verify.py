@@ -68,7 +68,7 @@ def repair(
         return drop(store, problems, can_fetch=can_fetch)
 
 
-def test_what_was_written_is_whole_with_its_missing_minutes(held: Path) -> None:
+def test_written_days_have_no_problems_despite_missing_minutes(held: Path) -> None:
     assert found(held) == []
     assert found(held, "bars_5m") == []
 
@@ -192,7 +192,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("sql", "problems"), WRONG)
-def test_a_wrong_day_is_told_dropped_and_comes_back(
+def test_a_wrong_day_is_reported_dropped_and_restored(
     held: Path, sql: str, problems: list[str]
 ) -> None:
     before = bars_in(held, BTC), ledger_in(held, BTC)
@@ -210,7 +210,7 @@ def test_a_wrong_day_is_told_dropped_and_comes_back(
     assert (bars_in(held, BTC), ledger_in(held, BTC)) == before
 
 
-def test_a_ledger_without_rows_is_told(held: Path) -> None:
+def test_a_ledger_row_without_rows_is_reported(held: Path) -> None:
     shell(held, "DROP TRIGGER ohlcv_1m_delete")
     shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms >= ?", (day(2),))
 
@@ -229,7 +229,7 @@ def test_a_ledger_without_rows_is_told(held: Path) -> None:
         pytest.param("9223372036854775807", "9223372036854775807", id="the largest number"),
     ],
 )
-def test_a_time_that_is_none_is_told_and_goes(held: Path, ts_ms: str, first: str) -> None:
+def test_an_impossible_time_is_reported_and_dropped(held: Path, ts_ms: str, first: str) -> None:
     before = bars_in(held, BTC)
     shell(held, f"INSERT INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', {ts_ms}, 1, 1, 1, 1, 1)")
 
@@ -262,7 +262,7 @@ def test_built_bars_are_rebuilt_after_a_repair(held: Path) -> None:
     assert (bars_in(held, BTC, "bars_5m"), ledger_in(held, BTC, "bars_5m")) == before
 
 
-def test_bars_of_a_month_stay_when_a_day_of_it_is_gone(db_path: Path) -> None:
+def test_monthly_bars_stay_when_a_day_is_dropped(db_path: Path) -> None:
     month = parse_timeframe("1M")
     hold(db_path, BTC, days(0, 31))
     build_bars(db_path, BTC, month, chunk_days=90, now_ms=1)
@@ -274,7 +274,7 @@ def test_bars_of_a_month_stay_when_a_day_of_it_is_gone(db_path: Path) -> None:
     assert len(bars_in(db_path, BTC, "bars_1mo")) == 1
 
 
-def test_recorded_bars_are_only_told(db_path: Path) -> None:
+def test_recorded_bars_are_reported_and_not_dropped(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 2), dataset="bars_1m", source="record")
     shell(db_path, "UPDATE bars_1m SET close = high WHERE ts_ms = ?", (NOON,))
     before = bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")
@@ -286,7 +286,7 @@ def test_recorded_bars_are_only_told(db_path: Path) -> None:
     assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
 
 
-def test_recorded_bars_that_are_given_up_are_a_gap_of_the_recording(db_path: Path) -> None:
+def test_recorded_bars_that_are_given_up_become_a_recording_gap(db_path: Path) -> None:
     # given two recorded days that were changed, a row of no day, and a gap that was healed
     hold(db_path, BTC, Span(day(0), NOON), dataset="bars_1m", source="record")
     hold(db_path, ETH, days(0, 1), dataset="bars_1m", source="record")
@@ -317,7 +317,7 @@ def test_recorded_bars_that_are_given_up_are_a_gap_of_the_recording(db_path: Pat
     ]
 
 
-def test_history_of_a_venue_that_has_it_no_more_is_only_told(held: Path) -> None:
+def test_history_that_the_venue_no_longer_has_is_not_dropped(held: Path) -> None:
     shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
     before = bars_in(held, BTC)
 
@@ -332,7 +332,7 @@ def test_history_of_a_venue_that_has_it_no_more_is_only_told(held: Path) -> None
     assert rows(held, "SELECT * FROM recording_gaps") == []
 
 
-def test_a_ledger_of_a_table_that_is_gone_is_told_and_dropped(held: Path) -> None:
+def test_a_ledger_of_a_missing_table_is_reported_and_dropped(held: Path) -> None:
     shell(held, "DROP TABLE bars_5m")
 
     wrong = found(held, "bars_5m")
@@ -345,14 +345,14 @@ def test_a_ledger_of_a_table_that_is_gone_is_told_and_dropped(held: Path) -> Non
     assert ledger_in(held, BTC, "bars_5m") == []
 
 
-def test_days_that_were_not_listed_are_whole(db_path: Path) -> None:
+def test_days_before_the_listing_have_no_problems(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 40), minute_bars(Span(0, 0)), source="not listed")
     hold(db_path, BTC, days(40, 41))
 
     assert found(db_path) == []
 
 
-def test_a_writer_at_work_is_not_waited_for(held: Path) -> None:
+def test_verifying_does_not_wait_for_a_writer(held: Path) -> None:
     writer = open_shell(held)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM ohlcv_1m")

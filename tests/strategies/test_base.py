@@ -125,6 +125,7 @@ def test_the_equity_is_the_balance_and_the_positions_at_their_last_price(
         ),
         pytest.param("self.size_by_risk(1, entry=300, stop=303.0)", "33.333", id="short"),
         pytest.param("self.size_by_risk(1, entry=300, stop=299.9)", "100", id="a close stop"),
+        pytest.param("self.size_by_risk(1, entry=300, stop=300)", "0", id="a stop at the entry"),
     ],
 )
 def test_a_size_follows_from_the_equity(
@@ -135,6 +136,55 @@ def test_a_size_follows_from_the_equity(
     _, noted = planned(monkeypatch, tmp_path, plan, [300], max_position="100.0009")
 
     assert noted == [Decimal(size)]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        pytest.param(
+            "self.market(self.size_by_equity(0.0005, bar.close))",
+            "an order for 0 BTC, less than a lot of 0.001: test the size first, `if size:`",
+            id="no size",
+        ),
+        pytest.param(
+            "self.limit(Decimal('-0.0004'), self.price(90.0, up=True))",
+            "an order for -0.0004 BTC, less than a lot of 0.001",
+            id="less than a lot",
+        ),
+        pytest.param(
+            "self.price(self.closes.values[0], up=True)",
+            "expected a number, got nan: test that its indicator is initialized",
+            id="a price of an indicator that is not warm",
+        ),
+        pytest.param(
+            "self.size_by_risk(1, entry=bar.close, stop=self.closes.values[0])",
+            "expected a number, got nan",
+            id="a stop of one",
+        ),
+        pytest.param(
+            "LastCloses(0)", "the number of values must be 1 or more, got 0", id="no values"
+        ),
+    ],
+)
+def test_values_without_a_meaning_are_refused_in_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, problem: str
+) -> None:
+    with pytest.raises(StrategyError) as caught:
+        planned(monkeypatch, tmp_path, {1: line}, [100])
+
+    assert problem in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_price_may_be_one_of_the_engine_or_a_decimal(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    values = ("bar.close", "Decimal('99.6')", "99.6", "100.0")
+    plan = {1: "; ".join(f"NOTED.append(str(self.price({value}, up=True)))" for value in values)}
+
+    _, noted = planned(monkeypatch, tmp_path, plan, [100])
+
+    assert noted == ["100.0", "100.0", "100.0", "100.0"]
 
 
 def test_a_size_by_risk_loses_that_much_at_its_stop(

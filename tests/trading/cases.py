@@ -2425,6 +2425,88 @@ EXCESS = [
         market={"max_position": 3},
     ),
     Case(
+        # -1 - 3 is beyond 3, if x counted
+        "children that wait do not count against other orders of their side",
+        [
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 3, 110, parent="e")]),
+            (0, market("s", "sell", 1)),
+        ],
+        [FLAT],
+        [(0, "s", "sell", 1, 100)],
+        -1,
+        market={"max_position": 3},
+    ),
+    Case(
+        # |2 - 6| x 100 is within 1 x 500 with x sold at 100 too; |2 - 8| is not
+        "a child that begins and could break max_leverage ends, also at a close",
+        [
+            (0, [market("e", "buy", 2), limit("x", "sell", 8, 110, parent="e")]),
+            (1, [market("f", "buy", 1), limit("y", "sell", 8, 110, parent="f")]),
+        ],
+        [(100, 101, 99, 100), (100, 112, 99, 111)],
+        [(0, "e", "buy", 2, 100), (1, "f", "buy", 1, 100), (2, "y", "sell", 8, 110)],
+        -5,
+        [(0, "max_leverage", "x")],
+        states={"x": "canceled"},
+        rules={"balance": 500, "max_leverage": 1},
+    ),
+    Case(
+        # inside of bar 1 the last price is the close before, 100
+        "a child that begins inside of a step is held against max_leverage at the close before",
+        [
+            (0, [stop("e", "buy", 2, 104), limit("x", "sell", 7.1, 110, parent="e")]),
+            (0, [stop("f", "buy", 2, 104), limit("y", "sell", 4, 110, parent="f")]),
+        ],
+        [(100, 112, 100, 111)],
+        [(1, "e", "buy", 2, 104), (1, "f", "buy", 2, 104), (1, "y", "sell", 4, 110)],
+        0,
+        [(1, "max_leverage", "x")],
+        rules={"balance": 510, "max_leverage": 1},
+        mirrors=False,
+    ),
+    Case(
+        # |2 - 5| x 100 and the other symbol's 2 x 100 are not within 1 x 460
+        "the leverage of a child that begins counts the other symbols",
+        [
+            (0, market("b", "buy", 2, symbol=B)),
+            (0, [stop("e", "buy", 2, 101), limit("x", "sell", 5, 110, parent="e")]),
+        ],
+        [(100, 112, 100, 111)],
+        [(0, "b", "buy", 2, 100), (1, "e", "buy", 2, 101)],
+        2,
+        [(1, "max_leverage", "x")],
+        rules={"balance": 460, "max_leverage": 1},
+        other=[FLAT],
+        mirrors=False,
+    ),
+    Case(
+        # 8 x 100 is more than 1 x 500, but it only closes
+        "a child that only closes begins whatever the leverage",
+        [
+            (0, market("m", "buy", 5)),
+            (1, [market("e", "sell", 1), limit("x", "sell", 4, 60, parent="e")]),
+        ],
+        [(100, 101, 10, 20), (20, 61, 20, 61)],
+        [(0, "m", "buy", 5, 100), (1, "e", "sell", 1, 20), (2, "x", "sell", 4, 60)],
+        0,
+        rules={"balance": 500, "max_leverage": 1},
+        mirrors=False,
+    ),
+    Case(
+        # 2 - 2 - 4 is beyond 3: the order far away counts, though the step does not reach it
+        "a child that begins could reach beyond max_position together with an order far away",
+        [
+            (0, limit("far", "sell", 2, 190)),
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 4, 110, parent="e")]),
+        ],
+        [(100, 112, 100, 111)],
+        [(1, "e", "buy", 2, 102)],
+        2,
+        [(1, "max_position", "x")],
+        states={"x": "canceled", "far": "working"},
+        market={"max_position": 3},
+    ),
+    Case(
         "a child that begins and could reach beyond max_position ends",
         [
             (0, market("m", "buy", 1)),

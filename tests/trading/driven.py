@@ -150,6 +150,7 @@ class Driven(Strategy):
             event.commission.as_decimal(),
             "",
             self.position(event.instrument_id.symbol.value),
+            "",
         )
         self.script.on_fill(self, fill)
 
@@ -326,7 +327,7 @@ def run_script(
             for name in orders.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
-        states |= dict.fromkeys(orders.dropped, "canceled") | dict.fromkeys(
+        states |= dict.fromkeys(orders.cancelled_unsent, "canceled") | dict.fromkeys(
             orders.unsent_children, "working"
         )
         cash, positions = orders.book.cash, dict(orders.book.positions)
@@ -346,6 +347,7 @@ def run_script(
                 fill.fee,
                 fill.liquidity,
                 fill.position,
+                fill.at,
             )
         )
     books.denials = [(denial.ts_ms, denial.rule, denial.order) for denial in run.denials]

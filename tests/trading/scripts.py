@@ -207,7 +207,10 @@ class RandomScript:
         return self.given(self.timed(self.priced(order, world, rng), world, rng))
 
     def bracket(self, world: World, rng: Random, symbol: str) -> list[Order]:
-        """Return an entry with a stop and a take-profit, now and then of the wrong side."""
+        """Return an entry with a stop and a take-profit, now and then of the wrong side.
+
+        Now and then its exits may also open a position, beyond the entry's size.
+        """
         side = rng.choice(("buy", "sell"))
         quantity = rng.randint(1, 30) * LOT
         entry = Order(
@@ -221,7 +224,8 @@ class RandomScript:
         at = entry.price or entry.trigger or self.base(world, symbol)
         away = 1 if side == "buy" else -1
         out = "sell" if side == "buy" else "buy"
-        links = {"symbol": symbol, "side": out, "reduce_only": True, "parent": entry.id}
+        only = rng.random() < 0.8
+        links = {"symbol": symbol, "side": out, "reduce_only": only, "parent": entry.id}
         stop_id, target_id = self.name(), self.name()
         contingency = "OUO" if rng.random() < 0.8 else "OCO"
         near = -4 if rng.random() < 0.1 else 1
@@ -229,7 +233,7 @@ class RandomScript:
         stop = Order(
             id=stop_id,
             kind=STOP if rng.random() < 0.8 else STOP_LIMIT,
-            quantity=quantity,
+            quantity=quantity if only else 2 * quantity,
             trigger=trigger,
             linked=(target_id,),
             contingency=contingency,

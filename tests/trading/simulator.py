@@ -111,6 +111,7 @@ class Fill:
     fee: Decimal
     liquidity: str
     position: Decimal
+    at: str
 
 
 @dataclass
@@ -294,26 +295,37 @@ def fill(
     live.left -= quantity
     if live.left == 0:
         live.state = "filled"
-    booked = book(account, live, quantity, price, liquidity)
+    at = "close" if inside_at is None else "inside"
+    booked = book(account, live, quantity, price, liquidity, at=at)
     for other in account.orders:
-        if other.state not in OPEN:
-            continue
-        if other.order.parent == live.order.id and other.state == "held":
-            other.state = "working"
-            other.began_inside = inside_at is not None
-            # reading: a post-only child is rejected inside of a step too
-            if inside_at is not None and would_take(other, inside_at, account.rules):
-                end(account, other, "rejected")
-        if other.order.id in live.order.linked:
+        if other.state in OPEN and other.order.id in live.order.linked:
             if live.order.contingency == "OCO":
                 end(account, other, "canceled")
             elif live.order.contingency == "OUO":
                 other.left = max(other.left - quantity, ZERO)
                 if other.left == 0:
                     end(account, other, "canceled")
+    begin_children(account, live, inside_at)
     end_idle_reducers(account, symbol)
     end_excess(account, symbol)
     return booked
+
+
+def begin_children(account: Account, parent: Live, inside_at: Decimal | Fraction | None) -> None:
+    """Let the children of an order begin, one by one in the order of sending."""
+    children = [
+        o for o in account.orders if o.order.parent == parent.order.id and o.state == "held"
+    ]
+    for child in children:
+        child.state = "working"
+        child.began_inside = inside_at is not None
+        if opens(account, child) and leverage_broken(account, child):
+            end(account, child, "canceled")
+            account.denials.append((account.now_ms, "max_leverage", child.order.id))
+    for child in children:
+        # reading: a post-only child is rejected inside of a step too
+        if inside_at is not None and would_take(child, inside_at, account.rules):
+            end(account, child, "rejected")
 
 
 def would_take(live: Live, price: Decimal | Fraction, rules: Rules) -> bool:
@@ -322,7 +334,9 @@ def would_take(live: Live, price: Decimal | Fraction, rules: Rules) -> bool:
     return live.order.post_only and close_takes(live, price, tick)
 
 
-def book(account: Account, live: Live, quantity: Decimal, price: Decimal, liquidity: str) -> Fill:
+def book(
+    account: Account, live: Live, quantity: Decimal, price: Decimal, liquidity: str, *, at: str
+) -> Fill:
     order = live.order
     market = account.rules.markets[order.symbol]
     rate = market.maker_fee if liquidity == "maker" else market.taker_fee
@@ -340,6 +354,7 @@ def book(account: Account, live: Live, quantity: Decimal, price: Decimal, liquid
         fee,
         liquidity,
         account.positions[order.symbol],
+        at,
     )
 
 
@@ -383,6 +398,69 @@ def end_excess(account: Account, symbol: str) -> None:
             last = orders.pop()
             end(account, last, "canceled")
             account.denials.append((account.now_ms, "max_position", last.order.id))
+
+
+# Section 7: the worst position and the leverage
+
+
+def expected_position(account: Account, live: Live) -> Decimal:
+    """Return the position once the market orders that were let through before are filled."""
+    position = account.positions[live.order.symbol]
+    for other in account.admitted(live.order.symbol):
+        if is_market_to_come(other) and other.order.id != live.order.id:
+            held = max(-position * other.sign, ZERO)
+            filled = min(other.left, held) if other.reduce_only else other.left
+            position += other.sign * filled
+    return position
+
+
+def same_side(account: Account, live: Live) -> list[Live]:
+    return [
+        other
+        for other in account.admitted(live.order.symbol)
+        if other.sign == live.sign and other.order.id != live.order.id
+    ]
+
+
+def opens(account: Account, live: Live) -> bool:
+    """Whether an order could open a position, with all orders of its side.
+
+    reading: it is asked of the position that market orders to come leave, too.
+    """
+    resting = sum((o.left for o in same_side(account, live) if not is_market_to_come(o)), ZERO)
+    everything = expected_position(account, live) * live.sign + live.left + resting
+    return not live.reduce_only and everything > 0
+
+
+def worst_with(account: Account, live: Live) -> Decimal:
+    """Return the worst position of an order's symbol, the order included."""
+    opening = [o for o in same_side(account, live) if not o.reduce_only]
+    every = sum((o.left for o in opening), ZERO)
+    still = sum((o.left for o in opening if not is_market_to_come(o)), ZERO)
+    now = account.positions[live.order.symbol] + live.sign * (live.left + every)
+    later = expected_position(account, live) + live.sign * (live.left + still)
+    return max(now, later, key=abs)
+
+
+def worst_of(account: Account, symbol: str) -> Decimal:
+    opening = [o for o in account.admitted(symbol) if not o.reduce_only]
+    position = account.positions[symbol]
+    return max(
+        abs(position + sum((o.left * sign for o in opening if o.sign == sign), ZERO))
+        for sign in (1, -1)
+    )
+
+
+def leverage_broken(account: Account, live: Live) -> bool:
+    gross = abs(worst_with(account, live)) * account.last[live.order.symbol]
+    for other in account.rules.markets:
+        if other != live.order.symbol and other in account.last:
+            gross += worst_of(account, other) * account.last[other]
+    leverage = min(
+        account.rules.max_leverage, *(m.max_leverage for m in account.rules.markets.values())
+    )
+    equity = account.equity()
+    return equity <= 0 or gross > leverage * equity
 
 
 # Section 6: liquidation
@@ -541,7 +619,7 @@ class Path:
         )
         closing = closing_order(account, symbol, "liquidation")
         at = against(price, closing.order.side, self.tick)
-        booked = book(account, closing, closing.left, at, "taker")
+        booked = book(account, closing, closing.left, at, "taker", at="inside")
         self.fills.append(booked)
         self.tell(booked)
 
@@ -920,7 +998,7 @@ class Session:
                     market.tick,
                     self.rules.slippage_ticks,
                 )
-                self.tell(book(self.account, closing, closing.left, price, "taker"))
+                self.tell(book(self.account, closing, closing.left, price, "taker", at="close"))
 
     def pay_funding(self, now_ms: int) -> None:
         if now_ms % DAY % (self.rules.funding_hours * HOUR) != 0:
@@ -991,7 +1069,7 @@ class Session:
             rule_of_risk = None
             if rule is None and live.state != "held":
                 rule_of_risk = self.risk_broken(live)
-            held = -self.expected_position(live) * live.sign
+            held = -expected_position(self.account, live) * live.sign
             if rule_of_risk and len(request.orders) == 1 and held > 0:
                 if live.left > held:
                     self.deny(live.order.id, rule_of_risk)
@@ -1065,71 +1143,27 @@ class Session:
         """Section 5's denials; children that wait for a parent are not held against the close."""
         if live.state == "held":
             return None
-        held = -self.expected_position(live) * live.sign
+        held = -expected_position(self.account, live) * live.sign
         if live.reduce_only and held <= 0 and not changes:
             return "reduce_only"
         reduces = held > 0 and (live.reduce_only or live.left <= held)
         at_market = live.is_stop and reached(live, self.account.last[live.order.symbol])
         return "stop_in_market" if at_market and not (waited and reduces) else None
 
-    def expected_position(self, live: Live) -> Decimal:
-        """Return the position once the market orders that were let through before are filled."""
-        position = self.account.positions[live.order.symbol]
-        for other in self.account.admitted(live.order.symbol):
-            if is_market_to_come(other) and other.order.id != live.order.id:
-                held = max(-position * other.sign, ZERO)
-                filled = min(other.left, held) if other.reduce_only else other.left
-                position += other.sign * filled
-        return position
-
     def risk_broken(self, live: Live) -> str | None:
-        """Section 7, from min_notional_usd on.
-
-        reading: whether an order can only reduce is asked of the position that market orders to
-        come leave, too.
-        """
+        """Section 7, from min_notional_usd on."""
         account, symbol = self.account, live.order.symbol
         market = self.rules.markets[symbol]
-        same = [
-            other
-            for other in account.admitted(symbol)
-            if other.sign == live.sign and other.order.id != live.order.id
-        ]
-        resting = sum((o.left for o in same if not is_market_to_come(o)), ZERO)
-        everything = self.expected_position(live) * live.sign + live.left + resting
-        if live.reduce_only or everything <= 0:
+        if not opens(account, live):
             return None
         price = live.price or live.trigger or account.last[symbol]
         if live.left * price < market.min_notional:
             return "min_notional_usd"
         if self.halt:
             return self.halt
-        opening = sum((o.left for o in same if not o.reduce_only), ZERO)
-        now = account.positions[symbol] + live.sign * (live.left + opening)
-        still = sum((o.left for o in same if not o.reduce_only and not is_market_to_come(o)), ZERO)
-        later = self.expected_position(live) + live.sign * (live.left + still)
-        worst = max(now, later, key=abs)
-        if abs(worst) > market.max_position:
+        if abs(worst_with(account, live)) > market.max_position:
             return "max_position"
-        gross = abs(worst) * account.last[symbol]
-        for other in self.rules.markets:
-            if other != symbol and other in account.last:
-                gross += self.worst_of(other) * account.last[other]
-        leverage = min(
-            self.rules.max_leverage, *(m.max_leverage for m in self.rules.markets.values())
-        )
-        equity = account.equity()
-        if equity <= 0 or gross > leverage * equity:
-            return "max_leverage"
-        return None
-
-    def worst_of(self, symbol: str) -> Decimal:
-        opening = [o for o in self.account.admitted(symbol) if not o.reduce_only]
-        position = self.account.positions[symbol]
-        return max(
-            abs(position + sum((o.left * sign for o in opening if o.sign == sign), ZERO))
-            for sign in (1, -1)
-        )
+        return "max_leverage" if leverage_broken(account, live) else None
 
     def place(self, live: Live) -> None:
         """Let an order that was let through, changed or has begun meet the close, or rest."""

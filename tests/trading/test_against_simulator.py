@@ -42,6 +42,7 @@ class World:
 
 DETAIL: dict[str, Any] = {"detail": "1m", "count": 400}
 POOR: dict[str, Any] = {"balance": D(60), "max_leverage": D(50)}
+TIGHT: dict[str, Any] = {"balance": D(5000), "max_leverage": D(1)}
 FUNDING: dict[str, Any] = {"funding_rate_8h": D("0.0013"), "funding_hours": 1}
 LOSS: dict[str, Any] = {"max_daily_loss": D(150)}
 WARM_UP: dict[str, Any] = {"start_ms": START_MS + 2 * HOUR}
@@ -64,6 +65,8 @@ WORLDS = {
     "daily loss, minutes": World(account=LOSS, **DETAIL),
     "min_notional": World(market={"min_notional": D(600)}),
     "max_position": World(market={"max_position": D(4)}),
+    "leverage": World(account=TIGHT),
+    "leverage of two, minutes": World(symbols=TWO, **DETAIL, account=TIGHT),
     "warm-up": World(account=WARM_UP),
     "everything": World(
         symbols=TWO,

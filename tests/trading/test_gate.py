@@ -52,7 +52,7 @@ def changes(run: Run) -> list[tuple[int, str, Decimal]]:
     return [(bar_number(fill.ts_ms), fill.type, fill.change) for fill in run.fills]
 
 
-def test_a_denied_order_is_told_like_any_other(run_more: RunMore) -> None:
+def test_a_denied_order_is_reported_like_any_other(run_more: RunMore) -> None:
     run = run_more(
         "        if number == 3:\n"
         "            assert self.told == ['max_position: position 0, open_orders 0, order 3, "
@@ -186,14 +186,16 @@ def test_an_instrument_that_is_not_declared_ends_the_run_in_one_line(
     )
 
 
-def test_a_list_without_orders_asks_for_nothing(run_more: RunMore) -> None:
+def test_an_empty_order_list_does_nothing(run_more: RunMore) -> None:
     run = run_more("        self.submit_order_list([])\n", params={"orders": {2: "1"}})
 
     assert run.orders == {"filled": 1}
 
 
 @pytest.mark.parametrize("line", NOT_SERVED.values(), ids=NOT_SERVED.keys())
-def test_what_a_session_has_not_ends_it_in_one_line(run_more: RunMore, line: str) -> None:
+def test_a_request_that_cannot_be_served_ends_the_run_in_one_line(
+    run_more: RunMore, line: str
+) -> None:
     with pytest.raises(StrategyError) as e:
         run_more(f"\n    def on_start(self):\n        {line}\n\n")
 
@@ -392,7 +394,9 @@ def test_children_are_changed_and_cancelled_while_they_wait(
     assert run.orders.get("canceled", 0) == (1 if "cancel" in line or "modify" in line else 0)
 
 
-def test_a_reduce_only_order_that_fills_at_once_asks_for_what_is_held(run_more: RunMore) -> None:
+def test_a_reduce_only_order_that_fills_at_once_has_the_size_of_the_position(
+    run_more: RunMore,
+) -> None:
     run = run_more(
         "        if number == 3:\n"
         "            self.submit_order(factory.limit(self.config.instrument_id, OrderSide.SELL,"

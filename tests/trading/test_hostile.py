@@ -333,7 +333,7 @@ SENDERS = {
 
 
 @pytest.mark.parametrize("sender", SENDERS.values(), ids=SENDERS.keys())
-def test_an_order_from_any_callback_is_asked_for(run_lines: RunLines, sender: str) -> None:
+def test_orders_from_every_callback_pass_the_gate(run_lines: RunLines, sender: str) -> None:
     run = run_lines(
         {2: f"self.submit_order({ONE})", 3: f"self.submit_order({RESTS})"}, "\n" + sender
     )

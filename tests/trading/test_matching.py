@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbv8.trading.matching import Planned, Step, StepAccount, WorkingOrder, excess, plan
+from tbv8.trading.matching import PlannedEvent, Step, StepAccount, WorkingOrder, excess, plan
 from tbv8.trading.units import NEVER, Ratio, Units
 
 FREE = Units(
@@ -427,7 +427,7 @@ def test_a_mirrored_step_is_the_step_turned_round(
         assert [turned_plan(each) for each in other] == planned
 
 
-def turned_plan(each: Planned) -> Planned:
+def turned_plan(each: PlannedEvent) -> PlannedEvent:
     return msgspec.structs.replace(
         each, buy=not each.buy, price=turned(each.price), path_price=turned(each.path_price)
     )

@@ -16,7 +16,7 @@ from tbv8.market import Series, iso, parse_time, parse_timeframe
 from tbv8.trading.nautilus import (
     check_bars,
     close_times,
-    gc_rare,
+    infrequent_gc,
     price_decimals,
     to_bar_type,
     to_bars,
@@ -138,10 +138,10 @@ def test_a_price_whose_decimals_carry_over_64_bits_is_exact() -> None:
 
 def test_the_search_for_garbage_is_rare_and_put_back_as_it_was() -> None:
     before = gc.get_threshold()
-    with gc_rare():
+    with infrequent_gc():
         rare = gc.get_threshold()
         assert rare[0] > 10 * before[0]
-        with gc_rare():
+        with infrequent_gc():
             pass
         assert gc.get_threshold() == rare
     assert gc.get_threshold() == before
@@ -231,10 +231,10 @@ def test_bars_that_cannot_be_are_refused(hour: int, name: str, value: float) -> 
     with pytest.raises(DataError) as e:
         check_bars(bars)
 
-    assert f"the bar of {iso(bars['ts_ms'][hour].as_py())} cannot be" in str(e.value)
+    assert f"the bar of {iso(bars['ts_ms'][hour].as_py())} is impossible" in str(e.value)
 
 
-def test_holes_are_not_filled() -> None:
+def test_gaps_are_not_filled() -> None:
     bars = make_bars([100, 101, 102, 103, 104, 105])
     bars = pa.concat_tables([bars.slice(0, 2), bars.slice(4, 2)])
     strategy = make_strategy(params={"orders": {3: "1"}})

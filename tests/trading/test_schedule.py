@@ -98,7 +98,7 @@ def test_of_one_instant_longer_bars_come_first_and_the_first_symbol_last() -> No
     ]
 
 
-def test_a_bar_that_closes_in_a_hole_is_a_step_at_its_close() -> None:
+def test_a_bar_that_closes_in_a_gap_is_a_step_at_its_close() -> None:
     four_hours = make_bars([123.5], timeframe="4h", reach=5.0)
 
     found = made(Bars(shown={(SYMBOLS[0], FOUR): four_hours}, steps={SYMBOLS[0]: at(1, 2)}))
@@ -146,13 +146,13 @@ def test_stretches_hold_the_same_wherever_they_end(
     assert all(one.closes_ns[-1] < later.closes_ns[0] for one, later in pairwise(found))
 
 
-def test_nothing_gives_nothing() -> None:
+def test_empty_bars_give_no_schedule() -> None:
     assert made(Bars(shown={}, steps={})) == []
     assert made(Bars(shown={}, steps={SYMBOLS[0]: make_bars([])})) == []
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_bars_that_close_before_what_was_fed_are_refused(after: int) -> None:
+def test_bars_that_close_before_fed_ones_are_refused(after: int) -> None:
     bars = Bars(shown={}, steps={SYMBOLS[0]: at(1, 2, 3)})
 
     with pytest.raises(DataError, match="feed bars in the order of time"):

@@ -22,7 +22,7 @@ from tbv8.market import Timeframe, parse_timeframe
 from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.nautilus import close_times
-from tbv8.trading.records import Carried, Run
+from tbv8.trading.records import CarriedAccount, Run
 from tbv8.trading.session import Session
 from tests.backtest.builders import (
     SCRIPTED,
@@ -345,7 +345,7 @@ def test_a_warm_up_trades_and_is_not_counted() -> None:
     assert [(fill.id, fill.price) for fill in books.fills] == [("rests", 105)]
     assert books.denials == []
     assert books.cash == 480 + 105
-    assert run.carried == Carried(
+    assert run.carried == CarriedAccount(
         ts_ms=EPOCH + 2 * HOUR, positions={A: D("5.0")}, prices={A: D("104.0")}
     )
     assert run.orders == {}  # those of the warm-up do not count

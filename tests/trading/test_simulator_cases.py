@@ -122,7 +122,7 @@ def test_nothing_may_be_opened_before_the_first_close_of_a_symbol() -> None:
     assert books.fills == []
 
 
-def test_what_is_sent_at_a_bar_in_a_hole_waits_for_the_step_behind_it() -> None:
+def test_an_order_sent_at_a_bar_in_a_gap_waits_for_the_step_after_it() -> None:
     def act(world: World, shown: Shown) -> None:
         if shown.timeframe == "2h":
             world.send(market("m", "buy", 1))

@@ -96,7 +96,7 @@ def test_hourly_bars_are_those_that_tbv8_builds_and_come_at_their_close(two: Pat
     assert len(run.fills) > 50
 
 
-def test_the_chunks_in_which_bars_are_fed_change_nothing_of_them(
+def test_the_chunks_of_fed_bars_do_not_change_them(
     two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bars = sample_bars("5m", days=3)

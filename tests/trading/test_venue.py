@@ -38,8 +38,8 @@ class Market:
 
 
 @dataclass
-class Answers:
-    """Answers what the engine asks, as written down before; None is "not now"."""
+class FillSource:
+    """FillSource what the engine asks, as written down before; None is "not now"."""
 
     given: list[tuple[int, int] | None] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -73,14 +73,14 @@ class Bare(Strategy):
 
 
 class Rig:
-    """An engine, its strategy, and the answers; `run` gives it quotes, or bars."""
+    """An engine, its strategy, and the source; `run` gives it quotes, or bars."""
 
     def __init__(self) -> None:
-        self.answers, self.due = Answers(), []
+        self.source, self.due = FillSource(), []
         self.payments = Payments(self.due, INSTRUMENT.quote_currency)
         self.engine: BacktestEngine = make_engine(
             [INSTRUMENT],
-            self.answers,  # type: ignore[arg-type]
+            self.source,  # type: ignore[arg-type]
             self.payments,
             balance=Decimal(1000),
         )
@@ -140,7 +140,7 @@ def factory(rig: Rig) -> Any:
 
 def test_orders_may_be_sent_between_runs(rig: Rig) -> None:
     rig.run("100.0")
-    rig.answers.given = [(1015, 1000)]
+    rig.source.given = [(1015, 1000)]
 
     order = rig.send(factory(rig).market, OrderSide.BUY, ONE)
     rig.run("100.0")
@@ -155,9 +155,9 @@ def test_a_fill_shown_a_price_on_no_tick_is_skipped_and_the_order_stays(rig: Rig
     rig.run("100.0")
 
     rig.run("97.0")  # reached, and answered by "not now"
-    asked = len(rig.answers.asked)
+    asked = len(rig.source.asked)
     skipped = rig.status(order)
-    rig.answers.given = [(980, 1000)]
+    rig.source.given = [(980, 1000)]
     rig.run("97.0")
 
     assert asked == 1
@@ -171,10 +171,10 @@ def test_an_order_may_be_filled_in_part_and_again(rig: Rig) -> None:
     order = rig.send(factory(rig).limit, OrderSide.BUY, ONE, Price.from_str("98.0"))
     rig.run("100.0")
 
-    rig.answers.given = [(980, 400)]
+    rig.source.given = [(980, 400)]
     rig.run("97.0")
     part = rig.status(order)
-    rig.answers.given = [(980, 600)]
+    rig.source.given = [(980, 600)]
     rig.run("96.5")
 
     assert part == "PARTIALLY_FILLED"
@@ -182,24 +182,24 @@ def test_an_order_may_be_filled_in_part_and_again(rig: Rig) -> None:
     assert rig.strategy.fills == [("98.0", "0.400"), ("98.0", "0.600")]
 
 
-def test_a_stop_is_asked_about_in_submitted_once(rig: Rig) -> None:
+def test_the_fill_of_a_new_stop_is_requested_once(rig: Rig) -> None:
     rig.run("100.0")
     order = rig.send(factory(rig).stop_market, OrderSide.SELL, ONE, Price.from_str("101.0"))
 
-    rig.answers.given = [(1000, 1000)]
+    rig.source.given = [(1000, 1000)]
     rig.run("100.0")
 
-    assert rig.answers.asked == [("STOP_MARKET", "SUBMITTED")]
+    assert rig.source.asked == [("STOP_MARKET", "SUBMITTED")]
     assert rig.status(order) == "FILLED"
 
 
-def test_a_stop_that_rests_is_asked_about_at_its_trigger(rig: Rig) -> None:
+def test_the_fill_of_a_resting_stop_is_requested_at_its_trigger(rig: Rig) -> None:
     rig.run("100.0")
     order = rig.send(factory(rig).stop_market, OrderSide.SELL, ONE, Price.from_str("98.0"))
     rig.run("100.0")
-    assert rig.answers.asked == []
+    assert rig.source.asked == []
 
-    rig.answers.given = [(975, 1000)]
+    rig.source.given = [(975, 1000)]
     rig.run("98.0")
 
     assert rig.status(order) == "FILLED"
@@ -217,9 +217,9 @@ def test_a_module_books_its_money_at_the_end_of_the_instant(rig: Rig) -> None:
     assert rig.due == []
 
 
-def test_the_fee_is_what_was_answered(rig: Rig) -> None:
+def test_the_fee_is_that_of_the_fee_model(rig: Rig) -> None:
     rig.run("100.0")
-    rig.answers.given = [(1000, 1000)]
+    rig.source.given = [(1000, 1000)]
 
     rig.send(factory(rig).market, OrderSide.BUY, ONE)
     rig.run("100.0")
@@ -235,7 +235,7 @@ def test_a_bar_is_seen_and_not_executed_whatever_its_volume(rig: Rig, volume: st
 
     rig.run(bar("97.0", "99.0", "90.0", "91.0", volume=volume))
 
-    assert rig.answers.asked == []
+    assert rig.source.asked == []
     assert rig.status(order) == "ACCEPTED"
     assert [str(each.volume) for each in rig.strategy.bars] == [volume]
     assert VOLUME_DECIMALS == 8
@@ -243,7 +243,7 @@ def test_a_bar_is_seen_and_not_executed_whatever_its_volume(rig: Rig, volume: st
 
 def test_an_account_below_zero_may_still_close_its_position(rig: Rig) -> None:
     rig.run("100.0")
-    rig.answers.given = [(1000, 1000), (900, 1000)]
+    rig.source.given = [(1000, 1000), (900, 1000)]
     rig.send(factory(rig).market, OrderSide.BUY, ONE)
     rig.run("100.0")
     rig.due.append(Decimal(-1500))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tbv8.market import Span, iso_day, parse_time
-from tbv8.venues.base import Endpoints, Fetched, History
+from tbv8.venues.base import Endpoints, FetchedSpan, History
 from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance.product import Product
@@ -68,14 +68,14 @@ def opened(
     )
 
 
-def fetched(server: BinanceServer, gaps: Sequence[Span], **options: Any) -> list[Fetched]:
+def fetched(server: BinanceServer, gaps: Sequence[Span], **options: Any) -> list[FetchedSpan]:
     """Return all that fills `gaps`."""
     [symbol] = server.markets
     with opened(server, **options) as history:
         return list(history.fetch(symbol, gaps))
 
 
-def bars_of(pieces: Iterable[Fetched]) -> list[tuple[Any, ...]]:
+def bars_of(pieces: Iterable[FetchedSpan]) -> list[tuple[Any, ...]]:
     """Return the bars of all pieces in the order of their yielding."""
     return [
         row
@@ -94,7 +94,7 @@ def truth(market: Market, gaps: Iterable[Span]) -> list[tuple[Any, ...]]:
     ]
 
 
-def joined(pieces: Sequence[Fetched]) -> list[Span]:
+def joined(pieces: Sequence[FetchedSpan]) -> list[Span]:
     """Return the spans of pieces with touching ones joined; they must come by time."""
     spans: list[Span] = []
     for piece in pieces:
@@ -106,7 +106,7 @@ def joined(pieces: Sequence[Fetched]) -> list[Span]:
     return spans
 
 
-def sources(pieces: Iterable[Fetched]) -> list[str]:
+def sources(pieces: Iterable[FetchedSpan]) -> list[str]:
     """Return where each piece is from, without the hashes: `2024-01`, `2024-01-31`, `rest`."""
     named = []
     for piece in pieces:
@@ -115,7 +115,7 @@ def sources(pieces: Iterable[Fetched]) -> list[str]:
     return named
 
 
-def notes(pieces: Iterable[Fetched]) -> list[str]:
+def notes(pieces: Iterable[FetchedSpan]) -> list[str]:
     """Return all notes."""
     return [note for piece in pieces for note in piece.notes]
 

@@ -18,7 +18,7 @@ from typing import Protocol
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import RestClient, open_session
+from tbv8.recorder.rest import RestClient, open_session
 from tbv8.venues.base import Endpoints, History, Live
 from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import HostOptions

@@ -74,7 +74,7 @@ def test_a_page_has_1500_bars_and_weighs_as_much_as_they_do(market: Market) -> N
         assert meter.charge(0)[0] == 30
 
 
-def test_many_pages_stay_below_the_weight_that_a_minute_allows(market: Market) -> None:
+def test_many_pages_stay_below_the_weight_limit_of_a_minute(market: Market) -> None:
     time = VirtualTime(f"{NOW}Z")
     meter = WeightMeter(60, clock=time.now_s)
     end_ms = span(NOW, NOW).start_ms // MINUTE_MS * MINUTE_MS
@@ -88,7 +88,7 @@ def test_many_pages_stay_below_the_weight_that_a_minute_allows(market: Market) -
         assert server.count(status=418) == 0
 
 
-def test_a_damaged_file_and_a_lacking_minute_come_from_rest(
+def test_a_damaged_file_and_a_missing_minute_come_from_rest(
     server: BinanceServer, market: Market
 ) -> None:
     outage = span("2025-01-30T05:00:00", "2025-01-30T05:03:00")
@@ -112,7 +112,7 @@ def test_a_damaged_file_and_a_lacking_minute_come_from_rest(
 
 def test_an_unknown_symbol_names_the_file_of_the_venue(server: BinanceServer) -> None:
     with opened(server, product=PRODUCT) as history, pytest.raises(VenueError) as refused:
-        history.listed_ms("BTCUSDX")
+        history.first_ms("BTCUSDX")
 
     assert str(refused.value) == (
         "binance_perp does not know BTCUSDX: its symbols look like BTCUSDT, correct `symbols` in "

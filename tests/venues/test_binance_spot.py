@@ -70,7 +70,7 @@ def server(market: Market) -> Iterator[BinanceServer]:
         yield server
 
 
-def test_importing_the_venue_brings_no_heavy_library() -> None:
+def test_importing_the_venue_imports_no_heavy_library() -> None:
     heavy = {"ccxt", "numpy", "pyarrow", "requests"}
     code = f"import sys, tbv8.venues.binance_spot as v; print(sorted({heavy} & set(sys.modules)))"
 
@@ -89,12 +89,12 @@ def test_a_session_is_opened_by_the_name_of_the_venue(server: BinanceServer) -> 
     with SOURCE.open(endpoints, print) as history:
         assert history.native_symbol("BTC/USDT") == BTC
         assert history.clock_ms() == parse_time(f"{NOW}Z")
-        assert history.listed_ms(BTC) == parse_time(f"{LISTED}Z")
+        assert history.first_ms(BTC) == parse_time(f"{LISTED}Z")
 
 
 def test_an_unknown_symbol_is_refused_in_one_line(server: BinanceServer) -> None:
     with opened(server) as history, pytest.raises(VenueError) as refused:
-        history.listed_ms("BTCUSDX")
+        history.first_ms("BTCUSDX")
 
     assert str(refused.value) == (
         Line("binance_spot does not know BTCUSDX: its symbols look like BTCUSDT, ...")
@@ -103,9 +103,9 @@ def test_an_unknown_symbol_is_refused_in_one_line(server: BinanceServer) -> None
 
 
 @pytest.mark.parametrize("native", ["btc/usdt", "BTC USDT", "Ω"])
-def test_what_cannot_be_a_symbol_is_unknown_too(server: BinanceServer, native: str) -> None:
+def test_a_text_that_cannot_be_a_symbol_is_unknown_too(server: BinanceServer, native: str) -> None:
     with opened(server) as history, pytest.raises(VenueError, match="does not know"):
-        history.listed_ms(native)
+        history.first_ms(native)
 
 
 def test_nothing_is_downloaded_of_an_unknown_symbol(server: BinanceServer) -> None:
@@ -115,20 +115,20 @@ def test_nothing_is_downloaded_of_an_unknown_symbol(server: BinanceServer) -> No
     assert not asked(server)
 
 
-def test_the_listing_is_asked_for_once_in_a_session(server: BinanceServer) -> None:
+def test_the_listing_is_requested_once_per_session(server: BinanceServer) -> None:
     with opened(server) as history:
         for _ in range(3):
-            history.listed_ms(BTC)
+            history.first_ms(BTC)
 
     assert server.count(KLINES) == 1
 
 
-def test_no_gaps_ask_nothing(server: BinanceServer) -> None:
+def test_no_gaps_cause_no_request(server: BinanceServer) -> None:
     assert fetched(server, []) == []
     assert server.count() == 0
 
 
-def test_all_of_history_is_the_months_then_days_then_rest(
+def test_the_whole_history_is_months_then_days_then_rest(
     market: Market, server: BinanceServer
 ) -> None:
     server.monthly_delay_ms = -7 * DAY_MS  # published at once: 2024-02-02 is before a first Monday
@@ -143,7 +143,7 @@ def test_all_of_history_is_the_months_then_days_then_rest(
     assert notes(pieces) == []
 
 
-def test_the_tables_are_those_that_the_store_takes(server: BinanceServer) -> None:
+def test_the_tables_have_the_schema_of_the_store(server: BinanceServer) -> None:
     pieces = fetched(server, [span("2024-01-31", "2024-02-02T00:01:00")])
 
     for piece in pieces:
@@ -201,7 +201,7 @@ def test_a_source_is_the_file_and_its_sha256(server: BinanceServer) -> None:
         ),
     ],
 )
-def test_only_what_the_gaps_need_is_asked_for(
+def test_only_the_data_of_the_gaps_is_requested(
     market: Market, server: BinanceServer, gaps: list[Span], expected: list[str], files: list[str]
 ) -> None:
     pieces = fetched(server, gaps)
@@ -212,7 +212,7 @@ def test_only_what_the_gaps_need_is_asked_for(
     assert bars_of(pieces) == truth(market, sorted(gaps))
 
 
-def test_a_gap_at_the_tail_asks_rest_for_its_minutes_only(server: BinanceServer) -> None:
+def test_a_gap_at_the_tail_requests_its_minutes_only(server: BinanceServer) -> None:
     fetched(server, [span("2024-02-02T09:00:00", "2024-02-02T09:30:00")])
 
     [listing, page] = server.requests_of(KLINES)
@@ -221,7 +221,7 @@ def test_a_gap_at_the_tail_asks_rest_for_its_minutes_only(server: BinanceServer)
     assert page.query["endTime"] == str(parse_time("2024-02-02T09:30:00Z") - 1)
 
 
-def test_the_open_minute_and_what_is_behind_it_never_come(
+def test_the_open_minute_and_later_ones_are_never_returned(
     market: Market, server: BinanceServer
 ) -> None:
     pieces = fetched(server, [span("2024-02-02T09:00:00", "2024-02-02T09:31:00")])
@@ -231,7 +231,7 @@ def test_the_open_minute_and_what_is_behind_it_never_come(
     assert bars_of(pieces) == truth(market, past)
 
 
-def test_a_gap_that_is_not_past_yet_gives_nothing(server: BinanceServer) -> None:
+def test_a_gap_in_the_future_gives_nothing(server: BinanceServer) -> None:
     assert fetched(server, [span("2024-02-02T09:30:00", "2024-02-02T09:31:00")]) == []
 
 
@@ -246,7 +246,7 @@ def test_milliseconds_and_microseconds_meet_at_new_year() -> None:
     assert bars_of(pieces) == truth(market, wanted)
 
 
-def test_what_it_costs_is_counted_without_asking() -> None:
+def test_the_cost_is_computed_without_a_request() -> None:
     now_ms = parse_time("2024-02-02T09:30:20Z")
     gaps = [
         span("2017-08-17", "2017-10-01"),
@@ -384,7 +384,7 @@ def hostile() -> Iterator[BinanceServer]:
     hidden=st.lists(st.tuples(st.integers(0, MINUTES), st.integers(1, 3000)), max_size=2),
 )
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_whatever_is_wanted_and_goes_wrong_the_rows_are_the_truth(
+def test_for_any_gaps_and_faults_the_rows_equal_the_truth(
     hostile: BinanceServer,
     gaps: list[Span],
     overrides: list[Override],
@@ -437,7 +437,7 @@ def test_real_days_add_up_to_the_hours_of_the_exchange() -> None:
 
 
 @needs_real_files
-def test_three_real_months_come_through() -> None:
+def test_three_real_months_are_parsed() -> None:
     market = real_market("2024-01-01", "2024-03-31")
     with served(market, "2024-04-02T00:00:00") as server:
         pieces = fetched(server, [span("2024-01-01", "2024-04-01")])

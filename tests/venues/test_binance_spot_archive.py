@@ -12,7 +12,7 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
-from tbv8.venues.base import Fetched
+from tbv8.venues.base import FetchedSpan
 from tbv8.venues.binance.archive import UnusableError, parse_checksum, parse_file
 from tbv8.venues.binance.minutes import to_table
 from tests.lines import Line
@@ -65,8 +65,8 @@ def server(market: Market) -> Iterator[BinanceServer]:
         ("columns_11", "Expected 12 columns, got 11"),
         ("non_numeric", "conversion error to double"),
         ("empty", "Empty CSV file"),
-        ("inner_name", "it holds 'other.csv', not 'BTCUSDT-1m-2024-12-30.csv'"),
-        ("not_zip", "it is not a zip that can be read"),
+        ("inner_name", "it contains 'other.csv', not 'BTCUSDT-1m-2024-12-30.csv'"),
+        ("not_zip", "it is no zip that begins with a file"),
     ],
 )
 def test_a_file_with_a_true_checksum_but_wrong_content_is_not_used(
@@ -86,7 +86,7 @@ def test_a_file_with_a_true_checksum_but_wrong_content_is_not_used(
 
 
 @pytest.mark.parametrize("text", ["", "0x10", "1 2"])
-def test_what_is_no_number_makes_a_file_unusable(server: BinanceServer, text: str) -> None:
+def test_a_value_that_is_no_number_makes_a_file_unusable(server: BinanceServer, text: str) -> None:
     lines = ["1735516800000,1,1,1,1,1,0,0,0,0,0,0", f"1735516860000,1,1,1,1,{text},0,0,0,0,0,0"]
     server.override(Override(file=STEM, kind="text", text="\n".join(lines)))
 
@@ -133,7 +133,7 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(
         pytest.param(Fault(match=f"{STEM}.zip.CHECKSUM", kind="status", status=404), id="none"),
     ],
 )
-def test_a_mismatch_is_fetched_once_more(
+def test_a_checksum_mismatch_is_downloaded_again(
     market: Market, server: BinanceServer, fault: Fault
 ) -> None:
     server.faults.add(fault)
@@ -149,14 +149,29 @@ def test_a_mismatch_is_fetched_once_more(
 @pytest.mark.parametrize(
     ("kind", "part", "body", "problem"),
     [
-        ("corrupt", ".zip", None, "its CHECKSUM has another sha256, twice"),
-        ("bad_checksum", ".CHECKSUM", None, "its CHECKSUM has another sha256, twice"),
-        ("bad_checksum", ".CHECKSUM", "<html></html>", "its CHECKSUM has another sha256, twice"),
-        ("bad_checksum", ".CHECKSUM", "", "its CHECKSUM has another sha256, twice"),
-        ("status", ".CHECKSUM", None, "its CHECKSUM is not there"),
+        ("corrupt", ".zip", None, "its CHECKSUM differs from its sha256 after two downloads"),
+        (
+            "bad_checksum",
+            ".CHECKSUM",
+            None,
+            "its CHECKSUM differs from its sha256 after two downloads",
+        ),
+        (
+            "bad_checksum",
+            ".CHECKSUM",
+            "<html></html>",
+            "its CHECKSUM differs from its sha256 after two downloads",
+        ),
+        (
+            "bad_checksum",
+            ".CHECKSUM",
+            "",
+            "its CHECKSUM differs from its sha256 after two downloads",
+        ),
+        ("status", ".CHECKSUM", None, "its CHECKSUM is missing"),
     ],
 )
-def test_a_second_mismatch_is_taken_from_rest_and_said(
+def test_after_a_second_mismatch_the_bars_come_from_rest_with_a_note(
     market: Market,
     server: BinanceServer,
     kind: Any,
@@ -189,7 +204,7 @@ def test_a_checksum_is_read_as_sha256sum_writes_it(line: str) -> None:
 @pytest.mark.parametrize(
     "line", ["", "abc", f"{'ab' * 32}  other.zip\n", f"{'ab' * 32}", f"{'xy' * 32}  {NAME}"]
 )
-def test_a_checksum_of_something_else_tells_nothing(line: str) -> None:
+def test_a_checksum_of_another_file_is_ignored(line: str) -> None:
     assert parse_checksum(line.encode(), NAME) == ""
 
 
@@ -208,7 +223,7 @@ def test_a_month_that_is_not_published_comes_from_its_days(
     assert bars_of(pieces) == truth(market, [month])
 
 
-def test_a_day_that_is_not_published_comes_from_rest_without_a_word(
+def test_a_day_that_is_not_published_comes_from_rest_without_a_note(
     market: Market, server: BinanceServer
 ) -> None:
     server.daily_delay_ms = 60 * MINUTE_MS
@@ -257,7 +272,7 @@ def test_a_minute_that_a_file_has_twice_keeps_its_first_bar(
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: dropped 1 bar of minutes that it has twice"]
+    assert notes(pieces) == [f"{NAME}: dropped 1 bar of repeated minutes"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
@@ -279,12 +294,12 @@ def test_of_two_bars_in_a_minute_the_one_on_the_minute_stays() -> None:
     assert (minutes.off_minute, minutes.duplicates, minutes.unsorted) == (3, 2, True)
 
 
-def test_a_file_that_is_not_by_time_is_put_in_order(market: Market, server: BinanceServer) -> None:
+def test_an_unsorted_file_is_sorted(market: Market, server: BinanceServer) -> None:
     server.override(Override(file=STEM, kind="unsorted"))
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: put its bars in order"]
+    assert notes(pieces) == [f"{NAME}: sorted its bars by time"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
@@ -298,7 +313,7 @@ def test_a_header_is_skipped(market: Market, server: BinanceServer) -> None:
 
 
 @pytest.mark.parametrize("day", [IN_MS, IN_US], ids=["microseconds in 2024", "ms in 2025"])
-def test_each_row_tells_its_own_unit_of_time(
+def test_each_row_has_its_own_unit_of_time(
     market: Market, server: BinanceServer, day: Span
 ) -> None:
     stem = STEM if day is IN_MS else f"{BTC}-1m-2025-01-01"
@@ -314,7 +329,7 @@ def test_each_row_tells_its_own_unit_of_time(
 # Holes
 
 
-def test_minutes_that_a_file_lacks_come_from_rest(market: Market, server: BinanceServer) -> None:
+def test_minutes_missing_in_a_file_come_from_rest(market: Market, server: BinanceServer) -> None:
     start_ms = IN_MS.start_ms + 600 * MINUTE_MS
     server.override(
         Override(file=STEM, kind="absent", start_ms=start_ms, end_ms=start_ms + 5 * MINUTE_MS)
@@ -323,14 +338,14 @@ def test_minutes_that_a_file_lacks_come_from_rest(market: Market, server: Binanc
     pieces = fetched(server, [IN_MS])
 
     assert sources(pieces) == ["2024-12-30; rest"]
-    assert notes(pieces) == [f"{NAME}: 5 minutes that it lacks came from REST"]
+    assert notes(pieces) == [f"{NAME}: 5 missing minutes came from REST"]
     assert bars_of(pieces) == truth(market, [IN_MS])
     look = server.requests_of(KLINES)[-1].query
     assert (look["startTime"], look["limit"]) == (str(start_ms), "6")
     assert "endTime" not in look
 
 
-def test_holes_near_each_other_are_one_look(market: Market, server: BinanceServer) -> None:
+def test_adjacent_holes_are_one_request(market: Market, server: BinanceServer) -> None:
     for minute in range(100, 1090, 10):
         at_ms = IN_MS.start_ms + minute * MINUTE_MS
         server.override(
@@ -339,12 +354,12 @@ def test_holes_near_each_other_are_one_look(market: Market, server: BinanceServe
 
     pieces = fetched(server, [IN_MS])
 
-    assert notes(pieces) == [f"{NAME}: 99 minutes that it lacks came from REST"]
+    assert notes(pieces) == [f"{NAME}: 99 missing minutes came from REST"]
     assert server.count(KLINES) == 2  # the listing, and the look
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
-def test_a_hole_that_rest_has_too_is_proven_by_one_look(server: BinanceServer) -> None:
+def test_a_hole_at_the_venue_is_confirmed_by_one_request(server: BinanceServer) -> None:
     hole = span("2024-12-30T12:40:00", "2024-12-30T14:00:00")
     for side in ("archive", "rest"):
         server.hide(Hidden(BTC, side, hole.start_ms, hole.end_ms))
@@ -357,7 +372,7 @@ def test_a_hole_that_rest_has_too_is_proven_by_one_look(server: BinanceServer) -
     assert server.count(KLINES) == 2
 
 
-def test_the_end_of_a_file_is_not_taken_for_missing_before_bars_follow_it(
+def test_the_end_of_a_file_is_not_missing_before_a_later_bar(
     market: Market, server: BinanceServer
 ) -> None:
     day, known = span("2025-01-02", "2025-01-03"), span("2025-01-02", "2025-01-02T23:00:00")
@@ -371,7 +386,7 @@ def test_the_end_of_a_file_is_not_taken_for_missing_before_bars_follow_it(
     assert bars_of(pieces) == truth(market, [known])
 
 
-def test_minutes_that_only_the_archive_has_stay(market: Market, server: BinanceServer) -> None:
+def test_minutes_that_only_the_archive_has_are_kept(market: Market, server: BinanceServer) -> None:
     hole = span("2024-12-30T12:40:00", "2024-12-30T14:00:00")
     server.hide(Hidden(BTC, "rest", hole.start_ms, hole.end_ms))
 
@@ -381,7 +396,7 @@ def test_minutes_that_only_the_archive_has_stay(market: Market, server: BinanceS
     assert server.count(KLINES) == 1
 
 
-def test_only_holes_in_the_gap_are_looked_at(market: Market, server: BinanceServer) -> None:
+def test_only_holes_within_the_gap_are_requested(market: Market, server: BinanceServer) -> None:
     hole = span("2024-12-30T12:40:00", "2024-12-30T14:00:00")
     server.hide(Hidden(BTC, "archive", hole.start_ms, hole.end_ms))
 
@@ -406,7 +421,7 @@ TRANSIENT = [
 
 @pytest.mark.parametrize("fault", TRANSIENT)
 @pytest.mark.parametrize("part", [".zip$", ".CHECKSUM$"])
-def test_what_may_get_better_is_tried_again(
+def test_a_temporary_failure_is_retried(
     market: Market, server: BinanceServer, fault: dict[str, Any], part: str
 ) -> None:
     server.faults.add(Fault(match=f"{STEM}.*{part}", times=3, **fault))
@@ -418,7 +433,7 @@ def test_what_may_get_better_is_tried_again(
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
-def test_a_slow_host_is_waited_for_up_to_the_timeout(market: Market, server: BinanceServer) -> None:
+def test_a_slow_reply_is_awaited_up_to_the_timeout(market: Market, server: BinanceServer) -> None:
     server.faults.add(Fault(match=f"{STEM}.zip", kind="slow", seconds=0.5))
 
     pieces = fetched(server, [IN_MS], read_s=0.1)
@@ -428,11 +443,11 @@ def test_a_slow_host_is_waited_for_up_to_the_timeout(market: Market, server: Bin
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 
-def test_a_host_that_fails_for_good_ends_the_run_in_one_line_after_what_is_whole(
+def test_a_host_that_keeps_failing_ends_the_run_after_the_complete_spans(
     server: BinanceServer,
 ) -> None:
     server.faults.add(Fault(match="2025-01-01", kind="status", status=502, times=None))
-    received: list[Fetched] = []
+    received: list[FetchedSpan] = []
     time = VirtualTime()
 
     with opened(server, time=time) as history, pytest.raises(VenueError) as failed:
@@ -446,7 +461,7 @@ def test_a_host_that_fails_for_good_ends_the_run_in_one_line_after_what_is_whole
     assert len(time.waits_s) == 5
 
 
-def test_what_came_before_a_failure_was_yielded(server: BinanceServer) -> None:
+def test_spans_before_a_failure_are_yielded(server: BinanceServer) -> None:
     server.faults.add(Fault(match="2025-01-01", kind="status", status=502, times=None))
     with opened(server) as history:
         pieces = history.fetch(BTC, [span("2024-12-30T12:00:00", "2025-01-03")])
@@ -457,7 +472,9 @@ def test_what_came_before_a_failure_was_yielded(server: BinanceServer) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 451])
-def test_an_archive_that_refuses_is_not_asked_again(server: BinanceServer, status: int) -> None:
+def test_an_archive_that_refuses_gets_no_further_request(
+    server: BinanceServer, status: int
+) -> None:
     server.faults.add(Fault(match=STEM, kind="status", status=status, times=None))
 
     with pytest.raises(VenueError) as refused:
@@ -504,7 +521,7 @@ def test_pauses_grow_and_are_capped(server: BinanceServer) -> None:
         ),
     ],
 )
-def test_real_rows_are_understood(key: str, day: Span, expected: list[tuple[Any, ...]]) -> None:
+def test_real_rows_are_parsed(key: str, day: Span, expected: list[tuple[Any, ...]]) -> None:
     rows = json.loads((REAL / "messages/binance_archive_rows_ms_and_us.json").read_text())
 
     minutes = parse_file(zipped("x", rows[key]), "x", day)
@@ -514,7 +531,7 @@ def test_real_rows_are_understood(key: str, day: Span, expected: list[tuple[Any,
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"Binance's own rows are not in {REAL}")
-def test_real_checksums_are_understood() -> None:
+def test_real_checksums_are_parsed() -> None:
     rows = json.loads((REAL / "messages/binance_archive_rows_ms_and_us.json").read_text())
 
     for line in rows["CHECKSUM_real"]:

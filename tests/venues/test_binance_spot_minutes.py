@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
+from tbv8.venues.binance.minutes import MinuteBars, clean_rows, join, missing_runs, within_span
 
 START = 1_704_067_200_000  # 2024-01-01
 DAY = Span(START, START + 1440 * MINUTE_MS)
@@ -19,7 +19,7 @@ def settled(rows: Sequence[tuple[int, float]], within: Span = DAY) -> MinuteBars
     """Settle flat bars of (open time, price)."""
     opens = np.array([ts for ts, _price in rows], dtype=np.int64)
     prices = np.array([price for _ts, price in rows])
-    return settle(opens, [prices, prices, prices, prices, np.zeros(len(rows))], within)
+    return clean_rows(opens, [prices, prices, prices, prices, np.zeros(len(rows))], within)
 
 
 def at(minute: int, past_ms: int = 0) -> int:
@@ -47,11 +47,11 @@ def test_each_row_is_of_milliseconds_or_microseconds_by_itself() -> None:
     [(DAY.start_ms - 1, False), (DAY.start_ms, True), (DAY.end_ms - 1, True), (DAY.end_ms, False)],
     ids=["before the start", "at the start", "before the end", "at the end"],
 )
-def test_a_row_outside_of_what_the_file_is_for_is_refused(open_ms: int, taken: bool) -> None:
+def test_a_row_outside_of_the_files_span_is_refused(open_ms: int, taken: bool) -> None:
     if taken:
         assert len(settled([(open_ms, 1.0)])) == 1
     else:
-        with pytest.raises(ValueError, match=f"row 1, of open time {open_ms}, lies outside"):
+        with pytest.raises(ValueError, match=f"row 1 .open time {open_ms}. lies outside"):
             settled([(open_ms, 1.0)])
 
 
@@ -68,16 +68,16 @@ def test_a_row_outside_of_what_the_file_is_for_is_refused(open_ms: int, taken: b
         pytest.param((1.0, 1.0, 1.0, 1.0, float("nan")), id="no volume"),
     ],
 )
-def test_a_row_that_cannot_be_a_bar_costs_its_minute_alone(values: tuple[float, ...]) -> None:
+def test_an_impossible_row_makes_only_its_minute_unusable(values: tuple[float, ...]) -> None:
     opens = np.array([at(0), at(1)], dtype=np.int64)
     columns: Any = [np.array([1.0, value]) for value in values]
 
-    found = settle(opens, columns, DAY)
+    found = clean_rows(opens, columns, DAY)
 
     assert (prices(found), found.unusable) == ([(0, 1.0)], (at(1),))
 
 
-def test_a_minute_in_which_nobody_traded_is_a_bar() -> None:
+def test_a_minute_without_a_trade_is_a_bar() -> None:
     assert prices(settled([(at(0), 1.0)])) == [(0, 1.0)]
 
 
@@ -99,14 +99,14 @@ def test_of_several_bars_in_a_minute_one_stays(rows: list[tuple[int, float]], st
     assert found.duplicates == 1
 
 
-def test_what_was_mended_is_counted() -> None:
+def test_corrections_are_counted() -> None:
     found = settled([(at(2), 3.0), (at(0, 7), 1.0), (at(0, 9), 5.0)])
 
     assert prices(found) == [(0, 1.0), (2, 3.0)]
     assert (found.off_minute, found.duplicates, found.unsorted) == (2, 1, True)
 
 
-def test_rows_by_time_are_not_called_unsorted() -> None:
+def test_sorted_rows_do_not_count_as_unsorted() -> None:
     assert not settled([(at(0), 1.0), (at(0), 2.0), (at(1), 1.0)]).unsorted
 
 
@@ -128,19 +128,19 @@ def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
         pytest.param((), (at(0, 1), at(0, 2)), [], id="none begins within the span"),
     ],
 )
-def test_minutes_without_a_bar_are_told_as_runs(
+def test_minutes_without_a_bar_are_returned_as_runs(
     held: tuple[int, ...], span: tuple[int, int], missing: list[tuple[int, int]]
 ) -> None:
-    assert absent(minutes_at(*held), Span(*span)) == [Span(at(a), at(b)) for a, b in missing]
+    assert missing_runs(minutes_at(*held), Span(*span)) == [Span(at(a), at(b)) for a, b in missing]
 
 
-def test_of_two_parts_the_earlier_ones_bar_stays() -> None:
+def test_of_two_parts_the_bar_of_the_earlier_one_stays() -> None:
     first, second = settled([(at(1), 1.0)]), settled([(at(0), 5.0), (at(1), 6.0)])
 
     assert prices(join([first, second])) == [(0, 5.0), (1, 1.0)]
 
 
-def test_joining_parts_adds_up_what_was_mended_in_each() -> None:
+def test_joining_parts_adds_up_their_corrections() -> None:
     twice = settled([(at(0, 1), 1.0), (at(0, 2), 1.0)])
     sorted_ = settled([(at(5), 1.0)])
     unsorted = settled([(at(7), 1.0), (at(6), 1.0)])

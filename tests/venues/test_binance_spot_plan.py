@@ -25,7 +25,7 @@ def text(start: str, end: str) -> str:
     return str(span(start, end))
 
 
-def test_a_past_month_that_is_wanted_whole_is_one_monthly_file() -> None:
+def test_a_whole_past_month_is_one_monthly_file() -> None:
     assert plan(span("2024-01-01", "2024-03-01")) == [
         ("monthly", text("2024-01-01", "2024-02-01")),
         ("monthly", text("2024-02-01", "2024-03-01")),
@@ -41,15 +41,13 @@ def test_a_past_month_that_is_wanted_whole_is_one_monthly_file() -> None:
         pytest.param("2024-01-01", "2024-01-31T23:59Z", 31, id="its last minute is not wanted"),
     ],
 )
-def test_a_past_month_that_is_not_wanted_whole_is_daily_files(
-    start: str, end: str, days: int
-) -> None:
+def test_a_part_of_a_past_month_is_daily_files(start: str, end: str, days: int) -> None:
     planned = plan(span(start, end))
 
     assert [source for source, _span in planned] == ["daily"] * days
 
 
-def test_the_month_of_the_listing_is_wanted_whole_from_the_listing_on() -> None:
+def test_the_month_of_the_listing_is_whole_from_the_listing_on() -> None:
     gap = span("2024-01-20T08:00Z", "2024-02-01")
 
     assert plan(gap, listed="2024-01-20T08:00Z") == [("monthly", str(gap))]
@@ -88,7 +86,7 @@ def test_pieces_come_by_time_and_end_with_their_month() -> None:
     ]
 
 
-def test_a_monthly_file_bears_its_month_and_a_daily_one_its_day() -> None:
+def test_a_file_is_named_by_its_month_or_day() -> None:
     part = span("2024-01-20T08:00Z", "2024-01-20T09:00Z")
     monthly, daily = Piece(part, "monthly"), Piece(part, "daily")
 

@@ -79,7 +79,7 @@ def test_a_day_is_pages_of_a_thousand(market: Market, server: BinanceServer) -> 
     assert looks(server) == []
 
 
-def test_a_rest_only_hole_is_asked_a_second_time(market: Market, server: BinanceServer) -> None:
+def test_a_hole_by_rest_is_requested_a_second_time(market: Market, server: BinanceServer) -> None:
     hole = span("2024-03-10T12:40:00", "2024-03-10T14:00:00")
     server.hide(Hidden(BTC, "rest", hole.start_ms, hole.end_ms))
 
@@ -89,7 +89,7 @@ def test_a_rest_only_hole_is_asked_a_second_time(market: Market, server: Binance
     assert looks(server) == [(hole.start_ms, 81)]
 
 
-def test_a_hole_longer_than_a_page_is_proven_by_one_look(server: BinanceServer) -> None:
+def test_a_hole_longer_than_a_page_is_confirmed_by_one_request(server: BinanceServer) -> None:
     hole = span("2024-03-10T01:00:00", "2024-03-10T20:00:00")
     server.hide(Hidden(BTC, "rest", hole.start_ms, hole.end_ms))
 
@@ -99,7 +99,9 @@ def test_a_hole_longer_than_a_page_is_proven_by_one_look(server: BinanceServer) 
     assert looks(server) == [(hole.start_ms, 1000)]
 
 
-def test_a_page_that_came_empty_by_mistake_is_healed(market: Market, server: BinanceServer) -> None:
+def test_a_page_that_was_empty_by_mistake_is_requested_again(
+    market: Market, server: BinanceServer
+) -> None:
     server.faults.add(Fault(match=PAGE, kind="empty_json"))
 
     pieces = fetched(server, [TODAY])
@@ -109,7 +111,7 @@ def test_a_page_that_came_empty_by_mistake_is_healed(market: Market, server: Bin
 
 
 @pytest.mark.parametrize("times", [2, 3, 5])
-def test_empty_answers_are_not_believed_however_many(
+def test_empty_replies_for_known_bars_are_never_accepted(
     market: Market, server: BinanceServer, times: int
 ) -> None:
     server.faults.add(Fault(match=PAGE, kind="empty_json", times=times))
@@ -119,7 +121,7 @@ def test_empty_answers_are_not_believed_however_many(
     assert bars_of(pieces) == truth(market, [TODAY])
 
 
-def test_a_venue_that_only_answers_emptily_ends_in_one_line(server: BinanceServer) -> None:
+def test_a_venue_with_only_empty_replies_is_a_one_line_error(server: BinanceServer) -> None:
     server.faults.add(Fault(match=PAGE, kind="empty_json", times=None))
 
     with pytest.raises(VenueError) as failed:
@@ -151,7 +153,7 @@ def test_an_end_of_all_trading_is_confirmed_by_the_newest_bar(time: VirtualTime)
         pytest.param("2024-03-10T22:57:00", [], id="a whole gap"),
     ],
 )
-def test_the_newest_minutes_are_not_taken_for_missing_before_others_follow(
+def test_the_newest_minutes_are_not_missing_before_later_bars(
     market: Market, server: BinanceServer, start: str, known: list[str]
 ) -> None:
     gap = span(start, "2024-03-10T23:00:00")
@@ -178,12 +180,10 @@ def test_rows_off_the_minute_are_floored_and_counted(time: VirtualTime) -> None:
         [piece] = fetched(server, [Span(start_ms, start_ms + 10 * MINUTE_MS)])
 
     assert piece.bars["ts_ms"].to_pylist() == [start_ms + n * MINUTE_MS for n in range(10)]
-    assert piece.notes == (
-        "REST: floored 4 bars to the minute, dropped 1 bar of minutes that it has twice",
-    )
+    assert piece.notes == ("REST: floored 4 bars to the minute, dropped 1 bar of repeated minutes",)
 
 
-def test_a_page_of_bars_that_cannot_be_is_asked_again(
+def test_a_page_of_impossible_bars_is_requested_again(
     market: Market, server: BinanceServer
 ) -> None:
     bad = [1710028800000, "2", "1", "1", "2", "1", 0, "0", 0, "0", "0", "0"]
@@ -211,7 +211,7 @@ TRANSIENT = [
 
 
 @pytest.mark.parametrize(("fault", "problem"), TRANSIENT)
-def test_what_may_get_better_is_tried_again(
+def test_a_temporary_failure_is_retried(
     market: Market, server: BinanceServer, time: VirtualTime, fault: dict[str, Any], problem: str
 ) -> None:
     server.faults.add(Fault(match=PAGE, times=3, **fault))
@@ -223,7 +223,7 @@ def test_what_may_get_better_is_tried_again(
 
 
 @pytest.mark.parametrize(("fault", "problem"), TRANSIENT)
-def test_what_does_not_get_better_ends_in_one_line(
+def test_a_permanent_failure_is_a_one_line_error(
     server: BinanceServer, fault: dict[str, Any], problem: str
 ) -> None:
     server.faults.add(Fault(match=PAGE, times=None, **fault))
@@ -239,7 +239,7 @@ def test_what_does_not_get_better_ends_in_one_line(
 
 
 @pytest.mark.parametrize("fault", [param.values[0] for param in TRANSIENT])
-def test_the_clock_and_the_listing_are_tried_again_too(
+def test_the_clock_and_the_listing_are_retried_too(
     server: BinanceServer, fault: dict[str, Any]
 ) -> None:
     server.faults.add(Fault(match="/time", times=2, **fault))
@@ -247,10 +247,10 @@ def test_the_clock_and_the_listing_are_tried_again_too(
 
     with opened(server) as history:
         assert history.clock_ms() == parse_time(f"{NOW}Z")
-        assert history.listed_ms(BTC) == parse_time("2024-03-01")
+        assert history.first_ms(BTC) == parse_time("2024-03-01")
 
 
-def test_a_timeout_is_tried_again(market: Market, server: BinanceServer) -> None:
+def test_a_timeout_is_retried(market: Market, server: BinanceServer) -> None:
     server.faults.add(Fault(match=PAGE, kind="slow", seconds=0.5))
     server.faults.add(Fault(match="/time", kind="slow", seconds=0.5))
 
@@ -259,7 +259,7 @@ def test_a_timeout_is_tried_again(market: Market, server: BinanceServer) -> None
     assert bars_of(pieces) == truth(market, [TODAY])
 
 
-def test_a_host_that_is_not_there_ends_in_one_line() -> None:
+def test_an_unreachable_host_is_a_one_line_error() -> None:
     time = VirtualTime()
     nowhere = Endpoints(rest_url="http://127.0.0.1:9", archive_url="http://127.0.0.1:9")
     options = HostOptions(clock=time.now_s, wait=time.wait)
@@ -272,7 +272,7 @@ def test_a_host_that_is_not_there_ends_in_one_line() -> None:
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:9", "ftp://127.0.0.1", "http://"])
-def test_an_address_that_is_none_is_not_tried_twice(url: str) -> None:
+def test_an_invalid_address_is_not_retried(url: str) -> None:
     with (
         open_history(SPOT, Endpoints(rest_url=url)) as history,
         pytest.raises(VenueError) as refused,
@@ -295,7 +295,7 @@ def test_an_address_without_the_api_is_named(server: BinanceServer) -> None:
 # Limits
 
 
-def test_the_weight_that_others_use_is_left_to_them(
+def test_weight_used_by_other_programs_is_respected(
     market: Market, server: BinanceServer, time: VirtualTime
 ) -> None:
     server.weight.charge(4_794)  # another program on this address, at 20 s past the minute
@@ -308,7 +308,7 @@ def test_the_weight_that_others_use_is_left_to_them(
     assert server.count(status=429) == 0
 
 
-def test_a_429_waits_as_long_as_it_says(
+def test_a_429_waits_for_its_retry_after(
     market: Market, server: BinanceServer, time: VirtualTime
 ) -> None:
     server.faults.add(Fault(match=PAGE, kind="status", status=429, retry_after=33))
@@ -327,7 +327,7 @@ def test_a_429_waits_as_long_as_it_says(
         pytest.param("0", 0, id="at once"),
     ],
 )
-def test_a_429_may_say_it_otherwise(
+def test_a_429_may_give_a_date_or_no_time(
     server: BinanceServer, time: VirtualTime, retry_after: str, wait_s: float
 ) -> None:
     server.faults.add(Fault(match="/time", kind="status", status=429, retry_after=retry_after))
@@ -338,7 +338,7 @@ def test_a_429_may_say_it_otherwise(
     assert sum(time.waits_s) == pytest.approx(wait_s)
 
 
-def test_a_429_is_not_waited_for_without_end(server: BinanceServer, time: VirtualTime) -> None:
+def test_repeated_429s_end_the_run(server: BinanceServer, time: VirtualTime) -> None:
     server.faults.add(Fault(match="/time", kind="status", status=429, times=None, retry_after=10))
 
     with opened(server, time=time) as history, pytest.raises(VenueError) as refused:
@@ -348,7 +348,7 @@ def test_a_429_is_not_waited_for_without_end(server: BinanceServer, time: Virtua
     assert sum(time.waits_s) == 50
 
 
-def test_a_429_for_hours_says_until_when(server: BinanceServer, time: VirtualTime) -> None:
+def test_a_429_for_hours_is_an_error_with_its_end(server: BinanceServer, time: VirtualTime) -> None:
     server.faults.add(Fault(match="/time", kind="status", status=429, retry_after=7200))
 
     with opened(server, time=time) as history, pytest.raises(VenueError) as refused:
@@ -358,7 +358,7 @@ def test_a_429_for_hours_says_until_when(server: BinanceServer, time: VirtualTim
     assert time.waits_s == []
 
 
-def test_a_venue_with_a_lower_limit_is_learnt_and_never_bans(time: VirtualTime) -> None:
+def test_a_lower_weight_limit_is_learnt_and_causes_no_ban(time: VirtualTime) -> None:
     wanted = span("2024-03-01", "2024-03-10")
     market = synthetic_market(BTC, wanted.start_ms, parse_time("2024-03-11"), 4)
     with served(market, NOW, time=time) as server:
@@ -372,7 +372,7 @@ def test_a_venue_with_a_lower_limit_is_learnt_and_never_bans(time: VirtualTime) 
         assert 1 <= server.count(status=429) <= 3
 
 
-def test_a_ban_stops_at_once_and_says_until_when(server: BinanceServer, time: VirtualTime) -> None:
+def test_a_ban_ends_the_run_at_once_with_its_end(server: BinanceServer, time: VirtualTime) -> None:
     until_ms = parse_time("2024-03-12T01:02:03Z")
     server.faults.add(Fault(match=PAGE, kind="status", status=418, times=None, until_ms=until_ms))
 
@@ -391,7 +391,7 @@ def test_a_ban_stops_at_once_and_says_until_when(server: BinanceServer, time: Vi
     ("retry_after", "until"),
     [("120", "2024-03-10T12:02:20Z"), ("?", "an unknown time")],
 )
-def test_a_ban_without_its_usual_words_is_told_from_the_header(
+def test_a_ban_without_its_usual_text_is_read_from_the_header(
     server: BinanceServer, time: VirtualTime, retry_after: str, until: str
 ) -> None:
     fault = Fault(match="/time", kind="status", status=418, retry_after=retry_after, body="{}")
@@ -403,7 +403,7 @@ def test_a_ban_without_its_usual_words_is_told_from_the_header(
 
 @pytest.mark.parametrize("status", [403, 451])
 @pytest.mark.parametrize("match", ["/time", "startTime=0", PAGE])
-def test_a_refusal_of_the_place_stops_at_once_and_names_another_host(
+def test_a_geo_block_ends_the_run_at_once_and_names_another_host(
     server: BinanceServer, time: VirtualTime, status: int, match: str
 ) -> None:
     server.faults.add(Fault(match=match, kind="status", status=status, times=None))
@@ -429,7 +429,7 @@ def test_a_symbol_that_ceases_to_be_known_is_refused(server: BinanceServer) -> N
     assert server.count(status=400) == 1
 
 
-def test_any_other_refusal_is_told_as_it_is(server: BinanceServer) -> None:
+def test_any_other_refusal_is_reported_with_its_text(server: BinanceServer) -> None:
     body = '{"code":-1104,"msg":"Not all sent parameters were read."}'
     server.faults.add(Fault(match=PAGE, kind="status", status=400, times=None, body=body))
 
@@ -437,7 +437,7 @@ def test_any_other_refusal_is_told_as_it_is(server: BinanceServer) -> None:
         fetched(server, [TODAY])
 
 
-def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
+def test_an_untrusted_certificate_is_not_retried() -> None:
     untrusted = requests.exceptions.SSLError("Max retries exceeded")
     untrusted.__context__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
 
@@ -445,7 +445,7 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
     assert not failure_of(requests.exceptions.SSLError("EOF occurred")).is_final
 
 
-def test_all_calls_bear_our_name_and_take_the_proxy_of_the_environment(
+def test_all_calls_have_our_user_agent_and_use_the_environments_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = []

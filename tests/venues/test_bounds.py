@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from tbv8.venues.bounds import BoundsError, decoded, inflate, redirect_target
+from tbv8.venues.bounds import BoundsError, decode_body, inflate, redirect_target
 from tests.servers.hostile import bomb
 
 HERE = "https://api.example.com/v1/time?a=1"
@@ -22,18 +22,18 @@ def test_a_gzip_up_to_the_limit_is_read(size: int) -> None:
     ("zipped", "why"),
     [
         (gzip.compress(b"x" * 1001, mtime=0), "it has more than 1,000 bytes"),
-        (gzip.compress(b"x", mtime=0)[:-1], "it is no whole gzip"),
-        (b"", "it is no whole gzip"),
+        (gzip.compress(b"x", mtime=0)[:-1], "it is no complete gzip"),
+        (b"", "it is no complete gzip"),
         (b"\x1f\x8b no gzip", "it is no gzip"),
         (gzip.compress(b"x", mtime=0)[:-8] + bytes(8), "it is no gzip"),
     ],
 )
-def test_no_other_gzip_is(zipped: bytes, why: str) -> None:
+def test_any_other_gzip_is_refused(zipped: bytes, why: str) -> None:
     with pytest.raises(BoundsError, match=why):
         inflate(zipped, 1000)
 
 
-def test_a_bomb_costs_its_limit_alone() -> None:
+def test_a_gzip_bomb_uses_no_more_memory_than_its_limit() -> None:
     zipped = bomb()
     tracemalloc.start()
 
@@ -44,14 +44,14 @@ def test_a_bomb_costs_its_limit_alone() -> None:
     tracemalloc.stop()
 
 
-def test_a_body_is_decoded_as_it_says() -> None:
+def test_a_body_is_decoded_by_its_content_encoding() -> None:
     zipped = gzip.compress(b"[]", mtime=0)
 
-    assert decoded(b"[]", "", 9) == decoded(b"[]", "identity", 9) == b"[]"
-    assert decoded(zipped, " GZip ", 9) == b"[]"
-    assert decoded(b"", "gzip", 9) == b""
+    assert decode_body(b"[]", "", 9) == decode_body(b"[]", "identity", 9) == b"[]"
+    assert decode_body(zipped, " GZip ", 9) == b"[]"
+    assert decode_body(b"", "gzip", 9) == b""
     with pytest.raises(BoundsError, match="an encoding that was not requested, 'gzip, gzip'"):
-        decoded(zipped, "gzip, gzip", 9)
+        decode_body(zipped, "gzip, gzip", 9)
 
 
 @pytest.mark.parametrize(
@@ -65,13 +65,13 @@ def test_a_body_is_decoded_as_it_says() -> None:
         ("https://other.example.com:8443/x", "https://other.example.com:8443/x"),
     ],
 )
-def test_a_reply_may_lead_on_at_its_host_and_to_those_that_are_named(
+def test_a_redirect_to_the_same_host_or_a_configured_one_is_allowed(
     location: str, target: str
 ) -> None:
     assert redirect_target(HERE, location, ("other.example.com",)) == target
 
 
-def test_a_reply_may_lead_from_no_encryption_to_some() -> None:
+def test_a_redirect_from_http_to_https_is_allowed() -> None:
     assert redirect_target("http://a.example/x", "https://a.example/x", ()) == "https://a.example/x"
 
 
@@ -93,6 +93,6 @@ def test_a_reply_may_lead_from_no_encryption_to_some() -> None:
         ("mailto:\x1b[2J", r"leads to 'mailto:\\x1b\[2J', which is no address"),
     ],
 )
-def test_it_may_lead_nowhere_else(location: str, why: str) -> None:
+def test_any_other_redirect_is_refused(location: str, why: str) -> None:
     with pytest.raises(BoundsError, match=why):
         redirect_target(HERE, location, ("other.example.com",))

@@ -68,7 +68,7 @@ SOLD = Trade(
 )
 
 
-def test_a_trade_has_price_size_and_taker_side_in_our_words(feed: BybitFeed) -> None:
+def test_a_trade_has_price_size_and_taker_side(feed: BybitFeed) -> None:
     assert list(feed.parse(trades_frame(printed()))) == [SOLD]
     (bought,) = feed.parse(trades_frame(printed(S="Buy")))
     assert isinstance(bought, Trade)
@@ -102,7 +102,9 @@ def test_a_book_is_a_quote_of_the_matching_engines_time(feed: BybitFeed) -> None
     assert list(of_old) == [Bbo("bybit", "BTC/USDT", NOW + 3, None, None, 1.5, 2.0)]
 
 
-def test_a_book_older_than_one_before_is_none_until_the_service_restarts(feed: BybitFeed) -> None:
+def test_a_book_older_than_an_earlier_one_is_dropped_until_the_service_restarts(
+    feed: BybitFeed,
+) -> None:
     level = [["1", "2"]]
 
     def seen(seq: int, u: int = 7) -> bool:
@@ -114,12 +116,12 @@ def test_a_book_older_than_one_before_is_none_until_the_service_restarts(feed: B
     assert seen(1)
 
 
-def test_a_delta_of_the_best_level_is_not_what_the_venue_documents(feed: BybitFeed) -> None:
+def test_a_delta_of_the_best_level_is_undocumented(feed: BybitFeed) -> None:
     with pytest.raises(VenueError, match="'delta' of orderbook"):
         feed.parse(book_frame([], [["32499.27", "0.01"], ["32529.54", "0"]], type="delta"))
 
 
-def test_a_subscription_is_named_by_its_topic_since_its_ack_has_no_other_name(
+def test_a_subscription_has_its_topic_as_id(
     feed: BybitFeed,
 ) -> None:
     order = json.loads(feed.subscribe("PEPE/USDT", "bbo"))
@@ -155,7 +157,7 @@ def test_a_subscription_is_named_by_its_topic_since_its_ack_has_no_other_name(
         ),
     ],
 )
-def test_an_answer_is_an_ack_or_a_refusal_or_nothing(
+def test_a_reply_is_an_ack_or_a_refusal_or_nothing(
     feed: BybitFeed, changes: dict[str, Any], expected: Sequence[Any]
 ) -> None:
     assert list(feed.parse(answer(**changes))) == expected
@@ -173,7 +175,7 @@ def test_an_answer_is_an_ack_or_a_refusal_or_nothing(
         pytest.param(trades_frame(), id="no trades"),
     ],
 )
-def test_what_tells_nothing_of_the_market_has_no_events(feed: BybitFeed, silent: bytes) -> None:
+def test_frames_without_market_data_have_no_events(feed: BybitFeed, silent: bytes) -> None:
     assert list(feed.parse(silent)) == []
 
 
@@ -193,7 +195,7 @@ def test_what_tells_nothing_of_the_market_has_no_events(feed: BybitFeed, silent:
         pytest.param(book_frame([["0", "2"]], []), id="a bid of nothing"),
     ],
 )
-def test_what_the_venue_does_not_document_is_refused(feed: BybitFeed, broken: bytes) -> None:
+def test_undocumented_frames_are_refused(feed: BybitFeed, broken: bytes) -> None:
     with pytest.raises(VenueError, match="bybit"):
         feed.parse(broken)
 
@@ -207,7 +209,7 @@ FRAMES = [
 
 
 @given(broken=damaged(FRAMES))
-def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
+def test_a_damaged_frame_gives_at_most_valid_events(
     broken: bytes,
 ) -> None:
     try:
@@ -221,7 +223,7 @@ def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
 # REST
 
 
-def test_recent_trades_come_newest_first_and_leave_by_time_and_match() -> None:
+def test_recent_trades_are_sorted_by_time_and_sequence() -> None:
     def row(name: str, time: int, seq: int) -> dict[str, Any]:
         told = {"symbol": "BTCUSDT", "price": "1", "size": "2", "side": "Buy"}
         flags = {"isBlockTrade": False, "isRPITrade": False}
@@ -237,7 +239,7 @@ def test_recent_trades_come_newest_first_and_leave_by_time_and_match() -> None:
     assert trades[0] == Trade("bybit", "BTC/USDT", 5, "a", 1.0, 2.0, "buy")
 
 
-def test_bars_come_newest_first_in_quotes_and_leave_by_time() -> None:
+def test_bars_are_sorted_by_time_and_their_quoted_numbers_parsed() -> None:
     newest_first = [
         ["1670605260000", "17071", "17073", "17027", "17055.5", "268.611", "15.7"],
         ["1670605200000", "17071.5", "17071.5", "17061", "17071", "4.177", "0.2"],
@@ -259,7 +261,7 @@ def test_bars_come_newest_first_in_quotes_and_leave_by_time() -> None:
     ]
 
 
-def test_the_clock_the_book_and_the_marks_are_read() -> None:
+def test_the_clock_the_book_and_the_marks_are_parsed() -> None:
     book = {"s": "BTCUSDT", "b": [["62710.2", "5.52"]], "a": [], "ts": 9, "u": 2, "seq": 3}
     ticker = {"symbol": "BTCUSDT", "markPrice": "16596.00", "openInterest": "200.5"}
     new = {"symbol": "NEWUSDT", "markPrice": "", "singleOpenInterest": ""}
@@ -288,7 +290,7 @@ CONTRACT = {
 }
 
 
-def test_markets_come_page_by_page_and_tell_what_is_no_perpetual() -> None:
+def test_markets_are_read_page_by_page_with_the_type_of_others() -> None:
     dated = CONTRACT | {"symbol": "BTC-25DEC26", "contractType": "LinearFutures"}
     early = CONTRACT | {"symbol": "NEWUSDT", "status": "PreLaunch"}
     request = LIVE.listings_request()
@@ -301,7 +303,7 @@ def test_markets_come_page_by_page_and_tell_what_is_no_perpetual() -> None:
     assert second.params == request.params | {"cursor": "first=BTCUSDT&last=ETHUSDT"}
     assert {name: market.problem for name, market in listings.items()} == {
         "BTCUSDT": None,
-        "BTC-25DEC26": "no perpetual, its type is 'LinearFutures'",
+        "BTC-25DEC26": "no perpetual but of type 'LinearFutures'",
         "NEWUSDT": "in status 'PreLaunch'",
     }
 
@@ -320,9 +322,7 @@ def test_pages_without_an_end_are_not_followed_for_ever() -> None:
     ("symbol", "base", "multiplier"),
     [("BTC/USDT", "BTC", 1), ("PEPE/USDT", "1000PEPE", 1000), ("LADYS/USDT", "10000LADYS", 10000)],
 )
-def test_rules_are_the_contracts_own_in_units_of_the_symbol(
-    symbol: str, base: str, multiplier: int
-) -> None:
+def test_rules_are_in_units_of_the_symbol(symbol: str, base: str, multiplier: int) -> None:
     found = LIVE.contracts_request().parse(
         rows(CONTRACT | {"baseCoin": base}, {"symbol": "NEWUSDT"})
     )
@@ -345,7 +345,7 @@ def paid(*hours: float) -> bytes:
     )
 
 
-def test_payments_are_asked_for_from_the_newest_back_until_a_page_is_not_full() -> None:
+def test_payments_are_requested_backwards_until_a_page_is_not_full() -> None:
     span = Span(0, 400 * 3_600_000)
     request = LIVE.payments_request(BTC, span)
 
@@ -362,7 +362,7 @@ def test_payments_are_asked_for_from_the_newest_back_until_a_page_is_not_full() 
         request.parse(paid(*range(999, 799, -1)))
 
 
-def test_the_oldest_payment_is_looked_for_from_the_launch_on() -> None:
+def test_the_oldest_payment_is_searched_from_the_launch_on() -> None:
     now_ms = 1_600_000_000_000
     request = LIVE.oldest_payments_request(BTC)
 
@@ -385,7 +385,7 @@ def test_the_oldest_payment_is_looked_for_from_the_launch_on() -> None:
     [(10001, RefusedError, False), (10006, RefusedError, True), (10016, VenueError, None)],
     ids=["no", "too often", "the server's own fault"],
 )
-def test_a_refusal_is_told_by_its_code_whatever_http_says(
+def test_a_refusal_is_recognised_by_its_code_despite_http_200(
     code: int, kind: type[VenueError], too_often: bool | None
 ) -> None:
     with pytest.raises(VenueError, match=f"code {code} 'Why'") as caught:

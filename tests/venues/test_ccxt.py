@@ -21,7 +21,7 @@ from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, FromExchange, History, Log
+from tbv8.venues.base import Endpoints, ExchangeOrigin, History, Log
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.live_history import RetryPolicy
 from tbv8.venues.registry import make_history
@@ -60,7 +60,7 @@ def venue_of(
     server: ExchangeServer, exchange: str, waits: list[float], symbol: str = "BTC/USD"
 ) -> Venue:
     """Return what a venue's YAML gives, but for the pauses."""
-    origin = FromExchange(exchange=exchange)
+    origin = ExchangeOrigin(exchange=exchange)
 
     def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history  # imports ccxt
@@ -101,7 +101,7 @@ def test_an_exchange_by_name_alone_gives_its_bars(
     assert ledger_in(db_path, SERIES, columns="source") == [("rest",)]
 
 
-def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
+def test_stored_bars_are_not_requested_and_holes_are_requested_twice(
     server: ExchangeServer, db_path: Path, waits: list[float]
 ) -> None:
     venue = venue_of(server, "bitstamp", waits)
@@ -120,7 +120,7 @@ def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
         (1430, 10, "rest"),
         (1440, 0, "rest"),
     ]
-    # of 1000 and 440 minutes, the first page twice, and the look for the first bar
+    # of 1000 and 440 minutes, the first page twice, and the search for the first bar
     assert [int(query["start"]) * 1000 for query in first] == [
         day(0),
         day(1),
@@ -133,7 +133,7 @@ def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
     )
 
 
-def test_a_morning_of_several_pages_joins_the_evening_that_is_held(
+def test_a_morning_of_several_pages_joins_the_stored_evening(
     server: ExchangeServer, db_path: Path, waits: list[float]
 ) -> None:
     venue = venue_of(server, "coinbaseexchange", waits)
@@ -154,7 +154,7 @@ def test_a_morning_of_several_pages_joins_the_evening_that_is_held(
         pytest.param([Fault("short")] * 4, id="pages cut short"),
     ],
 )
-def test_faults_pass(
+def test_temporary_faults_are_retried(
     server: ExchangeServer, db_path: Path, faults: list[Fault], waits: list[float]
 ) -> None:
     venue = venue_of(server, "bitstamp", waits)
@@ -179,25 +179,25 @@ def test_requests_keep_to_the_rate_limit_of_ccxt(
     assert max(waits) >= len(server.log) - 2
 
 
-def test_an_exchange_that_keeps_the_newest_bars_is_refused_before_anything_is_written(
+def test_an_exchange_that_keeps_only_new_bars_is_refused_before_any_write(
     server: ExchangeServer, db_path: Path, waits: list[float]
 ) -> None:
     server.market.older_days = 400
     venue = venue_of(server, "kraken", waits)
-    words = "keeps the newest 1m bars only of BTC/USD, from 2024-01-03T12:00:00Z on"
+    words = "keeps only the newest 1m bars of BTC/USD, from 2024-01-03T12:00:00Z on"
 
     with pytest.raises(VenueError) as refused:
         fill(db_path, venue, days(-900, 3))
 
     assert str(refused.value) == (
-        f"kraken {words}, not from 2021-07-15T00:00:00Z: write a later start_date, or another "
-        "exchange that keeps all"
+        f"kraken {words}, not from 2021-07-15T00:00:00Z: write a later start_date, or choose "
+        "an exchange that keeps all bars"
     )
     assert ledger_in(db_path, SERIES) == []
     assert reach(SERIES, venue=venue) == f"kraken {words}"
 
 
-def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]) -> None:
+def test_the_reach_of_an_exchange_is_described(server: ExchangeServer, waits: list[float]) -> None:
     venue = venue_of(server, "bitstamp", waits)
 
     assert reach(SERIES, venue=venue) == (
@@ -234,8 +234,8 @@ def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]
             "bitstamp",
             "BTC/USD",
             Fault("status", 451),
-            'bitstamp refuses this place or network (HTTP 451 {"error": "no"}): run it from '
-            "another one, or set `rest_url` to a host that answers here",
+            'bitstamp refuses this place or network (HTTP 451 {"error": "no"}): run tbv8 '
+            "elsewhere, or set `rest_url` to a host that answers here",
             id="a place that is refused",
         ),
         pytest.param(
@@ -247,7 +247,7 @@ def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]
         ),
     ],
 )
-def test_what_cannot_be_fetched_is_refused_in_one_line(
+def test_a_market_that_cannot_be_fetched_is_a_one_line_error(
     server: ExchangeServer,
     db_path: Path,
     exchange: str,

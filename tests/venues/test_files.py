@@ -31,7 +31,7 @@ from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, FromFiles
+from tbv8.venues.base import Endpoints, FilesOrigin
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, read_file
 from tbv8.venues.registry import make_history
@@ -175,9 +175,7 @@ JESSE_BARS = [
     ],
     ids=["an array saved by numpy", "its table"],
 )
-def test_what_users_save_of_jesse_is_read_as_it_is(
-    put: Callable[..., Path], text: str, layout: str
-) -> None:
+def test_files_saved_from_jesse_are_read(put: Callable[..., Path], text: str, layout: str) -> None:
     path = put(text.encode())
 
     assert rows_read(path) == JESSE_BARS
@@ -209,7 +207,7 @@ def test_what_users_save_of_jesse_is_read_as_it_is(
         ),
     ],
 )
-def test_a_unit_of_time_is_told_apart_and_said(
+def test_the_unit_of_time_is_detected_and_shown(
     put: Callable[..., Path], times: Callable[[Any], Any], unit: str
 ) -> None:
     bars = minute_bars(HOUR)
@@ -264,8 +262,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
     [
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 90_000},2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts 1704067290000 (2024-01-01T00:01:30Z) is not on a minute: bars of 1m "
-            "begin on it",
+            "BTCUSDT.csv:3: ts 1704067290000 (2024-01-01T00:01:30Z) is not on a full minute: "
+            "give it 1m bars",
             id="off the grid",
         ),
         pytest.param(
@@ -276,14 +274,13 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n\n{GOOD}\n",
-            "BTCUSDT.csv:4: the minute 2024-01-01T00:00:00Z is there twice, as in line 2 too: "
-            "remove one",
+            "BTCUSDT.csv:4: the minute 2024-01-01T00:00:00Z is in line 2 too: remove one of them",
             id="a minute twice",
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 60_000},2,1.5,1,3,5\n{MONDAY + 120_000},2,0,1,3,5\n",
-            "BTCUSDT.csv:3: no market makes a bar of open 2.0, high 1.5, low 1.0, close 3.0, "
-            "volume 5.0: correct it, or remove the row (and 1 more such rows)",
+            "BTCUSDT.csv:3: a bar of open 2.0, high 1.5, low 1.0, close 3.0, volume 5.0 is "
+            "impossible: correct it, or remove the row (and 1 more such rows)",
             id="a high below the close",
         ),
         pytest.param(
@@ -303,7 +300,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY // 1000 + 60},2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts 1704067260 is not in ms, as its first time is",
+            "BTCUSDT.csv:3: ts 1704067260 is not in ms as the first time is: use one unit",
             id="two units",
         ),
         pytest.param(
@@ -324,8 +321,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             "ts,open,high,low,close\n",
-            "BTCUSDT.csv: it has no column volume: name its columns ts, open, high, low, close, "
-            "volume; its columns are ts, open, high, low, close",
+            "BTCUSDT.csv: it has no column volume, only ts, open, high, low, close: name its "
+            "columns ts, open, high, low, close, volume",
             id="no volume",
         ),
         pytest.param(
@@ -346,8 +343,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             "\n".join([HEAD, *(f"{MONDAY + n * 300_000},2,4,1,3,5" for n in range(9))]),
-            "BTCUSDT.csv: its bars are 5 minutes apart: give it bars of 1m, tbv8 builds longer "
-            "ones itself",
+            "BTCUSDT.csv: its bars are 5 minutes apart: give it 1m bars, tbv8 builds longer ones "
+            "itself",
             id="bars of 5m",
         ),
         pytest.param(
@@ -356,8 +353,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         pytest.param(b"PK\x03\x04...", "BTCUSDT.csv: it is a zip: unpack it", id="a zip"),
         pytest.param(
             gzip.compress(HEAD.encode())[:-9],
-            "BTCUSDT.csv: it is no whole gzip (Compressed file ended before the end-of-stream "
-            "marker was reached): make it again",
+            "BTCUSDT.csv: it is no complete gzip (Compressed file ended before the end-of-stream "
+            "marker was reached): compress the file again",
             id="half a gzip",
         ),
         pytest.param(
@@ -368,7 +365,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_line(
+def test_a_wrong_row_is_refused_with_its_line(
     put: Callable[..., Path], text: str | bytes, problem: str
 ) -> None:
     assert refusal(put(text)) == Line(problem)
@@ -381,7 +378,7 @@ def test_a_row_of_a_table_is_refused_by_its_number(put: Callable[..., Path]) -> 
     )
     naive = bars.set_column(0, "date", bars["ts_ms"].cast(pa.timestamp("ms")))
 
-    assert refusal(put(in_parquet(broken))).startswith("BTCUSDT.csv: row 60: no market makes")
+    assert refusal(put(in_parquet(broken))).startswith("BTCUSDT.csv: row 60: a bar of open 225.25,")
     assert "have no zone" in refusal(put(in_parquet(naive)))
     assert "cannot be read as bars" in refusal(put(in_parquet(bars)[:500]))
 
@@ -399,7 +396,7 @@ def test_a_row_of_a_table_is_refused_by_its_number(put: Callable[..., Path]) -> 
         ("Europe/Berlin", "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"),
     ],
 )
-def test_times_without_a_zone_are_of_the_configured_one(
+def test_times_without_a_zone_are_in_the_configured_zone(
     put: Callable[..., Path], zone: str, wall: str, utc: str
 ) -> None:
     path = put(f"{HEAD}\n{wall},2,4,1,3,5\n")
@@ -411,11 +408,11 @@ def test_times_without_a_zone_are_of_the_configured_one(
     ("wall", "said"),
     [
         ("2024-03-31 02:30:00", "ts 2024-03-31T02:30:00 does not exist in Europe/Berlin"),
-        ("2024-10-27 02:30:00", "ts 2024-10-27T02:30:00 is there twice in Europe/Berlin"),
+        ("2024-10-27 02:30:00", "ts 2024-10-27T02:30:00 exists twice in Europe/Berlin"),
         ("2024-10-27 03:00:00Z", "ts: '2024-10-27 03:00:00Z' is no time without a zone"),
     ],
 )
-def test_a_local_time_that_is_no_one_moment_is_refused_with_its_line(
+def test_an_ambiguous_or_nonexistent_local_time_is_refused_with_its_line(
     put: Callable[..., Path], wall: str, said: str
 ) -> None:
     path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")
@@ -433,10 +430,10 @@ def test_a_table_without_a_zone_is_read_in_the_configured_one(put: Callable[...,
     assert read.ts_ms[0] == MONDAY + 5 * 60 * MINUTE_MS
 
 
-def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_changed_zone_counts_as_a_changed_file(put: Callable[..., Path], tmp_path: Path) -> None:
     put(f"{HEAD}\n2024-01-01 00:00:00,2,4,1,3,5\n")
     symbols: dict[str, str | None] = {"BTC/USDT": None}
-    origin = FromFiles(path="bars/{symbol}.csv", root=tmp_path, symbols=symbols, zone="UTC")
+    origin = FilesOrigin(path="bars/{symbol}.csv", root=tmp_path, symbols=symbols, zone="UTC")
     os.utime(tmp_path / "bars/BTCUSDT.csv", (1, 1))  # old enough to be remembered
     berlin = replace(origin, zone="Europe/Berlin")
 
@@ -448,7 +445,7 @@ def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) 
     assert span.start_ms - later.start_ms == 60 * MINUTE_MS
 
 
-def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_broken_file_keeps_its_span(put: Callable[..., Path], tmp_path: Path) -> None:
     path = put(csv_of(minute_bars(days(0, 2))))
     os.utime(path, (1, 1))  # old enough to be remembered
     before = index_of(tmp_path, "bars/{symbol}.csv", BTC_USDT=None).span(day(9))
@@ -463,7 +460,7 @@ def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Pa
 
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:
     named = {name.replace("_", "/"): native for name, native in symbols.items()}
-    return FileIndex(FromFiles(path=path, root=root, symbols=named))
+    return FileIndex(FilesOrigin(path=path, root=root, symbols=named))
 
 
 @pytest.mark.parametrize(
@@ -516,7 +513,7 @@ def mine(root: Path, path: str = "bars/{symbol}*") -> Venue:
         rest_url=None,
         archive_url=None,
         instruments={},
-        own_history=make_history(FromFiles(path=path, root=root, symbols=symbols)),
+        own_history=make_history(FilesOrigin(path=path, root=root, symbols=symbols)),
     )
 
 
@@ -527,7 +524,7 @@ def is_fresh(db_path: Path, root: Path, span: Span) -> bool:
     return not backfill_state(db_path, MINE, [span], files=source.files("BTC/USDT")).reasons
 
 
-def test_files_fill_the_ledger_and_a_changed_one_is_filled_anew(
+def test_files_fill_the_ledger_and_a_changed_file_is_filled_again(
     put: Callable[..., Path], tmp_path: Path, db_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = minute_bars(Span(day(0) + 4 * 3_600_000, day(2)))
@@ -629,7 +626,7 @@ def test_tables_equal_the_files_after_any_changes_spans_and_kills(
     ]
 
 
-def test_a_file_that_became_wrong_leaves_what_is_held(
+def test_a_file_that_became_wrong_leaves_the_stored_bars(
     put: Callable[..., Path], tmp_path: Path, db_path: Path
 ) -> None:
     bars = minute_bars(days(0, 1))
@@ -643,7 +640,7 @@ def test_a_file_that_became_wrong_leaves_what_is_held(
     assert bars_in(db_path, MINE) == rows_of(bars)
 
 
-def test_files_that_are_read_alike_share_a_line(
+def test_files_of_one_layout_share_a_line(
     put: Callable[..., Path],
     tmp_path: Path,
     db_path: Path,
@@ -661,9 +658,7 @@ def test_files_that_are_read_alike_share_a_line(
     ]
 
 
-def test_files_may_overlap_where_they_are_the_same(
-    put: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_files_may_overlap_with_equal_bars(put: Callable[..., Path], tmp_path: Path) -> None:
     source = mine(tmp_path).history
     assert source is not None
     put(csv_of(minute_bars(days(0, 2))), "BTCUSDT-1")
@@ -709,7 +704,7 @@ def refuse(_problem: str) -> bool:
     pytest.fail("nothing of another file is replaced")
 
 
-def test_an_import_replaces_other_bars_only_when_it_may(
+def test_an_import_replaces_other_bars_only_if_told_to(
     put: Callable[..., Path], db_path: Path
 ) -> None:
     held, longer = (put(csv_of(minute_bars(days(0, end))), f"until-{end}") for end in (2, 3))
@@ -722,7 +717,7 @@ def test_an_import_replaces_other_bars_only_when_it_may(
 
     assert store(db_path, other, may_replace=lambda problem: bool(asked.append(problem))) is None
     assert bars_in(db_path, MINE) == before
-    assert asked == [f"2,880 of the minutes stored of mine:BTC/USDT differ from {other}"]
+    assert asked == [f"2,880 of the stored minutes of mine:BTC/USDT differ from {other}"]
     assert store(db_path, short, may_replace=refuse) == Span(day(1), day(1) + 100 * 60_000)
 
     assert store(db_path, other, may_replace=lambda _: True) == days(1, 3)
@@ -760,5 +755,5 @@ def test_an_import_is_stored_in_units_of_the_symbol(
     ts_ms, opened, *_, volume = rows_of(minute_bars(days(0, 1)))[0]
     assert bars_in(db_path, MINE)[0][:2] == (ts_ms, float(Decimal(str(opened)) / 1000))
     assert bars_in(db_path, MINE)[0][5] == float(Decimal(str(volume)) * 1000)
-    with pytest.raises(ConfigError, match="in units of 1000, and the file has 'BTC/USDT' now"):
+    with pytest.raises(ConfigError, match="in units of 1000, but the file has 'BTC/USDT' now"):
         import_file(db_path, MINE, path, venue=single, now_ms=day(9), may_replace=refuse)

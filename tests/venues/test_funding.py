@@ -24,7 +24,7 @@ from tbv8.venues.base import Endpoints, History, Log, Payment
 from tbv8.venues.binance.funding import open_funding
 from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance_perp import PRODUCT
-from tbv8.venues.rates import known_until, settle_rates
+from tbv8.venues.rates import known_until, to_rates
 from tbv8.venues.registry import find_funding
 from tests.builders import KilledError, history_venue, killed_after, ledger_in, rows
 from tests.servers.binance import BinanceServer, Hidden, WeightMeter
@@ -82,7 +82,9 @@ def paid(within: Span, rates: Sequence[RateRow] = RATES) -> Told:
 # Binance
 
 
-def test_months_are_files_and_the_rest_is_rest(binance: BinanceServer, db_path: Path) -> None:
+def test_funding_of_past_months_comes_from_files_and_the_rest_by_rest(
+    binance: BinanceServer, db_path: Path
+) -> None:
     wanted = span("2023-11-01", "2024-03-10T12:00:00")
 
     fill(db_path, binance.url, [wanted])
@@ -107,7 +109,7 @@ def test_months_are_files_and_the_rest_is_rest(binance: BinanceServer, db_path: 
     ]
 
 
-def test_a_second_run_asks_nothing(binance: BinanceServer, db_path: Path) -> None:
+def test_a_second_run_requests_nothing(binance: BinanceServer, db_path: Path) -> None:
     wanted = span("2023-11-01", "2024-03-10T00:01:00")
     fill(db_path, binance.url, [wanted])
     binance.reset_log()
@@ -117,7 +119,7 @@ def test_a_second_run_asks_nothing(binance: BinanceServer, db_path: Path) -> Non
     assert binance.log == []
 
 
-def test_what_a_file_lacks_comes_from_rest(
+def test_payments_missing_in_a_file_come_from_rest(
     binance: BinanceServer, db_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = span("2024-01-01", "2024-02-01")
@@ -128,15 +130,13 @@ def test_what_a_file_lacks_comes_from_rest(
 
     assert held(db_path) == paid(wanted)
     name = "BTCUSDT-fundingRate-2024-01.zip"
-    assert f"   {PERP}: {name}: 3 payments that it lacks came from REST" in (
+    assert f"   {PERP}: {name}: 3 missing payments came from REST" in (
         capsys.readouterr().out.splitlines()
     )
     assert ledger_in(db_path, PERP, FUNDING, columns="sum(missing)") == [(0,)]
 
 
-def test_hours_that_nobody_paid_are_told_and_not_guessed(
-    binance: BinanceServer, db_path: Path
-) -> None:
+def test_unpaid_hours_are_reported_and_not_guessed(binance: BinanceServer, db_path: Path) -> None:
     wanted = span("2024-01-01", "2024-01-13")
     lacking = Span(parse_time("2024-01-10T08:00:00Z"), parse_time("2024-01-10T09:00:00Z"))
     for side in ("archive", "rest"):
@@ -155,13 +155,13 @@ def test_hours_that_nobody_paid_are_told_and_not_guessed(
     ("override", "words"),
     [
         ({"kind": "text", "text": "calc_time,rate\n1,2"}, "its columns are 'calc_time,rate', not"),
-        ({"kind": "not_zip"}, "it is not a zip that can be read"),
-        ({"kind": "inner_name"}, "it holds 'other.csv'"),
+        ({"kind": "not_zip"}, "it is no zip that begins with a file"),
+        ({"kind": "inner_name"}, "it contains 'other.csv'"),
         ({"kind": "empty"}, "it has no rows"),
     ],
     ids=["other columns", "no zip", "another file", "nothing"],
 )
-def test_a_file_that_is_none_is_told_and_taken_from_rest(
+def test_an_unusable_file_is_noted_and_its_month_comes_from_rest(
     binance: BinanceServer,
     db_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -178,7 +178,7 @@ def test_a_file_that_is_none_is_told_and_taken_from_rest(
     assert ledger_in(db_path, PERP, FUNDING, columns="DISTINCT source") == [("rest",)]
 
 
-def test_the_newest_payment_that_is_not_there_yet_is_asked_for_again(
+def test_a_newest_payment_that_is_not_published_yet_is_requested_again(
     binance: BinanceServer, db_path: Path
 ) -> None:
     noon = parse_time("2024-03-10T08:00:00Z")
@@ -220,7 +220,7 @@ FAULTS = st.builds(
     )
 )
 @settings(max_examples=12)
-def test_whatever_is_wanted_fails_or_is_killed_the_table_is_what_was_paid(
+def test_for_any_spans_faults_and_kills_the_table_equals_the_payments(
     server: BinanceServer,
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -276,7 +276,7 @@ def live_server(name: str, **spec: Any) -> LiveServer:
 
 
 @pytest.mark.parametrize("name", LIVE_VENUES)
-def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str) -> None:
+def test_all_pages_of_payments_of_a_live_venue_are_fetched(db_path: Path, name: str) -> None:
     series, hours = Series(name, "BTC/USDT"), LIVE_VENUES[name].funding_hours
     with live_server(name, funding_days=75) as server:
         [market] = server.markets.values()
@@ -294,7 +294,7 @@ def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", LIVE_VENUES)
-def test_a_payment_that_a_live_venue_does_not_tell_is_missing(db_path: Path, name: str) -> None:
+def test_a_payment_that_a_live_venue_does_not_publish_is_missing(db_path: Path, name: str) -> None:
     series = Series(name, "BTC/USDT")
     untold = parse_time("2024-03-05T16:00:00Z")
     with live_server(name) as server:
@@ -331,7 +331,7 @@ def at(hours: float, rate: float = 0.0001, told: int | None = None) -> Payment:
 def test_an_interval_is_the_time_since_the_payment_before(
     payments: list[Payment], expected: list[tuple[int, int]]
 ) -> None:
-    settled = settle_rates(payments, usual_hours=8)
+    settled = to_rates(payments, usual_hours=8)
 
     assert [(rate.ts_ms // HOUR_MS, rate.interval_hours) for rate in settled] == expected
 
@@ -339,21 +339,21 @@ def test_an_interval_is_the_time_since_the_payment_before(
 @pytest.mark.parametrize(
     ("payments", "words"),
     [
-        ([at(8.75)], "is of no full hour"),
+        ([at(8.75)], "is not on a full hour"),
         ([at(8, 0.6)], "a rate of 0.6"),
         ([at(8, float("nan"))], "a rate of nan"),
-        ([at(8), at(8.001, 0.0002)], "was paid twice, at 0.0001 and 0.0002"),
+        ([at(8), at(8.001, 0.0002)], "has two rates, 0.0001 and 0.0002"),
         ([at(8, told=7)], "an interval of 7 hours"),
     ],
     ids=["off the hour", "too much", "no number", "twice", "no interval"],
 )
-def test_a_payment_that_cannot_be_is_refused(payments: list[Payment], words: str) -> None:
+def test_an_impossible_payment_is_refused(payments: list[Payment], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        settle_rates(payments, usual_hours=8)
+        to_rates(payments, usual_hours=8)
 
 
-def test_what_is_known_ends_where_the_next_payment_may_come() -> None:
-    rates = settle_rates([at(24 * 100 + 8), at(24 * 100 + 16)], usual_hours=8)
+def test_the_known_span_ends_where_the_next_payment_may_come() -> None:
+    rates = to_rates([at(24 * 100 + 8), at(24 * 100 + 16)], usual_hours=8)
     day_ms = 100 * DAY_MS
 
     def known(clock_hours: float) -> float:

@@ -41,7 +41,7 @@ def servers() -> Iterator[Servers]:
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_an_honest_server_is_understood(servers: Servers, name: str) -> None:
+def test_an_honest_server_is_served(servers: Servers, name: str) -> None:
     assert servers.ask(name, 5.0)
 
 
@@ -72,7 +72,7 @@ def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, what: str)
     )
 
 
-def test_no_reply_costs_more_than_100_mb_or_60_s(servers: Servers) -> None:
+def test_no_reply_takes_more_than_100_mb_or_60_s(servers: Servers) -> None:
     command = [sys.executable, "-m", "tests.venues.clients", json.dumps(servers.urls)]
     cost_mb, took_s = {}, {}
     with subprocess.Popen(

@@ -17,7 +17,7 @@ import pytest
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade, parse_time
 from tbv8.venues.base import Listing
-from tbv8.venues.binance.host import FailureError
+from tbv8.venues.binance.host import RequestFailedError
 from tbv8.venues.binance.minutes import MinuteBars
 from tbv8.venues.binance.rest import _parse_klines
 from tbv8.venues.bybit.live import BybitFeed, BybitLive
@@ -208,7 +208,7 @@ def check(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_what_no_market_makes_is_refused_in_every_field(name: str) -> None:
+def test_impossible_values_are_refused_in_every_field(name: str) -> None:
     parse, message = MESSAGES[name]
     check(parse(json.dumps(message).encode()))
 
@@ -225,7 +225,7 @@ def test_what_no_market_makes_is_refused_in_every_field(name: str) -> None:
     assert not [line for line in said if "\n" in line]
 
 
-def test_rows_of_binance_with_such_values_are_refused_or_left_out() -> None:
+def test_rows_of_binance_with_impossible_values_are_refused_or_dropped() -> None:
     row = [NOW, "2.0", "2.0", "2.0", "2.0", "3.0", NOW + 59_999, "6.0", 1, "1.0", "2.0", "0"]
     odd: list[Any] = [
         None, [], {}, "", "x", 0, -1, -1.5, True, 1e308, float("nan"), float("inf"), "nan", "inf",
@@ -238,7 +238,7 @@ def test_rows_of_binance_with_such_values_are_refused_or_left_out() -> None:
             rows = [[*row[:place], value, *row[place + 1 :]], [NOW + 60_000, *row[1:]]]
             try:
                 found = _parse_klines(rows, HOUR, {})
-            except FailureError:
+            except RequestFailedError:
                 continue
             assert isinstance(found, MinuteBars)
             assert found.ts_ms.tolist()[-1] == NOW + 60_000
@@ -251,7 +251,7 @@ def test_rows_of_binance_with_such_values_are_refused_or_left_out() -> None:
     ["-1", "0", "1e-13", "1e13", '"-0.0001"', "1e999999", '"NaN"', '"Infinity"', "null", "9" * 5000,
      "0." + "1" * 5000],
 )  # fmt: skip
-def test_a_contract_size_that_no_market_has_makes_its_market_unusable_and_no_other(
+def test_an_impossible_contract_size_makes_only_its_market_unusable(
     size: str,
 ) -> None:
     others = [{"symbol": "ETH_USDT", "contractSize": 0.01, "state": 0}]
@@ -269,7 +269,7 @@ def test_a_contract_size_that_no_market_has_makes_its_market_unusable_and_no_oth
         MEXC.minutes_request(broken, HOUR).parse(json.dumps(mexc_reply(KLINES)).encode())
 
 
-def test_a_version_of_a_book_that_is_far_ahead_does_not_outlast_the_subscription() -> None:
+def test_a_book_version_far_ahead_ends_with_the_subscription() -> None:
     feed = MexcFeed({"BTC/USDT": MEXC_BTC})
     book = channel("push.depth.full", BOOK | {"cts": NOW}, symbol="BTC_USDT", ts=NOW)
     ahead = book | {"data": BOOK | {"version": 2**62}}

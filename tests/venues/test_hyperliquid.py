@@ -48,7 +48,7 @@ def trade(**changes: Any) -> dict[str, Any]:
 SOLD = Trade("hyperliquid", "BTC/USDT", 1790232216193, "1045359869404765", 84143.0, 0.00036, "sell")
 
 
-def test_a_trade_has_price_size_and_taker_side_in_our_words(feed: HyperliquidFeed) -> None:
+def test_a_trade_has_price_size_and_taker_side(feed: HyperliquidFeed) -> None:
     assert feed.parse(frame("trades", [trade()])) == [SOLD]
     (bought,) = feed.parse(frame("trades", [trade(side="B")]))
     assert isinstance(bought, Trade)
@@ -76,7 +76,7 @@ def test_an_empty_frame_of_trades_has_no_events(feed: HyperliquidFeed) -> None:
     assert list(feed.parse(frame("trades", []))) == []
 
 
-def test_a_coin_with_another_spelling_is_not_ours(feed: HyperliquidFeed) -> None:
+def test_events_of_another_coin_are_ignored(feed: HyperliquidFeed) -> None:
     assert list(feed.parse(frame("trades", [trade(coin="btc"), trade(coin="ETH")]))) == []
 
 
@@ -107,13 +107,13 @@ def test_an_ack_names_its_stream(feed: HyperliquidFeed) -> None:
     assert list(feed.parse(frame("subscriptionResponse", echo))) == [Ack("trades", "PEPE/USDT")]
 
 
-def test_already_subscribed_is_as_good_as_an_ack(feed: HyperliquidFeed) -> None:
+def test_already_subscribed_counts_as_an_ack(feed: HyperliquidFeed) -> None:
     text = 'Already subscribed: {"type":"bbo","coin":"BTC"}'
 
     assert list(feed.parse(frame("error", text))) == [Ack("bbo", "BTC/USDT")]
 
 
-def test_an_error_is_a_refusal_in_the_venues_words(feed: HyperliquidFeed) -> None:
+def test_an_error_frame_has_the_venues_text(feed: HyperliquidFeed) -> None:
     text = "Cannot subscribe to more than 1000 channels."
 
     assert list(feed.parse(frame("error", text))) == [ErrorFrame(text)]
@@ -145,9 +145,7 @@ def test_an_error_is_a_refusal_in_the_venues_words(feed: HyperliquidFeed) -> Non
         ),
     ],
 )
-def test_what_tells_nothing_of_the_market_has_no_events(
-    feed: HyperliquidFeed, silent: bytes
-) -> None:
+def test_frames_without_market_data_have_no_events(feed: HyperliquidFeed, silent: bytes) -> None:
     assert list(feed.parse(silent)) == []
 
 
@@ -166,7 +164,7 @@ def test_what_tells_nothing_of_the_market_has_no_events(
         pytest.param(b'{"no":"channel"}', id="no channel"),
     ],
 )
-def test_what_the_venue_does_not_document_is_refused(feed: HyperliquidFeed, broken: bytes) -> None:
+def test_undocumented_frames_are_refused(feed: HyperliquidFeed, broken: bytes) -> None:
     with pytest.raises(VenueError, match="hyperliquid"):
         feed.parse(broken)
 
@@ -189,7 +187,7 @@ FRAMES = [
 
 
 @given(broken=damaged(FRAMES))
-def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
+def test_a_damaged_frame_gives_at_most_valid_events(
     broken: bytes,
 ) -> None:
     try:
@@ -201,7 +199,7 @@ def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
 
 
 @needs_captures
-def test_a_recorded_session_is_read_from_its_replay_on(feed: HyperliquidFeed) -> None:
+def test_a_captured_session_is_parsed_including_its_replay(feed: HyperliquidFeed) -> None:
     lines = (MESSAGES / "hyperliquid_recorded_2025-01-26.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
     parsed = [(r["recv_ns"] // 10**6, feed.parse(r["raw"].encode())) for r in records]
@@ -215,14 +213,14 @@ def test_a_recorded_session_is_read_from_its_replay_on(feed: HyperliquidFeed) ->
 
 
 @needs_captures
-def test_every_captured_frame_is_one_that_we_know(feed: HyperliquidFeed) -> None:
+def test_every_captured_frame_is_parsed(feed: HyperliquidFeed) -> None:
     for line in (MESSAGES / "hyperliquid_misc.jsonl").read_text().splitlines():
         raw = json.loads(line)["raw"]
         if '"channel"' in raw:
             feed.parse(raw.encode())
 
 
-def test_recent_trades_come_newest_first_and_leave_by_time() -> None:
+def test_recent_trades_are_sorted_by_time() -> None:
     ask = LIVE.recent_trades_request("BTC/USDT", BTC)
     reply = json.dumps([trade(time=5, tid=3), trade(time=5, tid=2), trade(time=1, tid=1)])
 
@@ -232,7 +230,7 @@ def test_recent_trades_come_newest_first_and_leave_by_time() -> None:
     assert [t.trade_id for t in trades] == ["1", "2", "3"]
 
 
-def test_markets_tell_what_is_delisted() -> None:
+def test_delisted_markets_have_a_problem() -> None:
     reply = b'{"universe":[{"name":"BTC","szDecimals":5},{"name":"MATIC","isDelisted":true}]}'
 
     listings = LIVE.listings_request().parse(reply)
@@ -241,7 +239,7 @@ def test_markets_tell_what_is_delisted() -> None:
     assert listings["MATIC"].problem == "delisted"
 
 
-def test_bars_are_asked_by_milliseconds_and_cut_to_what_was_asked() -> None:
+def test_bars_are_requested_in_milliseconds_and_cut_to_the_span() -> None:
     span = Span(1742428740000, 1742428860000)
     candles = [
         {"t": t, "T": t + 59999, "o": "1", "h": "3", "l": "0.5", "c": "2", "v": "0.30000000000004"}
@@ -260,7 +258,7 @@ def test_bars_are_asked_by_milliseconds_and_cut_to_what_was_asked() -> None:
     assert bars == [Bar(t, 1.0, 3.0, 0.5, 2.0, 0.3) for t in (1742428740000, 1742428800000)]
 
 
-def test_the_book_and_the_clock_are_read() -> None:
+def test_the_book_and_the_clock_are_parsed() -> None:
     book = {"time": 7, "levels": [[{"px": "1", "sz": "2", "n": 1}], []]}
 
     bbo = LIVE.bbo_request("BTC/USDT", BTC).parse(json.dumps(book).encode())

@@ -64,7 +64,7 @@ def session(name: str, server: LiveServer) -> History:
     )
 
 
-def test_a_host_that_is_not_there_is_told_in_words() -> None:
+def test_an_unreachable_host_is_described_in_words() -> None:
     open_live: Any = VENUES["mexc"].live
     nowhere = Endpoints(rest_url="http://127.0.0.1:9")
 
@@ -96,23 +96,23 @@ def test_the_listing_is_the_first_bar_that_the_venue_has(mexc: LiveServer) -> No
     first_ms = mexc.truth("BTC_USDT").bars[0].ts_ms
 
     with session("mexc", mexc) as history:
-        assert history.listed_ms("BTC_USDT") == first_ms
+        assert history.first_ms("BTC_USDT") == first_ms
         assert history.clock_ms() == NOON
 
 
-def test_what_the_venue_no_longer_keeps_is_told_and_not_called_missing(
+def test_minutes_that_the_venue_no_longer_keeps_are_an_error_and_not_missing(
     hyperliquid: LiveServer,
 ) -> None:
     gone = Span(NOON - 5001 * MINUTE_MS, NOON - 4990 * MINUTE_MS)
     kept = Span(NOON - 5000 * MINUTE_MS, NOON - 4990 * MINUTE_MS)
 
     with session("hyperliquid", hyperliquid) as history:
-        with pytest.raises(VenueError, match="keeps the newest 5,000 minutes only"):
+        with pytest.raises(VenueError, match="keeps only its newest 5,000 minutes"):
             list(history.fetch("BTC", [gone]))
         assert [piece.span for piece in history.fetch("BTC", [kept])] == [kept]
 
 
-def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer) -> None:
+def test_temporary_failures_are_retried_and_refusals_are_not(mexc: LiveServer) -> None:
     span = Span(NOON - 5 * MINUTE_MS, NOON)
     mexc.fault(
         Fault(kind="rest", status=500, times=1),
@@ -152,7 +152,7 @@ def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> N
     ]
 
 
-def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
+def test_a_minute_that_is_not_published_yet_does_not_count_as_missing(
     db_path: Path, name: str, served: LiveServer
 ) -> None:
     series, span = Series(name, "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
@@ -173,9 +173,7 @@ def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
     assert ledger_in(db_path, series, columns=columns) == [(span.start_ms, NOON, 9, 1)]
 
 
-def test_a_minute_before_those_that_are_held_is_called_missing(
-    db_path: Path, mexc: LiveServer
-) -> None:
+def test_a_minute_before_stored_ones_counts_as_missing(db_path: Path, mexc: LiveServer) -> None:
     series, held = Series("mexc", "BTC/USDT"), Span(NOON - 5 * MINUTE_MS, NOON)
     span = Span(NOON - 10 * MINUTE_MS, NOON)
     backfill(db_path, series, [held], venue=at(mexc), now_ms=NOON)
@@ -188,7 +186,7 @@ def test_a_minute_before_those_that_are_held_is_called_missing(
     ]
 
 
-def test_a_bar_that_one_of_two_looks_shows_is_there(name: str, served: LiveServer) -> None:
+def test_a_bar_in_one_of_two_replies_exists(name: str, served: LiveServer) -> None:
     span = Span(NOON - 5 * MINUTE_MS, NOON)
     show_only(served, name, span, [(0, 1, 4), (1, 2, 4)])
 
@@ -200,7 +198,7 @@ def test_a_bar_that_one_of_two_looks_shows_is_there(name: str, served: LiveServe
     assert piece.span == span
 
 
-def test_a_page_that_is_whole_is_asked_for_once(mexc: LiveServer) -> None:
+def test_a_complete_page_is_requested_once(mexc: LiveServer) -> None:
     span = Span(NOON - 5 * MINUTE_MS, NOON)
 
     with session("mexc", mexc) as history:

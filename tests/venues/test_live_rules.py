@@ -37,13 +37,13 @@ def mexc_depth(version: int, **times: Any) -> bytes:
 # MEXC.
 
 
-def test_each_depth_is_held_against_the_newest_before_it(mexc: MexcFeed) -> None:
+def test_each_depth_is_compared_with_the_newest_version(mexc: MexcFeed) -> None:
     seen = [bool(mexc.parse(mexc_depth(version, ts=9))) for version in (5, 7, 6, 7, 8)]
 
     assert seen == [True, True, False, True, True]
 
 
-def test_deals_of_one_millisecond_leave_by_number_and_those_without_in_the_order_of_time(
+def test_deals_are_sorted_by_time_and_numeric_id(
     mexc: MexcFeed,
 ) -> None:
     by_number = mexc.parse(mexc_deals({"i": "10"}, {"i": "9"}, {"i": "100"}))
@@ -60,7 +60,7 @@ def test_deals_of_one_millisecond_leave_by_number_and_those_without_in_the_order
         pytest.param({"success": True, "code": 510, "data": 9}, id="a code beside success"),
     ],
 )
-def test_a_reply_is_believed_only_with_success_and_without_a_code(reply: dict[str, Any]) -> None:
+def test_a_reply_is_accepted_only_with_success_and_code_0(reply: dict[str, Any]) -> None:
     with pytest.raises(RefusedError):
         MexcLive().clock_request().parse(json.dumps(reply).encode())
 
@@ -71,7 +71,7 @@ def test_a_book_without_a_time_is_refused(mexc: MexcFeed) -> None:
 
 
 def test_a_trade_of_no_size_is_refused(mexc: MexcFeed) -> None:
-    with pytest.raises(VenueError, match="no side or size of a trade"):
+    with pytest.raises(VenueError, match="a trade without a side or a size"):
         mexc.parse(mexc_deals({"v": 0}))
 
 
@@ -92,7 +92,7 @@ def test_a_trade_of_no_size_is_refused_by_hyperliquid_too() -> None:
     trade = {"coin": "BTC", "side": "A", "px": "5", "sz": "0", "time": 9, "tid": 1}
     frame = json.dumps({"channel": "trades", "data": [trade]}).encode()
 
-    with pytest.raises(VenueError, match="no side or size of a trade"):
+    with pytest.raises(VenueError, match="a trade without a side or a size"):
         HyperliquidFeed({"BTC/USDT": COIN}).parse(frame)
 
 
@@ -106,7 +106,7 @@ def test_a_candle_has_its_prices_in_their_places_and_a_volume_of_ten_decimals() 
 # Both.
 
 
-def test_bars_that_open_in_the_span_and_on_a_minute_come_by_time_of_twins_the_last() -> None:
+def test_bars_are_cut_to_the_span_sorted_and_deduplicated() -> None:
     opens = (180_000, 120_000, 90_000, 60_000, 0, 120_000)
     bars = [Bar(open_ms, 1.0, 1.0, 1.0, 1.0, float(n)) for n, open_ms in enumerate(opens)]
 

@@ -57,13 +57,13 @@ def test_a_deal_is_a_trade_in_base_units(feed: MexcFeed, data: Any) -> None:
     assert list(feed.parse(frame("push.deal", data))) == [expected]
 
 
-def test_deals_come_newest_first_and_leave_by_time_and_id(feed: MexcFeed) -> None:
+def test_deals_of_a_frame_are_sorted_by_time_and_id(feed: MexcFeed) -> None:
     newest_first = [deal(t=9, i="7"), deal(t=5, i="10"), deal(t=5, i="9")]
 
     assert ids(feed.parse(frame("push.deal", newest_first))) == ["9", "10", "7"]
 
 
-def test_deals_without_ids_are_told_apart_within_a_frame(feed: MexcFeed) -> None:
+def test_deals_without_ids_get_distinct_ids_within_a_frame(feed: MexcFeed) -> None:
     twins = frame("push.deal", [deal(), deal(), deal(v=4)])
 
     first, again = feed.parse(twins), feed.parse(twins)
@@ -93,7 +93,7 @@ def test_contracts_become_the_nearest_float_of_base_units(
     assert (event.price, event.size, event.side) == (77526.0, size, "buy")
 
 
-def test_a_contract_of_many_coins_multiplies(feed: MexcFeed) -> None:
+def test_sizes_are_multiplied_by_the_contract_size(feed: MexcFeed) -> None:
     (event,) = feed.parse(frame("push.deal", [deal(v=7, i=1)], symbol="RIF_USDT"))
 
     assert isinstance(event, Trade)
@@ -146,7 +146,7 @@ FRAMES = [
 
 
 @given(broken=damaged(FRAMES))
-def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
+def test_a_damaged_frame_gives_at_most_valid_events(
     broken: bytes,
 ) -> None:
     try:
@@ -170,7 +170,7 @@ def test_an_ack_names_no_symbol(feed: MexcFeed, channel: str, ours: Any) -> None
     assert list(feed.parse(raw)) == [Ack(ours)]
 
 
-def test_an_error_is_a_refusal_in_the_venues_words(feed: MexcFeed) -> None:
+def test_an_error_frame_has_the_venues_text(feed: MexcFeed) -> None:
     raw = b'{"channel":"rs.error","data":"Contract [NOPE_USDT] not exists","ts":1788498321790}'
 
     assert list(feed.parse(raw)) == [ErrorFrame("Contract [NOPE_USDT] not exists")]
@@ -186,7 +186,7 @@ def test_an_error_is_a_refusal_in_the_venues_words(feed: MexcFeed) -> None:
         pytest.param(b'{"channel":"rs.unsub.deal","data":"success"}', id="ack of an unsubscribe"),
     ],
 )
-def test_what_tells_nothing_of_the_market_has_no_events(feed: MexcFeed, silent: bytes) -> None:
+def test_frames_without_market_data_have_no_events(feed: MexcFeed, silent: bytes) -> None:
     assert list(feed.parse(silent)) == []
 
 
@@ -202,12 +202,12 @@ def test_what_tells_nothing_of_the_market_has_no_events(feed: MexcFeed, silent: 
         pytest.param(depth(5, asks=[[1.0]]), id="a level without a size"),
     ],
 )
-def test_what_the_venue_does_not_document_is_refused(feed: MexcFeed, broken: bytes) -> None:
+def test_undocumented_frames_are_refused(feed: MexcFeed, broken: bytes) -> None:
     with pytest.raises(VenueError, match="mexc"):
         feed.parse(broken)
 
 
-def test_subscriptions_ask_for_deals_unmerged_and_the_top_of_the_book(feed: MexcFeed) -> None:
+def test_subscriptions_are_for_unmerged_deals_and_the_top_of_the_book(feed: MexcFeed) -> None:
     assert json.loads(feed.subscribe("BTC/USDT", "trades")) == {
         "method": "sub.deal",
         "param": {"symbol": "BTC_USDT", "compress": False},
@@ -220,7 +220,7 @@ def test_subscriptions_ask_for_deals_unmerged_and_the_top_of_the_book(feed: Mexc
 
 
 @needs_captures
-def test_captured_frames_of_all_years_are_read(feed: MexcFeed) -> None:
+def test_captured_frames_of_all_years_are_parsed(feed: MexcFeed) -> None:
     events: list[Any] = []
     for line in (MESSAGES / "mexc_futures_misc.jsonl").read_text().splitlines():
         raw = json.loads(line)["raw"]
@@ -246,10 +246,10 @@ def test_markets_come_as_a_list_or_alone_with_their_contract_size() -> None:
     # A paused one is known, and goes on some time.
     assert ask.parse(reply(contract | {"state": 4}))["BTC_USDT"].problem is None
     contract.pop("contractSize")
-    assert ask.parse(reply([contract]))["BTC_USDT"].problem == "of no contract size"
+    assert ask.parse(reply([contract]))["BTC_USDT"].problem == "without a contract size"
 
 
-def test_bars_are_asked_by_seconds_and_come_in_columns_of_contracts() -> None:
+def test_bars_are_requested_in_seconds_and_parsed_from_columns() -> None:
     columns = {
         "time": [1609740660, 1609740600],
         "open": [33040.5, 33016.5],
@@ -268,7 +268,7 @@ def test_bars_are_asked_by_seconds_and_come_in_columns_of_contracts() -> None:
     ]
 
 
-def test_bars_are_made_of_trades_alone_where_the_venue_tells_which() -> None:
+def test_bars_use_real_prices_where_the_venue_has_them() -> None:
     # Shown: opens are the close before, and highs and lows hold them. A minute without trades and
     # one whose real prices are null keep what is shown. Captured in push.kline: o 84109.4 ro 84112
     columns = {
@@ -301,7 +301,7 @@ def test_columns_of_different_lengths_are_refused() -> None:
         LIVE.minutes_request(BTC, Span(0, 60_000)).parse(reply(columns))
 
 
-def test_recent_deals_and_the_book_and_the_clock_are_read() -> None:
+def test_recent_deals_the_book_and_the_clock_are_parsed() -> None:
     deals = LIVE.recent_trades_request("BTC/USDT", BTC).parse(
         reply([deal(t=2, i=2), deal(t=1, i=1)])
     )

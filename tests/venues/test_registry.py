@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from tbv8.backfill import backfill, compare, draw_hours
 from tbv8.config.records import Venue as VenueConfig
 from tbv8.market import MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
-from tbv8.venues.base import Venue
-from tbv8.venues.registry import VENUES, find_history, find_venue
+from tbv8.venues.base import FromExchange, FromFiles, Venue
+from tbv8.venues.registry import VENUES, find_history, find_venue, make_history
 from tests.builders import ROOT, bars_in, shell
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import synthetic_market
@@ -50,12 +51,12 @@ def test_the_registry_has_every_venue_under_its_name() -> None:
     assert all(name == venue.name for name, venue in VENUES.items())
 
 
-def test_a_venue_that_nobody_knows_has_nothing() -> None:
+def test_an_unknown_venue_has_no_source() -> None:
     assert find_venue("elsewhere") == Venue(name="elsewhere")
     assert find_history("elsewhere") is None
 
 
-def test_facts_that_others_rely_on() -> None:
+def test_the_records_have_the_facts_that_other_packages_use() -> None:
     facts = {name: (one.simulated, one.funding_hours) for name, one in VENUES.items()}
 
     assert facts == {
@@ -74,7 +75,7 @@ def test_facts_that_others_rely_on() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(VENUES))
-def test_what_was_fetched_is_what_the_venue_says_when_asked_again(db_path: Path, name: str) -> None:
+def test_fetched_bars_equal_the_direct_request(db_path: Path, name: str) -> None:
     """So `doit verify --against rest` works for every venue that has history."""
     series = Series(name, "BTC/USDT")
     with spoken_to(name) as (url, now_ms):
@@ -106,3 +107,19 @@ def test_what_was_fetched_is_what_the_venue_says_when_asked_again(db_path: Path,
     assert sum(hour.minutes for hour in hours) == 130
     assert same == []
     assert len(others) == 1
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        FromFiles(path="bars/{symbol}.csv", root=ROOT, symbols={}, zone=""),
+        FromExchange(exchange="kraken"),
+    ],
+    ids=["files", "ccxt"],
+)
+def test_a_history_reaches_the_processes_of_parallel_tasks(
+    origin: FromFiles | FromExchange,
+) -> None:
+    history = pickle.loads(pickle.dumps(make_history(origin)))  # by `doit -n 2`
+
+    assert history.span(NOON) == make_history(origin).span(NOON)

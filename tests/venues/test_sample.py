@@ -124,7 +124,7 @@ def test_only_the_outages_are_missing(bars: pa.Table) -> None:
     length_ms=st.integers(-MINUTE_MS, 20 * DAY_MS),
     name=st.sampled_from(SYMBOLS),
 )
-def test_a_part_has_the_rows_of_the_whole(start_ms: int, length_ms: int, name: str) -> None:
+def test_a_part_has_the_same_rows_as_the_whole(start_ms: int, length_ms: int, name: str) -> None:
     part = minute_bars(name, Span(start_ms, start_ms + length_ms))
 
     whole = minute_bars(name, SPAN)
@@ -213,7 +213,7 @@ def test_volatility_comes_in_clusters(symbol: str, lag: int, least: float) -> No
 
 
 @pytest.mark.parametrize("lag", [1, 2, 5, 60])
-def test_the_past_does_not_tell_the_direction(symbol: str, lag: int) -> None:
+def test_past_returns_do_not_predict_the_direction(symbol: str, lag: int) -> None:
     assert abs(autocorrelation(returns(symbol), lag)) < 0.015
 
 
@@ -251,7 +251,7 @@ def test_ether_follows_bitcoin_and_moves_more() -> None:
 @pytest.mark.parametrize(
     ("name", "least", "most"), [("BTC/USDT", 50, 300), ("ETH/USDT", 1000, 3000)]
 )
-def test_in_some_calm_minutes_nobody_trades(name: str, least: int, most: int) -> None:
+def test_some_calm_minutes_have_no_trade(name: str, least: int, most: int) -> None:
     bars = minute_bars(name, SPAN)
     quiet = column(bars, "volume") == 0
     close = column(bars, "close")

@@ -43,7 +43,7 @@ QUOTE = Bbo("hyperliquid", "PEPE/USDT", 1, 0.0123, 1.0, None, None)
         ("XBTUSDTM", "BTC/USDT", 1),
     ],
 )
-def test_a_name_tells_how_many_units_it_trades_as_one(
+def test_a_native_symbol_has_its_multiplier_in_its_name(
     native: str, symbol: str, multiplier: int
 ) -> None:
     assert multiplier_in(native, symbol) == multiplier
@@ -54,7 +54,7 @@ def test_a_name_tells_how_many_units_it_trades_as_one(
     places=st.integers(0, 8),
     multiplier=st.sampled_from([10, 1000, 10_000, 1_000_000]),
 )
-def test_what_the_venue_writes_in_decimal_is_divided_and_multiplied_in_decimal(
+def test_decimal_numbers_are_divided_and_multiplied_in_decimal(
     units: int, places: int, multiplier: int
 ) -> None:
     sent = float(f"{units}e-{places}")
@@ -76,20 +76,20 @@ class OneFrame:
         return [TRADE, QUOTE, Ack("trades", "PEPE/USDT")]
 
 
-def test_a_feed_of_such_a_market_has_events_of_one_unit() -> None:
+def test_a_feed_of_a_multiplied_market_has_events_per_unit() -> None:
     events = unit_feed(OneFrame(), {"PEPE/USDT": THOUSAND}).parse(b"")
 
     quote = Bbo("hyperliquid", "PEPE/USDT", 1, 0.0000123, 1000.0, None, None)
     assert events == [UNIT_TRADE, quote, Ack("trades", "PEPE/USDT")]
 
 
-def test_a_feed_without_such_a_market_is_left_alone() -> None:
+def test_a_feed_without_a_multiplied_market_is_unchanged() -> None:
     feed = OneFrame()
 
     assert unit_feed(feed, {"PEPE/USDT": ONE}) is feed
 
 
-def test_a_reply_of_several_pages_is_scaled_once() -> None:
+def test_a_reply_of_several_pages_is_converted_once() -> None:
     last = Request(path="/2", parse=lambda _reply: [TRADE, TRADE])
     first: Request[list[Trade]] = Request(path="/1", parse=lambda _reply: last)
 
@@ -101,7 +101,7 @@ def test_a_reply_of_several_pages_is_scaled_once() -> None:
     assert unit_request(first, ONE) is first
 
 
-def test_bars_of_history_are_of_one_unit() -> None:
+def test_bars_of_a_history_are_per_unit() -> None:
     bar = Bar(MINUTE_MS, 0.0123, 0.0125, 0.0121, 0.0124, 12.5)
 
     class OneBar(Rows):

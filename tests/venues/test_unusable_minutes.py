@@ -51,7 +51,7 @@ def spoilt(market: Market, at_ms: int, column: str, text: str) -> Market:
 
 @pytest.mark.parametrize(("column", "text"), [*IMPOSSIBLE, ("close", "nan"), ("open", "1e999")])
 @pytest.mark.parametrize("today", [False, True], ids=["archive", "rest"])
-def test_a_bar_that_cannot_be_at_binance_is_missing_and_the_rest_is_there(
+def test_an_impossible_bar_of_binance_is_missing_and_the_rest_is_stored(
     market: Market, today: bool, column: str, text: str
 ) -> None:
     at_ms = DAY.start_ms + 700 * MINUTE_MS
@@ -68,7 +68,9 @@ def test_a_bar_that_cannot_be_at_binance_is_missing_and_the_rest_is_there(
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1e999"])
-def test_a_bar_that_only_the_archive_has_wrong_comes_from_rest(market: Market, text: str) -> None:
+def test_a_bar_that_is_impossible_only_in_the_archive_comes_from_rest(
+    market: Market, text: str
+) -> None:
     at_ms = DAY.start_ms + 700 * MINUTE_MS
     here = {"start_ms": at_ms, "end_ms": at_ms + MINUTE_MS}
 
@@ -78,10 +80,10 @@ def test_a_bar_that_only_the_archive_has_wrong_comes_from_rest(market: Market, t
 
     assert bars_of(pieces) == truth(market, [DAY])
     assert sources(pieces) == ["2024-12-30; rest"]
-    assert notes(pieces) == [f"{STEM}.zip: 1 minute that it lacks came from REST"]
+    assert notes(pieces) == [f"{STEM}.zip: 1 missing minute came from REST"]
 
 
-def test_the_last_minutes_of_the_history_may_be_the_unusable_ones(market: Market) -> None:
+def test_the_last_minutes_of_a_history_may_be_unusable(market: Market) -> None:
     end_ms = DAY.start_ms + 60 * MINUTE_MS
     short = replace(market, end_ms=end_ms)
     for at_ms in (end_ms - MINUTE_MS, end_ms - 2 * MINUTE_MS):
@@ -93,7 +95,7 @@ def test_the_last_minutes_of_the_history_may_be_the_unusable_ones(market: Market
     assert sum(piece.bars.num_rows for piece in pieces) == 58
 
 
-def test_a_file_with_many_bars_that_cannot_be_is_no_file_of_bars(market: Market) -> None:
+def test_a_file_with_many_impossible_bars_is_unusable(market: Market) -> None:
     with served(market, "2024-12-31T12:00:00") as server:
         many = {"start_ms": DAY.start_ms, "end_ms": DAY.start_ms + 61 * MINUTE_MS}
         server.override(Override(file=STEM, kind="high_below_open", **many))
@@ -102,7 +104,7 @@ def test_a_file_with_many_bars_that_cannot_be_is_no_file_of_bars(market: Market)
     assert bars_of(pieces) == truth(market, [DAY])
     assert sources(pieces) == ["rest"]
     [note] = notes(pieces)
-    assert "cannot be a bar" in note
+    assert "is impossible" in note
 
 
 def test_a_csv_that_begins_with_a_byte_order_mark_has_all_its_rows(market: Market) -> None:
@@ -121,7 +123,7 @@ def test_a_csv_that_begins_with_a_byte_order_mark_has_all_its_rows(market: Marke
 
 @pytest.mark.parametrize("name", LIVE_VENUES)
 @pytest.mark.parametrize(("column", "text"), IMPOSSIBLE)
-def test_a_bar_that_cannot_be_is_missing_and_the_series_goes_on(
+def test_an_impossible_bar_is_missing_and_the_series_continues(
     db_path: Path, name: str, column: str, text: str
 ) -> None:
     series, wanted = Series(name, "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)

@@ -30,9 +30,9 @@ from tbv8.results.tearsheet.round_trips import RoundTrips
 from tbv8.trading.nautilus import Floats, Ints
 
 MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
-_FILLS = 110_000  # of all symbols; of more, those of a stretch stand together
-_TRADES = 55_000  # of all symbols; of more, the last
-_TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # bars per candle
+_MAX_FILLS = 110_000  # of all symbols; more are merged, buys and sells of each stretch
+_MAX_TRADES = 55_000  # of all symbols; the newest are drawn
+_BARS_PER_CANDLE = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)
 _PANEL_PX = 120
 
 
@@ -41,7 +41,7 @@ def prices_part(result: Result, trips: RoundTrips) -> Part:
     bars = {s: candles_of(result.strategy, result.bars, s) for s in result.summary.symbols}
     times, packed = _packed(result, trips, bars)
     content: list[Child] = [caption(_instructions(result, times))]
-    days = {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365}
+    days = {"day": 1, "week": 7, "month": 30, "3 months": 91, "year": 365}
     for symbol, prices in packed.items():
         id_ = chart_id(result, symbol)
         if len(packed) > 1:
@@ -62,10 +62,10 @@ def chart_id(result: Result, symbol: str) -> str:
 
 def first_drawn(result: Result, trips: RoundTrips, symbol: str) -> int:
     """Return the number of a symbol's closed positions before those in its chart."""
-    return max(0, int((trips.symbols == symbol).sum()) - _share(_TRADES, result))
+    return max(0, int((trips.symbols == symbol).sum()) - _per_symbol(_MAX_TRADES, result))
 
 
-def _share(most: int, result: Result) -> int:
+def _per_symbol(most: int, result: Result) -> int:
     return most // len(result.summary.symbols)
 
 
@@ -76,7 +76,7 @@ def _packed(
     step_ms, main = result.strategy.timeframe.fixed_ms, result.summary.symbols[0]
     fills = {symbol: pack_marks(_marks(result, symbol, bars[symbol].ends_ms)) for symbol in bars}
     trades = {symbol: _trades(result, trips, symbol) for symbol in bars}
-    for times in _TIMES:
+    for times in _BARS_PER_CANDLE:
         if step_ms and _least_packed(result, times) > MOST_PACKED:
             continue
         packed: dict[str, Mapping[str, Any]] = {}
@@ -162,11 +162,11 @@ def _marks(result: Result, symbol: str, ends_ms: Ints) -> Marks:
         kinds=kinds,
         names=known,
     )
-    return _together(marks, ends_ms, most=_share(_FILLS, result))
+    return _merge_marks(marks, ends_ms, most=_per_symbol(_MAX_FILLS, result))
 
 
-def _together(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
-    """Return the buys of a stretch of bars as one mark, and the sells, where there are too many."""
+def _merge_marks(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
+    """Return the marks; too many are merged: the buys of each stretch, and its sells."""
     if len(marks.kinds) <= most:
         return marks
     starts = stretches(len(ends_ms), most // 2)

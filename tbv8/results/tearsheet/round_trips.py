@@ -160,9 +160,16 @@ def _closings_of(symbol: str, fills: pa.Table, tags: Mapping[str, str]) -> tuple
     )
     before = after - np.where(_is(fills["side"], "buy"), size, -size)
     closing = np.flatnonzero((before != 0) & (np.sign(after) != np.sign(before)))
-    last = fills.take(pa.array(closing)).select(["order_id", "type", "liquidity"])
+    last = fills.take(pa.array(closing))
     kinds = pc.replace_substring(last["type"], "_", " ").to_pylist()
     ids = last["order_id"].to_pylist()
     reasons = [tags.get(id_) or kind for id_, kind in zip(ids, kinds, strict=True)]
-    takes = _is(last["type"], "limit") & _is(last["liquidity"], "taker")
-    return reasons, _is(last["type"], "market") | takes
+    return reasons, _at_close(last)
+
+
+def _at_close(fills: pa.Table) -> Flags:
+    """Return True for fills at the close of their step."""
+    if "at" in fills.column_names:
+        return _is(fills["at"], "close")
+    takes = _is(fills["type"], "limit") & _is(fills["liquidity"], "taker")  # a file of 0.1
+    return _is(fills["type"], "market") | takes

@@ -42,8 +42,8 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [
-            ("MAE", _dots("mae-chart", "against the trade", trips, trips.adverse, drawn, mark)),
-            ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, drawn, mark)),
+            ("Gain and MAE", _dots("MAE", "against the trade", trips, trips.adverse, drawn, mark)),
+            ("Gain and MFE", _dots("MFE", "for the trade", trips, trips.favorable, drawn, mark)),
         ]
         note += (
             "MAE is the largest move of the price against a trade, MFE the largest in its favor, "
@@ -81,7 +81,7 @@ def _histogram(id_: str, noun: str, values: Floats, mark: str) -> Child:
         "showlegend": False,
         "bargap": 0,
         "xaxis": value_axis(ticksuffix=" %", zeroline=False),
-        "yaxis": value_axis(),
+        "yaxis": value_axis(title={"text": f"{noun}s"}),
     }
     label = f"Number of {noun}s by their return, in percent"
     chart = Chart(id=id_, label=label, layout=layout, height=260, mark=mark)
@@ -95,11 +95,11 @@ def _round_up(value: float) -> float:
 
 
 def _dots(
-    id_: str, direction: str, trips: RoundTrips, reach: Floats, drawn: Ints, mark: str
+    name: str, direction: str, trips: RoundTrips, reach: Floats, drawn: Ints, mark: str
 ) -> Child:
-    """Return the chart of trades' gains over their excursions."""
+    """Return the chart of trades' gains over an excursion, `MAE` or `MFE`."""
     dots = []
-    for name, color, is_selected in (
+    for side, color, is_selected in (
         ("won", "--up", trips.gains > 0),
         ("lost", "--down", trips.gains <= 0),
     ):
@@ -112,17 +112,17 @@ def _dots(
             )
         ]
         reached, gained = (shown(v[own] * 100, digits=5) for v in (reach, trips.shares))
-        dots.append((name, color, reached, gained, texts))
+        dots.append((side, color, reached, gained, texts))
     look = {
         "marker": {"size": 5, "opacity": 0.6},
         "hovertemplate": f"%{{text}}: %{{x}} % {direction}, gained %{{y}} %<extra></extra>",
     }
     layout = {
-        "xaxis": value_axis(ticksuffix=" %", rangemode="tozero"),
-        "yaxis": value_axis(ticksuffix=" %"),
+        "xaxis": value_axis(ticksuffix=" %", rangemode="tozero", title={"text": name}),
+        "yaxis": value_axis(ticksuffix=" %", title={"text": "gain"}),
     }
     label = f"Gain of each trade over the price's largest move {direction}, in percent"
-    chart = Chart(id=id_, label=label, layout=layout, height=300, mark=mark)
+    chart = Chart(id=f"{name.lower()}-chart", label=label, layout=layout, height=300, mark=mark)
     return _draw(chart, dots, {"type": "scatter", "mode": "markers"}, look)
 
 

@@ -17,7 +17,7 @@ from tbv8.results.tearsheet.prices import chart_id, first_drawn
 from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
 _LISTED = 1000
-_HEADS = ("opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%")
+_HEADS = ("opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "% of entry")
 _MORE_HEADS = ("MAE", "MFE", "fees", "funding", "by")
 
 

@@ -1,12 +1,12 @@
-"""An order is sent once."""
+"""The rule against sending an order twice."""
 
 from __future__ import annotations
 
-from tbv8.risk.rule import of_terms
+from tbv8.risk.rule import terms_rule
 
-DUPLICATE_ORDER = of_terms(
+DUPLICATE_ORDER = terms_rule(
     "duplicate_order",
-    words="an order that was sent before",
+    description="an order that was sent before",
     cure="make a new order each time",
     breaks=lambda terms: terms.is_repeated,
 )

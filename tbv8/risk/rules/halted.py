@@ -1,4 +1,4 @@
-"""After the day's loss, or a liquidation, nothing is opened until the next 00:00 UTC."""
+"""Rules that deny new positions until 00:00 UTC, after the day's loss or a liquidation."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _by_liquidation(check: OrderCheck) -> Numbers | None:
 DAILY_LOSS = Rule(
     name=MAX_DAILY_LOSS,
     key="risk.max_daily_loss_usd",
-    words="opening after the day's loss was reached",
+    description="opening after the day's loss was reached",
     find_breach=_by_loss,
 )
 LIQUIDATED = Rule(
-    name=LIQUIDATION, words="opening after a liquidation", find_breach=_by_liquidation
+    name=LIQUIDATION, description="opening after a liquidation", find_breach=_by_liquidation
 )

@@ -1,4 +1,4 @@
-"""Quantities are whole lots."""
+"""The rule that quantities are whole lots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 LOT_SIZE = Rule(
     name="lot_size",
     key="instruments.<symbol>.lot_size",
-    words="a quantity that is not a whole number of lots",
+    description="a quantity that is not a whole number of lots",
     find_breach=_find_breach,
     scope="every",
     cure="round quantities down to instrument.size_increment",

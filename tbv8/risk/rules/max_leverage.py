@@ -1,11 +1,11 @@
-"""All positions together are limited to a multiple of the equity."""
+"""The limit of all positions together, as a multiple of the equity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule, shown
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, number_text
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
@@ -34,16 +34,16 @@ def _explain(breaches: Sequence[Numbers]) -> str:
         for numbers in priced
         if numbers["equity_usd"] > 0
     ]
-    limit = shown(priced[0]["limit"])
+    limit = number_text(priced[0]["limit"])
     if not leverages:
         return f"no equity was left, the limit is {limit} times the equity"
-    return f"up to {shown(round(max(leverages), 4))} times the equity, the limit is {limit}"
+    return f"up to {number_text(round(max(leverages), 4))} times the equity, the limit is {limit}"
 
 
 MAX_LEVERAGE = Rule(
     name="max_leverage",
     key="risk.max_leverage",
-    words="more leverage than allowed, or no price yet",
+    description="more leverage than allowed, or no price yet",
     find_breach=_find_breach,
     explain=_explain,
 )

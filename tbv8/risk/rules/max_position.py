@@ -1,10 +1,10 @@
-"""The position of each symbol has a limit."""
+"""The limit of each symbol's position."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule, shown
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, number_text
 
 _OPEN_ORDERS = (
     "open orders count, also one that the same callback cancels: move it with modify_order, or "
@@ -25,15 +25,16 @@ def _explain(breaches: Sequence[Numbers]) -> str:
     cures = [_SIZE] if any(without_open_orders) else []
     cures += [] if all(without_open_orders) else [_OPEN_ORDERS]
     return (
-        f"the largest of {shown(abs(largest['order']))} at a position of "
-        f"{shown(largest['position'])}, the limit is {shown(largest['limit'])}: {'; '.join(cures)}"
+        f"the largest of {number_text(abs(largest['order']))} at a position of "
+        f"{number_text(largest['position'])}, the limit is {number_text(largest['limit'])}: "
+        f"{'; '.join(cures)}"
     )
 
 
 MAX_POSITION = Rule(
     name="max_position",
     key="risk.max_position_<base>",
-    words="a position beyond the limit",
+    description="a position beyond the limit",
     find_breach=_find_breach,
     explain=_explain,
 )

@@ -1,10 +1,10 @@
-"""A venue takes no orders below a value."""
+"""The smallest value of an order at a venue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule, shown
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, number_text
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
@@ -20,13 +20,13 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 def _explain(breaches: Sequence[Numbers]) -> str:
     """Return the value of the smallest order, and the limit."""
     least = min(breaches, key=lambda numbers: numbers["value_usd"])
-    return f"from {least['value_usd']:,.2f} USD, the limit is {shown(least['limit_usd'])} USD"
+    return f"from {least['value_usd']:,.2f} USD, the limit is {number_text(least['limit_usd'])} USD"
 
 
 MIN_NOTIONAL = Rule(
     name="min_notional_usd",
     key="instruments.<symbol>.min_notional_usd",
-    words="worth less than the venue takes",
+    description="worth less than the venue takes",
     find_breach=_find_breach,
     explain=_explain,
 )

@@ -1,4 +1,4 @@
-"""A reduce-only order needs a position to reduce."""
+"""The rule that a reduce-only order needs a position to reduce."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 
 REDUCE_ONLY = Rule(
     name="reduce_only",
-    words="a reduce-only order with nothing to reduce",
+    description="a reduce-only order with nothing to reduce",
     find_breach=_find_breach,
     scope="sending",
     cure="send it while there is an opposite position",

@@ -1,4 +1,4 @@
-"""A stop begins before its trigger is reached, as most venues require."""
+"""The rule that a stop's trigger lies beyond the price when it is sent, as at most venues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
-    """Return the numbers, except of a stop that waited for the close and reduces: it goes off."""
+    """Return the numbers; None for a deferred stop that only reduces, which triggers at once."""
     order, trigger = check.order, check.trigger
     price = check.prices.get(order.symbol)
     if trigger is None or price is None:
@@ -22,7 +22,7 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 
 STOP_IN_MARKET = Rule(
     name="stop_in_market",
-    words="a stop whose trigger the close has reached",
+    description="a stop whose trigger the close has reached",
     find_breach=_find_breach,
     scope="beginning",
     cure="place triggers above the close to buy, below it to sell",

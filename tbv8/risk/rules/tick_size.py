@@ -1,4 +1,4 @@
-"""Prices lie on the venue's tick."""
+"""The rule that prices lie on the venue's tick."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
 TICK_SIZE = Rule(
     name="tick_size",
     key="instruments.<symbol>.tick_size",
-    words="a price that is not on the tick, or not above 0",
+    description="a price that is not on the tick, or not above 0",
     find_breach=_find_breach,
     scope="every",
     cure="instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up",

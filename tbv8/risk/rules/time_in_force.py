@@ -1,9 +1,9 @@
-"""The times in force that are accepted."""
+"""Rules for the time in force."""
 
 from __future__ import annotations
 
 from tbv8.risk.events import Terms
-from tbv8.risk.rule import Numbers, OrderCheck, Rule, of_terms
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, terms_rule
 
 _LASTING = ("gtc", "gtd", "day")
 _AT_ONCE = ("ioc", "fok")
@@ -22,15 +22,15 @@ def _has_expired(check: OrderCheck) -> Numbers | None:
     return {} if check.order.parent is None and terms.ends_ns <= terms.sent_ns else None
 
 
-TIME_IN_FORCE = of_terms(
+TIME_IN_FORCE = terms_rule(
     "time_in_force",
-    words="a time in force that is not simulated",
+    description="a time in force that is not simulated",
     cure="use GTC, GTD or DAY, or IOC and FOK without a trigger",
     breaks=_is_not_simulated,
 )
 EXPIRE_TIME = Rule(
     name="expire_time",
-    words="an order whose time is over when it counts",
+    description="an order whose time is over when it counts",
     find_breach=_has_expired,
     scope="sending",
     cure="set expire_time after the close at which it is sent",

@@ -1,7 +1,7 @@
-"""Parses archive files: zips with one CSV of bars or of funding, and their CHECKSUM. No I/O.
+"""Parses archive files: a zip with one CSV of bars or of funding, and its CHECKSUM. Pure, no I/O.
 
-Wire facts: docs/venues/binance.md. Times of Spot are milliseconds up to 2024 and microseconds from
-2025 on; the columns after the volume are not read, since old files have junk in them.
+Wire facts: docs/venues/binance.md. Times of Spot are milliseconds until 2024 and microseconds from
+2025 on. The columns after the volume are not read, since old files have junk in them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import pyarrow.csv
 from tbv8.market import Span
 from tbv8.text import one_line, quoted
 from tbv8.venues.base import Payment
-from tbv8.venues.binance.minutes import VALUES, MinuteBars, settle
+from tbv8.venues.binance.minutes import VALUES, MinuteBars, clean_rows
 
 MOST_BYTES = 16 * 2**20
-"""The limit of a file, and again of its contents: a month of 1m bars has 2 MB, 6 MB unzipped."""
+"""The limit of a zip, and again of its content; a month of 1m bars has 2 MB, 6 MB unzipped."""
 
-_ROWS_A_MINUTE = 2  # some files have a minute twice
+_ROWS_PER_MINUTE = 2  # some files have a minute twice
 
 _COLUMNS = [
     "open_time",
@@ -55,42 +55,42 @@ _STORED, _DEFLATED = 0, 8
 
 
 class UnusableError(Exception):
-    """An archive file that cannot be used; the text is the reason, without the file's name."""
+    """An archive file cannot be used; the text is the reason, without the file's name."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(one_line(problem))
 
 
 def digest(zipped: bytes) -> str:
-    """Return the sha256 of a file, as a CHECKSUM has it."""
+    """Return the sha256 of a zip as lower-case hex."""
     return hashlib.sha256(zipped).hexdigest()
 
 
 def parse_checksum(line: bytes, name: str) -> str:
-    """Return the sha256 of the file `name` in a CHECKSUM file; "" if it has none."""
+    """Return the sha256 in the line of a CHECKSUM file; "" if it is not for the file `name`."""
     match = _CHECKSUM.fullmatch(line)
     return match[1].decode().lower() if match and match[2] == name.encode() else ""
 
 
 def parse_file(zipped: bytes, stem: str, span: Span) -> MinuteBars:
-    """Parse an archive file of the month or day `span`, whose name is `stem` and `.zip`.
+    """Parse the archive file `<stem>.zip` of 1m bars; `span` is its month or day.
 
     Raises:
-        UnusableError: It is damaged, or is not the bars of `span`.
+        UnusableError: The file is damaged, or has other rows than bars of `span`.
     """
-    text = _read_text(zipped, stem, most_rows=span.minutes * _ROWS_A_MINUTE)
+    text = _read_text(zipped, stem, most_rows=span.minutes * _ROWS_PER_MINUTE)
     columns = _read_columns(text, _COLUMNS, _CONVERT)
     try:
-        return settle(columns[0], columns[1:], span)
+        return clean_rows(columns[0], columns[1:], span)
     except ValueError as e:
         raise UnusableError(str(e)) from e
 
 
 def parse_rates(zipped: bytes, stem: str, span: Span) -> list[Payment]:
-    """Parse an archive file of the funding of the month `span`.
+    """Parse the archive file `<stem>.zip` of funding payments; `span` is its month.
 
     Raises:
-        UnusableError: It is damaged, is not the funding of `span`, or has other columns.
+        UnusableError: The file is damaged, has other columns, or payments outside of `span`.
     """
     text = _read_text(zipped, stem, most_rows=_MOST_RATES)
     header = text.splitlines()[0].decode(errors="replace") if text else ""
@@ -103,7 +103,7 @@ def parse_rates(zipped: bytes, stem: str, span: Span) -> list[Payment]:
     ]
     for payment in payments:
         if not span.start_ms <= payment.time_ms < span.end_ms:
-            raise UnusableError(f"a payment of time {payment.time_ms} lies outside of its month")
+            raise UnusableError(f"a payment at {payment.time_ms} is outside of its month")
     return payments
 
 
@@ -115,7 +115,7 @@ def _read_text(zipped: bytes, stem: str, *, most_rows: int) -> bytes:
 
 
 def _read_columns(text: bytes, names: Sequence[str], convert: pa.csv.ConvertOptions) -> list[Any]:
-    """Return the columns of a CSV, with a header or without, as arrays."""
+    """Return the columns of a CSV as numpy arrays; a header row is skipped."""
     header = 0 if text[:1].isdigit() else 1
     try:
         table = pa.csv.read_csv(
@@ -123,35 +123,37 @@ def _read_columns(text: bytes, names: Sequence[str], convert: pa.csv.ConvertOpti
             read_options=pa.csv.ReadOptions(
                 column_names=names,
                 skip_rows=header,
-                use_threads=False,  # files are parsed side by side already
-                block_size=max(len(text), 1),  # one block, so that a column is one chunk
+                use_threads=False,  # several files are parsed at once already
+                block_size=max(len(text), 1),  # one block, so that each column is one chunk
             ),
             convert_options=convert,
         )
         if not table.num_rows:
             raise UnusableError("it has no rows")
         return [column.chunk(0).to_numpy() for column in table.columns]
-    except ValueError as e:  # pyarrow's are ValueErrors too
+    except ValueError as e:  # the base of pyarrow's exceptions too
         raise UnusableError(str(e)) from e
 
 
 def _unzip(zipped: bytes, inner_name: str) -> bytes:
-    """Return the one file in a zip, which begins with it.
+    """Return the content of the only file in a zip.
 
-    The directory at the zip's end is not read: it only repeats sizes, offsets and names.
+    It is read from the zip's beginning. The directory at the zip's end only repeats its sizes,
+    offset and name, and is not read.
     """
     try:
         sign, flags, method, crc, size, _, name_length, extra_length = _MEMBER.unpack_from(zipped)
     except struct.error:
         sign = b""
     if sign != _MEMBER_SIGN:
-        raise UnusableError("it is not a zip that can be read (no file stands at its beginning)")
+        raise UnusableError("it is no zip that begins with a file")
     data_at = _MEMBER.size + name_length + extra_length
     name = zipped[_MEMBER.size : _MEMBER.size + name_length]
     if name != inner_name.encode():
-        raise UnusableError(f"it holds {quoted(name.decode(errors='replace'))}, not {inner_name!r}")
+        shown = quoted(name.decode(errors="replace"))
+        raise UnusableError(f"it contains {shown}, not {inner_name!r}")
     if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
-        raise UnusableError(f"it is encrypted, or packed in a way that is not read ({method})")
+        raise UnusableError(f"it is encrypted, or compressed by an unknown method ({method})")
     if method == _DEFLATED:
         text, tail = _inflate(zipped[data_at:])
     else:
@@ -159,14 +161,14 @@ def _unzip(zipped: bytes, inner_name: str) -> bytes:
     if flags & _CRC_FOLLOWS:
         crc, tail = _read_descriptor(tail)
     if zlib.crc32(text) != crc:
-        raise UnusableError("it is damaged (another CRC)")
+        raise UnusableError("it is damaged (its CRC differs)")
     if tail[:4] != _DIRECTORY_SIGN:
-        raise UnusableError(f"it holds more than {inner_name!r}, or is cut off")
+        raise UnusableError(f"it contains more than {inner_name!r}, or is cut off")
     return text
 
 
 def _inflate(packed: bytes) -> tuple[bytes, bytes]:
-    """Return the inflated contents of a file, and the bytes after the file."""
+    """Return the inflated content of a deflated file, and the bytes after it."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         text = inflater.decompress(packed, MOST_BYTES + 1)
@@ -180,12 +182,12 @@ def _inflate(packed: bytes) -> tuple[bytes, bytes]:
 
 
 def _read_descriptor(tail: bytes) -> tuple[int, bytes]:
-    """Return the CRC that follows a file whose head lacks it, and the bytes after that."""
+    """Return the CRC from the descriptor after a file, and the bytes after the descriptor."""
     try:
         sign, crc = _DESCRIPTOR.unpack_from(tail)
     except struct.error:
         raise UnusableError("it is cut off") from None
     length = 16
-    if sign != _DESCRIPTOR_SIGN:  # it may be left out
+    if sign != _DESCRIPTOR_SIGN:  # the signature is optional
         crc, length = int.from_bytes(sign, "little"), 12
     return crc, tail[length:]

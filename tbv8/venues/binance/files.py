@@ -1,4 +1,4 @@
-"""Downloads of the archive's files by several threads, compared with their checksums."""
+"""Downloads of archive files by several threads, verified by their checksums."""
 
 from __future__ import annotations
 
@@ -28,24 +28,30 @@ _ARCHIVE_URL = "https://data.binance.vision"
 
 
 type OpenFiles = Callable[[threading.Event], Files]
-"""Open an archive until an event is set."""
+"""Opens an archive; its downloads end when the event is set."""
 
 
-def archive_of(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
-    """Return an opener of a product's archive; all archives it opens share the host's state."""
+def archive_opener(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
+    """Return the function that opens a product's archive; all calls share the host's limits."""
     host = Host(
         product,
         endpoints.archive_url or _ARCHIVE_URL,
         option="archive_url",
         cure=f"a mirror of {_ARCHIVE_URL} that answers here",
-        at_once=THREADS,
+        max_concurrent=THREADS,
         options=options,
     )
     return partial(Files, host, endpoints.redirect_hosts)
 
 
 class Files:
-    """Downloads until `closing` is set."""
+    """An open archive, for several threads.
+
+    Args:
+        host: The archive's host.
+        redirect_hosts: Further hosts that a reply may redirect to.
+        closing: Ends all downloads when it is set.
+    """
 
     def __init__(
         self, host: Host, redirect_hosts: Collection[str], closing: threading.Event
@@ -63,10 +69,11 @@ class Files:
             session.close()
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """Return a zip and its sha256; None if there is no file.
+        """Return a zip and its sha256; None if the archive has no such file.
 
         Raises:
-            UnusableError: Its sha256 is not that of its CHECKSUM, after two downloads.
+            UnusableError: The sha256 differs from the CHECKSUM file after two downloads.
+            VenueError: The host refuses, or fails too often.
         """
         name = path.rpartition("/")[2]
         for _ in range(2):
@@ -77,11 +84,11 @@ class Files:
             sha256 = digest(zipped)
             if line is not None and parse_checksum(line, name) == sha256:
                 return zipped, sha256
-        problem = "is not there" if line is None else "has another sha256, twice"
+        problem = "is missing" if line is None else "differs from its sha256 after two downloads"
         raise UnusableError(f"its CHECKSUM {problem}")
 
     def _download(self, path: str) -> bytes | None:
-        """Return an archive file; None if there is none."""
+        """Return the bytes of a file; None if the archive has no such file."""
 
         def call() -> tuple[bytes | None, Mapping[str, str]]:
             with self._sessions.borrow() as session:

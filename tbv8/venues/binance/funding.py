@@ -1,4 +1,4 @@
-"""A session with the funding that Binance's perpetuals charged: monthly files, then REST."""
+"""A session with the funding history of Binance's perpetuals: monthly files, then REST."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 from tbv8.market import HOUR_MS, Span
 from tbv8.text import counted
-from tbv8.venues.base import Endpoints, Fetched, History, Payment
+from tbv8.venues.base import Endpoints, FetchedSpan, History, Payment
 from tbv8.venues.binance.archive import UnusableError, parse_rates
-from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
+from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_opener
 from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance.plan import Piece, rate_pieces
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
 from tbv8.venues.rates import (
     Rate,
+    checked_rates,
     fetch_confirmed,
     known_part,
     lacks_payments,
     rates_table,
-    settle_or_refuse,
-    widened,
+    widen,
 )
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ def open_funding(
     """Open a session with the funding of a product."""
     options = options or HostOptions()
     rest = open_rest(product, endpoints, options)
-    return History(rest, BinanceRates(product, rest, archive_of(product, endpoints, options)))
+    return History(rest, BinanceRates(product, rest, archive_opener(product, endpoints, options)))
 
 
 class BinanceRates:
-    """The funding that a product charged.
+    """The funding payments of a product; see `tbv8.venues.base.Rows`.
 
     Args:
         product: The product.
         rest: Its REST API.
-        open_files: Opens its archive, until an event is set.
+        open_files: Opens its archive.
     """
 
     def __init__(self, product: Product, rest: Rest, open_files: OpenFiles) -> None:
@@ -56,22 +56,22 @@ class BinanceRates:
         self._listed_ms: dict[str, int] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the hour of the first payment; it is requested once.
+        """Return the full hour of the first payment; it is requested once per symbol.
 
         Raises:
-            VenueError: The venue does not know the symbol, or has charged nothing yet.
+            VenueError: The venue does not know the symbol, or it has no payment yet.
         """
         if native not in self._listed_ms:
             first = self._rest.fetch_first_payment(native)
             self._listed_ms[native] = first.time_ms // HOUR_MS * HOUR_MS
         return self._listed_ms[native]
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time.
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`, in time order.
 
-        A past month comes from a file, with the payments that the file lacks from REST. Other time
-        comes from REST, which is asked twice if payments are missing. Hours that may still be paid
-        are left out.
+        A past month comes from a file, and payments missing in the file from REST. The rest comes
+        from REST; missing payments are requested twice. The newest hours are left out while a
+        payment for them may still come.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -82,7 +82,7 @@ class BinanceRates:
         with ThreadPool(min(THREADS, len(waiting) or 1)) as threads:
             try:
 
-                def fill(piece: Piece) -> Fetched:
+                def fill(piece: Piece) -> FetchedSpan:
                     return self._fill(native, piece, files, clock_ms, closing)
 
                 for fetched in threads.imap(fill, waiting):
@@ -93,7 +93,7 @@ class BinanceRates:
                 files.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the payments in `span` by REST; missing ones were requested twice.
+        """Return the payments of `span` by REST, by time; missing ones are requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -103,14 +103,14 @@ class BinanceRates:
 
     def _fill(
         self, native: str, piece: Piece, files: Files, clock_ms: int, closing: threading.Event
-    ) -> Fetched:
+    ) -> FetchedSpan:
         name = f"{piece.rates_stem(native)}.zip"
         rates, source, notes = list[Rate](), "rest", tuple[str, ...]()
         if piece.source == "monthly":
             try:
                 if file := files.read(piece.rates_path(self._product, native)):
                     stem, month = piece.rates_stem(native), piece.file_span
-                    rates = self._settle(name, parse_rates(file[0], stem, month))
+                    rates = self._to_rates(name, parse_rates(file[0], stem, month))
                     source = f"{name} sha256:{file[1]}"
             except UnusableError as e:
                 notes = (f"{name}: {e}; taken from REST",)
@@ -118,14 +118,14 @@ class BinanceRates:
             rates = self._fetch_confirmed(native, piece.span, closing)
         elif lacks_payments(rates, piece.span):
             payments = [Payment(rate.ts_ms, rate.rate, rate.interval_hours) for rate in rates]
-            rest_payments = self._rest.fetch_payments(native, widened(piece.span), closing)
-            healed = self._settle(native, [*payments, *rest_payments])
+            rest_payments = self._rest.fetch_payments(native, widen(piece.span), closing)
+            healed = self._to_rates(native, [*payments, *rest_payments])
             added = len(_within(healed, piece.span)) - len(_within(rates, piece.span))
             if added:
                 source, rates = f"{source}; rest", healed
-                notes = (f"{name}: {counted(added, 'payment')} that it lacks came from REST",)
+                notes = (f"{name}: {counted(added, 'missing payment')} came from REST",)
         known_span = known_part(piece.span, rates, clock_ms=clock_ms)
-        return Fetched(
+        return FetchedSpan(
             span=known_span, bars=rates_table(rates, known_span), source=source, notes=notes
         )
 
@@ -133,11 +133,11 @@ class BinanceRates:
         return fetch_confirmed(
             span,
             lambda wider: self._rest.fetch_payments(native, wider, closing),
-            partial(self._settle, native),
+            partial(self._to_rates, native),
         )
 
-    def _settle(self, name: str, payments: Sequence[Payment]) -> list[Rate]:
-        return settle_or_refuse(self._product.venue, name, payments, usual_hours=_USUAL_HOURS)
+    def _to_rates(self, name: str, payments: Sequence[Payment]) -> list[Rate]:
+        return checked_rates(self._product.venue, name, payments, usual_hours=_USUAL_HOURS)
 
 
 def _within(rates: Sequence[Rate], span: Span) -> list[Rate]:

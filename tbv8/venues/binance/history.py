@@ -1,4 +1,4 @@
-"""A session with one of Binance's histories: threads fill pieces, which are yielded by time."""
+"""A session with the 1m bars of one of Binance's markets; threads work ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.text import counted
-from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_unusable
+from tbv8.venues.base import Endpoints, FetchedSpan, History, unusable_note, with_unusable
 from tbv8.venues.binance.archive import UnusableError, parse_file
-from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
+from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_opener
 from tbv8.venues.binance.host import HostOptions
-from tbv8.venues.binance.minutes import MinuteBars, absent, join, to_table, within_span
+from tbv8.venues.binance.minutes import MinuteBars, join, missing_runs, to_table, within_span
 from tbv8.venues.binance.plan import Piece, Source, pieces
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
@@ -22,9 +22,10 @@ from tbv8.venues.binance.rest import Rest, open_rest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_AHEAD = 8  # pieces that are fetched before the consumer needs them; a month has 2 MB
+_MOST_PIECES_AHEAD = 8  # a month has 2 MB
 
-type _Outcome = Fetched | list[AsyncResult[_Outcome]]
+type _Outcome = FetchedSpan | list[AsyncResult[_Outcome]]
+"""A filled piece, or the pending outcomes of its days."""
 
 
 def open_history(
@@ -33,16 +34,16 @@ def open_history(
     """Open a session with the 1m bars of a product."""
     options = options or HostOptions()
     rest = open_rest(product, endpoints, options)
-    return History(rest, BinanceBars(product, rest, archive_of(product, endpoints, options)))
+    return History(rest, BinanceBars(product, rest, archive_opener(product, endpoints, options)))
 
 
 class BinanceBars:
-    """The 1m bars of a product; only `fetch` starts threads.
+    """The 1m bars of a product; see `tbv8.venues.base.Rows`. Only `fetch` starts threads.
 
     Args:
         product: The product.
         rest: Its REST API.
-        open_files: Opens its archive, until an event is set.
+        open_files: Opens its archive.
     """
 
     def __init__(self, product: Product, rest: Rest, open_files: OpenFiles) -> None:
@@ -50,7 +51,7 @@ class BinanceBars:
         self._listed_ms: dict[str, int] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the open of the symbol's first bar; it is requested once.
+        """Return the open of the symbol's first bar; it is requested once per symbol.
 
         Raises:
             VenueError: The venue does not know the symbol.
@@ -59,12 +60,12 @@ class BinanceBars:
             self._listed_ms[native] = self._rest.fetch_listed_ms(native)
         return self._listed_ms[native]
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time; closing it early ends its downloads.
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`, in time order; closing it ends its downloads.
 
         Four threads work ahead of the consumer, by some months of bars at most. Minutes of the last
-        day that no bar follows are left out: the venue may still publish them, after a halt or
-        since its reply is a little behind its clock.
+        day with no later bar are left out: the venue may still publish them, after a halt, or
+        because a reply lags a little behind the venue's clock.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -77,7 +78,7 @@ class BinanceBars:
         ahead: deque[AsyncResult[_Outcome]] = deque()
         closing = threading.Event()
         files = self._open_files(closing)
-        # Its threads are daemons: one that hangs in a socket does not keep the process alive.
+        # The pool's threads are daemons: a hanging socket does not keep the process alive.
         with ThreadPool(min(THREADS, len(waiting) or 1)) as threads:
             filler = _Filler(
                 self._product,
@@ -90,10 +91,10 @@ class BinanceBars:
             )
             try:
                 while waiting or ahead:
-                    while waiting and len(ahead) < _AHEAD:
+                    while waiting and len(ahead) < _MOST_PIECES_AHEAD:
                         ahead.append(filler.start(waiting.popleft()))
                     outcome = _result(ahead.popleft())
-                    if isinstance(outcome, Fetched):
+                    if isinstance(outcome, FetchedSpan):
                         if outcome.span:
                             yield outcome
                     else:
@@ -103,7 +104,7 @@ class BinanceBars:
                 files.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that REST has in `span`; missing ones were requested twice.
+        """Return the bars of `span` by REST, by time; missing ones are requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -132,11 +133,11 @@ class _Filler:
         self._settled_ms = settled_ms
 
     def start(self, piece: Piece, notes: tuple[str, ...] = ()) -> AsyncResult[_Outcome]:
-        """Have a thread fill a piece."""
+        """Fill a piece in a thread of the pool; return its pending outcome."""
         return self._threads.apply_async(self._fill, (piece, notes))
 
     def _fill(self, piece: Piece, notes: tuple[str, ...]) -> _Outcome:
-        """Return the filled piece, or its days as pending results if its file cannot be used."""
+        """Return the filled piece; if its file is unusable or absent, the outcomes of its days."""
         if piece.source == "rest":
             minutes, known_ms = self._rest.fetch(
                 self._native, piece.span, self._closing, settled_ms=self._settled_ms
@@ -154,8 +155,8 @@ class _Filler:
         whole_file, sha256 = file
         minutes, source = within_span(whole_file, piece.span), f"{name} sha256:{sha256}"
         notes, known_span = (*notes, *_mending_notes(name, whole_file)), piece.span
-        if runs := absent(minutes, piece.span):
-            healed, known_ms = self._rest.fetch_absent(
+        if runs := missing_runs(minutes, piece.span):
+            healed, known_ms = self._rest.fetch_missing(
                 self._native, runs, self._closing, settled_ms=self._settled_ms
             )
             minutes = join([minutes, healed])
@@ -164,14 +165,14 @@ class _Filler:
                 source = f"{source}; rest"
                 notes = (
                     *notes,
-                    f"{name}: {counted(len(healed), 'minute')} that it lacks came from REST",
+                    f"{name}: {counted(len(healed), 'missing minute')} came from REST",
                 )
             if known_ms < runs[-1].end_ms:
                 known_span = Span(piece.span.start_ms, known_ms)
         return _fetched(known_span, within_span(minutes, known_span), source, notes)
 
     def _read_file(self, piece: Piece) -> tuple[MinuteBars, str] | None:
-        """Return the bars of a piece's archive file and its sha256; None if there is no file.
+        """Return the bars of a piece's file and the file's sha256; None if there is no file.
 
         Raises:
             UnusableError: The file cannot be used.
@@ -189,18 +190,19 @@ class _Filler:
 
 
 def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
-    """Wait for a result so that Ctrl-C works: with polars, SIGINT ends only a wait with a timeout.
+    """Wait for an outcome in short steps, so that Ctrl-C works.
 
-    The signal handler of polars has SA_RESTART; an earlier aggregate in this process imported it.
+    If this process has imported polars, whose signal handler has SA_RESTART, SIGINT does not end a
+    wait without a timeout.
     """
     while not pending.ready():
         pending.wait(1.0)
     return pending.get()
 
 
-def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...]) -> Fetched:
+def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...]) -> FetchedSpan:
     source = with_unusable(source, minutes.unusable)
-    return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
+    return FetchedSpan(span=span, bars=to_table(minutes), source=source, notes=notes)
 
 
 def _mending_notes(name: str, minutes: MinuteBars) -> list[str]:
@@ -208,7 +210,7 @@ def _mending_notes(name: str, minutes: MinuteBars) -> list[str]:
     if minutes.off_minute:
         changes.append(f"floored {counted(minutes.off_minute, 'bar')} to the minute")
     if minutes.duplicates:
-        changes.append(f"dropped {counted(minutes.duplicates, 'bar')} of minutes that it has twice")
+        changes.append(f"dropped {counted(minutes.duplicates, 'bar')} of repeated minutes")
     if minutes.unsorted:
-        changes.append("put its bars in order")
+        changes.append("sorted its bars by time")
     return [f"{name}: {', '.join(changes)}"] if changes else []

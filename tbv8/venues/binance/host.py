@@ -1,7 +1,7 @@
-"""Requests to one host by several threads: retries, the waits that it asks for, and final refusals.
+"""Requests to one host by several threads: retries, back-off, the weight limit, final refusals.
 
-Statuses and limits: docs/venues/binance.md. After a ban (418) or a refusal of the place (451, 403)
-there is no further request; after 429 no thread sends one until the host's time is over.
+Statuses and limits: docs/venues/binance.md. A ban (418) or a refusal of the place (451, 403) ends
+the run. After a 429 no thread sends a request until the time of its `Retry-After` is over.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import UNREADABLE, Log
+from tbv8.venues.base import DECODE_ERRORS, Log
 from tbv8.venues.binance.product import Product
 from tbv8.venues.http import ForbiddenRedirectError, OutOfBoundsError, causes, failure_text
 
 _WEIGHT_SHARE = 0.8
-_SHORTEST_LOGGED_S = 3.0  # a shorter pause is over before a user has read of it
-_LONGEST_S = 366 * 86_400.0  # a longer time is reported as this one
+_SHORTEST_LOGGED_S = 3.0  # a shorter pause is over before a user could read the line
+_LONGEST_S = 366 * 86_400.0  # the upper bound of a `Retry-After`
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _LIMIT_TEXT = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
-_UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
+_UNKNOWN_SYMBOL = (-1121, -1100)  # an unknown symbol; a text that cannot be one
 _BAN_TEXT = re.compile(r"banned until (\d{12,14})")
 
 
@@ -44,18 +44,19 @@ def _ignore(_line: str) -> None:
 
 
 class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of retries with a host that fails.
+    """The number of tries, the pauses between them, and the timeouts.
 
     Args:
         tries: The largest number of tries of one request, whatever the failures.
-        base_s: The first pause; each later one is twice as long, up to `cap_s`, less some jitter.
-        longest_wait_s: The longest wait that a host may ask for; a longer one ends the run.
+        base_s: The first pause (see `tbv8.venues.backoff`).
+        cap_s: The longest pause.
+        longest_wait_s: The longest accepted `Retry-After`; a longer one ends the run.
         connect_s: The timeout of a connection.
-        read_s: The timeout of a whole reply, without the time a slow line needs for its bytes.
-        ccxt_s: The only timeout of ccxt; Binance itself gives up after 10 s.
+        read_s: The timeout of a whole reply (see `tbv8.venues.http`).
+        ccxt_s: The timeout of a request through ccxt; Binance itself gives up after 10 s.
         clock: Returns the seconds since the epoch, for the minutes of the weight limit.
-        wait: Waits a number of seconds, or until the event is set.
-        log: Prints a line for the user, about a long pause.
+        wait: Waits until an event is set, at most a number of seconds.
+        log: Prints a line for the user about a long pause.
     """
 
     tries: int = 6
@@ -74,8 +75,16 @@ class _ErrorBody(msgspec.Struct):
     code: int | None = None
 
 
-class FailureError(Exception):
-    """A failed request; `status` is None without a whole reply."""
+class RequestFailedError(Exception):
+    """A request failed.
+
+    Args:
+        problem: The reason.
+        status: The HTTP status; None without a complete reply.
+        headers: The headers of the reply.
+        text: The body of the reply.
+        is_final: If true, another try cannot help, whatever the status.
+    """
 
     def __init__(
         self,
@@ -92,34 +101,34 @@ class FailureError(Exception):
 
     @property
     def code(self) -> int | None:
-        """Binance's own number of the error, if the body has one."""
+        """Binance's error code in the body; None if there is none."""
         try:
             return msgspec.json.decode(self.text, type=_ErrorBody).code
-        except UNREADABLE:
+        except DECODE_ERRORS:
             return None
 
 
-def failure_of(e: BaseException) -> FailureError:
-    """Return the failure for an exception of requests, or of ccxt with one as its cause."""
+def failure_of(e: BaseException) -> RequestFailedError:
+    """Return the failure for an exception of requests, or of ccxt with one of requests as cause."""
     chain = list(causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
-        return FailureError(str(e), is_final=True)
+        return RequestFailedError(str(e), is_final=True)
     if failed.response is not None:
         return failure_in(failed.response)
     if isinstance(failed, OutOfBoundsError | ForbiddenRedirectError):
-        return FailureError(str(failed), is_final=True)
+        return RequestFailedError(str(failed), is_final=True)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
-    return FailureError(
+    return RequestFailedError(
         failure_text(failed),
-        is_final=untrusted or isinstance(failed, ValueError),  # of requests: a wrong URL
+        is_final=untrusted or isinstance(failed, ValueError),  # requests' classes for a wrong URL
     )
 
 
-def failure_in(response: requests.Response) -> FailureError:
+def failure_in(response: requests.Response) -> RequestFailedError:
     """Return the failure for a reply with an error status."""
     status, reason = response.status_code, response.reason
-    return FailureError(
+    return RequestFailedError(
         f"HTTP {status} {reason}" if reason else f"HTTP {status}",
         status=status,
         headers=response.headers,
@@ -128,15 +137,15 @@ def failure_in(response: requests.Response) -> FailureError:
 
 
 class Host:
-    """A base URL, and the limits that its replies report; several threads share it.
+    """A base URL, and the state of its limits; shared by several threads.
 
     Args:
         product: The product.
         url: The URL, without a slash at the end.
-        option: The key of the venue's file that sets it.
-        cure: The value to set it to if the host is refused, in words.
-        at_once: The largest number of requests at once.
-        options: The limits of retries.
+        option: The key in the venue's file that sets the URL, for messages.
+        cure: A better value of that key if the host refuses us, in words.
+        max_concurrent: The largest number of concurrent requests.
+        options: The number of tries, the pauses and the timeouts.
     """
 
     def __init__(
@@ -146,15 +155,15 @@ class Host:
         *,
         option: str,
         cure: str,
-        at_once: int,
+        max_concurrent: int,
         options: HostOptions,
     ) -> None:
         self._venue, self._config, self.url = product.venue, product.config, url
         self.options = options
         self._option, self._cure = option, cure
-        self._slots = threading.BoundedSemaphore(at_once)
+        self._slots = threading.BoundedSemaphore(max_concurrent)
         self._lock = threading.Lock()
-        self._silent_until_s = self._logged_until_s = 0.0
+        self._limited_until_s = self._logged_until_s = 0.0
         self._minute = self._used = 0
         self._limit = product.weight_limit
 
@@ -166,7 +175,13 @@ class Host:
         *,
         weight: int = 0,
     ) -> T:
-        """Return the value of `call`, which returns it with its reply's headers; retry failures.
+        """Return the value of `call`, which is repeated after temporary failures.
+
+        Args:
+            path: The path of the request, for messages.
+            call: Sends the request; returns its value and the headers of the reply.
+            closing: Ends all waits when it is set.
+            weight: The request weight, as the venue counts it.
 
         Raises:
             VenueError: The host refuses, or fails too often.
@@ -178,7 +193,7 @@ class Host:
                 self._await_turn(weight, closing)
                 try:
                     value, headers = call()
-                except FailureError as e:
+                except RequestFailedError as e:
                     failure = e
                     self._update_used(e.headers)
                     pause_s = self._pause_s(url, e, try_number)
@@ -193,7 +208,7 @@ class Host:
         raise AssertionError  # count does not end
 
     def back_off(self, path: str, problem: str, try_number: int, closing: threading.Event) -> None:
-        """Pause before the next try after a failure that `retry` cannot see.
+        """Pause before the next try, after a reply that only the caller can recognise as wrong.
 
         Raises:
             VenueError: This was the last try.
@@ -212,15 +227,15 @@ class Host:
             raise CancelledError
 
     def _reserve(self, weight: int) -> tuple[str, float] | None:
-        """Reserve weight of this minute; if there is too little, return the reason and the wait."""
+        """Reserve weight of this minute; if too little is left, return the reason and the wait."""
         with self._lock:
             now_s = self.options.clock()
-            if now_s < self._silent_until_s:
-                return "limits requests (HTTP 429), continuing in", self._silent_until_s - now_s
+            if now_s < self._limited_until_s:
+                return "limits requests (HTTP 429), continuing in", self._limited_until_s - now_s
             if int(now_s // 60) != self._minute:
                 self._minute, self._used = int(now_s // 60), 0
             if weight and self._used and self._used + weight > self._limit * _WEIGHT_SHARE:
-                # The host's minute may turn a little later than ours.
+                # The host's minute may begin a little later than ours.
                 used = f"{self._used} of the {self._limit} request weight of this minute"
                 return f"has {used} used, continuing in", 60.5 - now_s % 60
             self._used += weight
@@ -233,7 +248,7 @@ class Host:
                 self._used = max(self._used, int(used))
 
     def _log_pause(self, reason: str, seconds: float) -> None:
-        """Log a pause, once if several threads make it."""
+        """Log a long pause, only once if several threads make it."""
         until_s = self.options.clock() + seconds
         with self._lock:
             if seconds < _SHORTEST_LOGGED_S or until_s < self._logged_until_s + 1:
@@ -246,7 +261,7 @@ class Host:
         if closing.is_set():
             raise CancelledError
 
-    def _stop_if_final(self, url: str, failure: FailureError) -> None:
+    def _stop_if_final(self, url: str, failure: RequestFailedError) -> None:
         if failure.status == 418:
             raise VenueError(
                 f"{self._venue}: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
@@ -265,7 +280,7 @@ class Host:
                 f"{self._config}"
             )
 
-    def _pause_s(self, url: str, failure: FailureError, try_number: int) -> float:
+    def _pause_s(self, url: str, failure: RequestFailedError, try_number: int) -> float:
         """Return the seconds before the next try; after a 429, all threads wait.
 
         Raises:
@@ -282,7 +297,7 @@ class Host:
             now_s = self.options.clock()
             wait_s = 60 - now_s % 60 if retry_after_s is None else retry_after_s
             with self._lock:
-                self._silent_until_s = max(self._silent_until_s, now_s + wait_s)
+                self._limited_until_s = max(self._limited_until_s, now_s + wait_s)
                 if limit := _LIMIT_TEXT.search(failure.text):
                     self._limit = int(limit[1])
             return 0.0  # `_await_turn` waits
@@ -291,7 +306,7 @@ class Host:
     def _backoff_s(self, try_number: int) -> float:
         return backoff_s(try_number, base_s=self.options.base_s, cap_s=self.options.cap_s)
 
-    def _retry_after_s(self, failure: FailureError) -> float | None:
+    def _retry_after_s(self, failure: RequestFailedError) -> float | None:
         header = failure.headers.get("Retry-After", "").strip()
         if header.isdecimal():
             return min(float(header), _LONGEST_S)
@@ -304,7 +319,7 @@ class Host:
     def _time_in(self, wait_s: float) -> str:
         return iso(int(self.options.clock() + wait_s) * 1000)
 
-    def _ban_end(self, failure: FailureError) -> str:
+    def _ban_end(self, failure: RequestFailedError) -> str:
         if match := _BAN_TEXT.search(failure.text):
             return iso(int(match[1]) // 1000 * 1000)
         wait_s = self._retry_after_s(failure)
@@ -314,7 +329,7 @@ class Host:
 
 
 class ItemPool[T]:
-    """A pool of items for one thread each; a new one is made when none is free."""
+    """A pool of items that one thread at a time may use; it grows when none is free."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -323,7 +338,7 @@ class ItemPool[T]:
 
     @contextmanager
     def borrow(self) -> Iterator[T]:
-        """Yield an item that nobody else uses."""
+        """Yield an item for the use of this thread alone."""
         try:
             item = self._free.get_nowait()
         except Empty:
@@ -350,10 +365,10 @@ def fetch_reply(
 def fetch_json[T](
     session: requests.Session, host: Host, path: str, params: Mapping[str, Any], kind: type[T]
 ) -> tuple[T, Mapping[str, str]]:
-    """Return a reply's body and its headers.
+    """Return a reply's body, decoded as `kind`, and its headers.
 
     Raises:
-        FailureError: There was no reply, or its status is an error, or it is of another type.
+        RequestFailedError: There was no reply, its status is an error, or its body is no `kind`.
     """
     try:
         reply = fetch_reply(session, host, path, params=params)
@@ -363,23 +378,23 @@ def fetch_json[T](
         raise failure_in(reply)
     try:
         return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
-    except UNREADABLE as e:
-        problem = f"the reply is not what the venue documents ({e})"
-        raise FailureError(problem, headers=reply.headers) from e
+    except DECODE_ERRORS as e:
+        problem = f"the reply is undocumented ({e})"
+        raise RequestFailedError(problem, headers=reply.headers) from e
 
 
 @contextmanager
-def naming_symbol(product: Product, native: str) -> Iterator[None]:
-    """Raise the error for the user if a request fails since the venue does not list a symbol."""
+def translated_symbol_errors(product: Product, native: str) -> Iterator[None]:
+    """Turn a failure about an unknown symbol into an error that names the cure."""
     try:
         yield
-    except FailureError as e:
+    except RequestFailedError as e:
         if e.code in _UNKNOWN_SYMBOL:
-            raise unknown_symbol(product, native) from e
+            raise unknown_symbol_error(product, native) from e
         raise
 
 
-def unknown_symbol(product: Product, native: str) -> VenueError:
+def unknown_symbol_error(product: Product, native: str) -> VenueError:
     """Return the error for a symbol that the venue does not list."""
     return VenueError(
         f"{product.venue} does not know {native}: its symbols look like BTCUSDT, correct `symbols` "
@@ -391,5 +406,5 @@ def _too_many_failures(url: str, problem: str, try_number: int) -> VenueError:
     return VenueError(f"{url}: {problem}, {try_number} times: run the same command again later")
 
 
-def _reply_text(failure: FailureError) -> str:
+def _reply_text(failure: RequestFailedError) -> str:
     return f" {quoted(failure.text)}" if failure.text else ""

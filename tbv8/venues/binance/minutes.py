@@ -1,8 +1,8 @@
-"""Checks and mends a venue's rows of 1m bars: one a minute, by time.
+"""Checks and cleans rows of 1m bars: one bar per minute, by time.
 
-After restarts in 2017-12 and 2018-02, Binance's bars did not begin on the minute but at :14.789,
-for example (docs/venues/binance.md). They are floored. Of several bars in one minute the earliest
-stays, which is the one on the minute if there is one; of equal times the first row stays.
+After restarts in 2017-12 and 2018-02, Binance's bars began at :14.789, for example, and not on the
+minute (docs/venues/binance.md). Their opens are floored. Of several bars in one minute the earliest
+stays, which is the one on the minute if there is one; of equal opens, the first row stays.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tbv8.venues.base import MOST_UNUSABLE
 
 VALUES = ("open", "high", "low", "close", "volume")
 
-_MICROSECONDS_FROM = 10**14  # as microseconds 1973, as milliseconds the year 5138
+_MICROSECONDS_FROM = 10**14  # the year 1973 in microseconds, 5138 in milliseconds
 
 type Ints = npt.NDArray[np.int64]
 type Floats = npt.NDArray[np.float64]
@@ -28,15 +28,15 @@ type Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class MinuteBars:
-    """Bars by time, at most one a minute.
+    """Bars by time, at most one per minute.
 
     Args:
         ts_ms: The opens, on the minute.
         values: One array for each of `VALUES`.
-        off_minute: The number of bars that were floored.
-        duplicates: The number of bars that were dropped, since their minute had one already.
-        unsorted: If true, the rows did not come by time.
-        unusable: The minutes, by time, of impossible bars, which were dropped.
+        off_minute: The number of bars with a floored open.
+        duplicates: The number of dropped bars of minutes with several.
+        unsorted: If true, the rows were not sorted by time.
+        unusable: The opens of minutes with only impossible bars, which were dropped; by time.
     """
 
     ts_ms: Ints
@@ -48,7 +48,7 @@ class MinuteBars:
 
     @property
     def newest_ms(self) -> int | None:
-        """The open of the newest bar, impossible ones included; None without any."""
+        """The open of the newest bar, also of an impossible one; None without any."""
         opens = [*self.ts_ms[-1:].tolist(), *self.unusable[-1:]]
         return max(opens, default=None)
 
@@ -56,8 +56,13 @@ class MinuteBars:
         return len(self.ts_ms)
 
 
-def settle(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
-    """Return rows in any order as `MinuteBars`; each of `opens` may be in ms or us.
+def clean_rows(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
+    """Return rows in any order as `MinuteBars`.
+
+    Args:
+        opens: The times of the rows, each in milliseconds or microseconds.
+        values: One column for each of `VALUES`.
+        within: The span in which all rows must open.
 
     Raises:
         ValueError: A row opens outside of `within`, or too many are impossible.
@@ -80,9 +85,7 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
     unusable: set[int] = set()
     if not is_possible.all():
         if np.count_nonzero(~is_possible) > MOST_UNUSABLE:
-            _refuse(
-                opens, ~is_possible, "cannot be a bar: its prices or its volume are out of order"
-            )
+            _refuse(opens, ~is_possible, "is impossible: its prices or its volume are out of order")
         unusable = {ONE_MINUTE.floor(ts) for ts in ts_ms[~is_possible].tolist()}
         ts_ms, values = ts_ms[is_possible], [column[is_possible] for column in values]
     unsorted = bool((np.diff(ts_ms) < 0).any())
@@ -117,8 +120,8 @@ def within_span(minutes: MinuteBars, span: Span) -> MinuteBars:
 
 
 def join(parts: Sequence[MinuteBars]) -> MinuteBars:
-    """Return the bars of all parts by time; of two bars of one minute, the earlier part's."""
-    joined = settle(
+    """Return the bars of all parts by time; of two bars of one minute, that of the earlier part."""
+    joined = clean_rows(
         np.concatenate([part.ts_ms for part in parts]),
         [np.concatenate(columns) for columns in zip(*(p.values for p in parts), strict=True)],
         Span(0, _MICROSECONDS_FROM),
@@ -133,8 +136,8 @@ def join(parts: Sequence[MinuteBars]) -> MinuteBars:
     )
 
 
-def absent(minutes: MinuteBars, span: Span) -> list[Span]:
-    """Return the minutes of `span` that have no bar, as runs in time order."""
+def missing_runs(minutes: MinuteBars, span: Span) -> list[Span]:
+    """Return the spans of consecutive minutes without a bar in `span`, in time order."""
     first_ms = ONE_MINUTE.ceil(span.start_ms)
     is_absent = np.ones(max(0, -(-(span.end_ms - first_ms) // MINUTE_MS)), dtype=np.bool_)
     is_absent[(within_span(minutes, span).ts_ms - first_ms) // MINUTE_MS] = False
@@ -148,11 +151,11 @@ def absent(minutes: MinuteBars, span: Span) -> list[Span]:
 
 
 def to_table(minutes: MinuteBars) -> pa.Table:
-    """Return the table of bars that `tbv8.market` describes."""
+    """Return bars as a table of 1m bars (see `tbv8.market`)."""
     return pa.table(dict(zip(("ts_ms", *VALUES), (minutes.ts_ms, *minutes.values), strict=True)))
 
 
 def _refuse(opens: Ints, is_wrong: Flags, problem: str) -> None:
     if is_wrong.any():
         index = int(np.argmax(is_wrong))
-        raise ValueError(f"row {index + 1}, of open time {opens[index]}, {problem}")
+        raise ValueError(f"row {index + 1} (open time {opens[index]}) {problem}")

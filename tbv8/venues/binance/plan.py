@@ -1,7 +1,7 @@
-"""Splits gaps into pieces, each from an archive file or REST. No I/O; imports little.
+"""Splits gaps into pieces, each from one archive file or from REST. Pure, no I/O; light to import.
 
-The archive's layout is that of https://github.com/binance/binance-public-data: a file a month,
-published some days into the next one, and a file a day, published the day after.
+The archive's layout is that of https://github.com/binance/binance-public-data: a file per month,
+published some days into the next month, and a file per day, published on the next day.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ type Source = Literal["monthly", "daily", "rest"]
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """A part of a gap, within one month (monthly) or one UTC day, and its source."""
+    """A part of a gap and its source; within one month for `monthly`, else within one UTC day."""
 
     span: Span
     source: Source
 
     @property
     def file_span(self) -> Span:
-        """The month or the day that its archive file has."""
+        """The month or the UTC day of its archive file."""
         if self.source == "monthly":
             start_ms = _MONTH.floor(self.span.start_ms)
             return Span(start_ms, _MONTH.close(start_ms))
@@ -48,16 +48,16 @@ class Piece(msgspec.Struct, frozen=True):
         return f"{folder}/{self.file_stem(native)}.zip"
 
     def rates_stem(self, native: str) -> str:
-        """Return the name of the archive file of its month's funding without `.zip`."""
+        """Return the name of its month's file of funding, without `.zip`."""
         return f"{native}-fundingRate-{iso_day(self.span.start_ms)[:7]}"
 
     def rates_path(self, product: Product, native: str) -> str:
-        """Return the path of the archive file of its month's funding."""
+        """Return the path of its month's file of funding."""
         folder = f"/data/{product.archive_folder}/monthly/fundingRate/{native}"
         return f"{folder}/{self.rates_stem(native)}.zip"
 
     def by_day(self, source: Source) -> list[Piece]:
-        """Return its days as pieces from another source, in time order."""
+        """Return its UTC days as pieces from another source, in time order."""
         return [
             Piece(self.span.intersection(Span(day_ms, day_ms + DAY_MS)), source)
             for day_ms in self.span.days()
@@ -67,8 +67,8 @@ class Piece(msgspec.Struct, frozen=True):
 def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
     """Return the pieces of `gaps` in time order.
 
-    A whole past month, or one from the listing on, comes from a monthly file; another past day, or
-    a part of it, from a daily file; today from REST.
+    A past month that is whole, or whole from the listing on, comes from a monthly file; any other
+    past day, or part of it, from a daily file; today from REST.
     """
     today_ms = now_ms // DAY_MS * DAY_MS
     return [
@@ -80,9 +80,9 @@ def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
 
 
 def rate_pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
-    """Return the pieces of gaps in funding, in time order: past months from files, else REST.
+    """Return the pieces of gaps in funding, in time order: whole past months from files, else REST.
 
-    A piece from REST is a month at most, too; one reply has the payments of eleven months.
+    A piece from REST lies within one month too; one reply could have eleven months of payments.
     """
     return [
         piece if piece.source == "monthly" else Piece(part, "rest")

@@ -1,4 +1,4 @@
-"""Differences between Binance's markets, as data; light to import."""
+"""The differences between Binance's markets, as data; light to import."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         venue: Its name in tbv8.
         opened_ms: Its first day.
         archive_folder: The folder of its files in the archive.
-        rest_url: The URL of its REST API.
-        rest_cure: The value to set `rest_url` to if that host refuses, in words.
-        api: The path that its REST calls begin with.
+        rest_url: The base URL of its REST API.
+        rest_cure: A better value of `rest_url` if that host refuses us, in words.
+        api: The common path of its REST calls.
         ccxt_api: The name of that API in ccxt's `urls`.
         ccxt_klines: The name of ccxt's raw call for its bars.
         page_rows: The largest number of bars that one call returns.
-        page_weights: The weights of calls for bars: pairs of the largest number of rows and the
-            weight, ascending.
-        info_weight: The weight of the call for the rules of its symbols.
-        info_of_one: If true, that call takes one symbol; otherwise it returns all.
+        page_weights: The weights of calls for bars: pairs of a largest number of rows and the
+            weight up to it, ascending.
         weight_limit: The weight that an IP address may use in a minute.
+        info_weight: The weight of the call for trading rules.
+        info_takes_symbol: If true, that call is for one symbol; otherwise it returns all.
     """
 
     venue: str
@@ -37,11 +37,11 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     page_weights: tuple[tuple[int, int], ...]
     weight_limit: int
     info_weight: int
-    info_of_one: bool
+    info_takes_symbol: bool
 
     @property
     def config(self) -> str:
-        """The file that a user corrects."""
+        """The path of the user's settings of the venue, for messages."""
         return f"config/venues/{self.venue}.yaml"
 
     def native_symbol(self, symbol: str) -> str:

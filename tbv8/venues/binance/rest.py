@@ -1,8 +1,8 @@
-"""Bars by REST (`GET <api>/klines`, ccxt's raw call), the clock, the listing and the funding.
+"""The REST API: bars (`GET <api>/klines`, by ccxt's raw call), the clock, the listing, the funding.
 
 Wire facts: docs/venues/binance.md. Both bounds of a call are open times and inclusive. ccxt's own
-limiter and retries are off, `Host` does both. ccxt's exceptions do not have the status (451, 429
-and 418 are NetworkErrors), but the exception of requests that is their cause has it.
+rate limiter and retries are off, since `Host` does both. ccxt's exceptions lack the HTTP status
+(451, 429 and 418 are all NetworkErrors); their cause, an exception of requests, has it.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.venues.base import Endpoints, Moment, Payment
 from tbv8.venues.binance.host import (
-    FailureError,
     Host,
     HostOptions,
     ItemPool,
+    RequestFailedError,
     failure_of,
     fetch_json,
-    naming_symbol,
+    translated_symbol_errors,
 )
-from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
+from tbv8.venues.binance.minutes import MinuteBars, clean_rows, join, missing_runs, within_span
 from tbv8.venues.binance.product import Product
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import BoundedSession
 
-AT_ONCE = 3
-"""The calls at once: 30 a second of 0.1 s each use 3600 of Spot's weight a minute."""
+MAX_CONCURRENT = 3
+"""The concurrent calls: at 0.1 s each, 30 a second use 3600 of Spot's 6000 weight a minute."""
 
 _TIME_WEIGHT = 1
-_PAYMENTS_A_PAGE = 1000
+_PAYMENTS_PER_PAGE = 1000
 _NO_END_MS = 10**14
-_MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
+_MOST_BYTES = 2**20  # a page has 0.2 MB; as Python objects, JSON is up to 50 times as large
 
 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
@@ -60,7 +60,7 @@ def rest_host(product: Product, endpoints: Endpoints, options: HostOptions) -> H
         endpoints.rest_url or product.rest_url,
         option="rest_url",
         cure=product.rest_cure,
-        at_once=AT_ONCE,
+        max_concurrent=MAX_CONCURRENT,
         options=options,
     )
 
@@ -71,7 +71,7 @@ def open_rest(product: Product, endpoints: Endpoints, options: HostOptions) -> R
 
 
 class Rest:
-    """The calls that history needs."""
+    """An open session with a product's REST API, for several threads."""
 
     def __init__(self, product: Product, host: Host, redirect_hosts: Collection[str] = ()) -> None:
         self._product, self._host, self._redirect_hosts = product, host, redirect_hosts
@@ -104,9 +104,9 @@ class Rest:
         return clock_ms
 
     def fetch_listed_ms(self, native: str) -> int:
-        """Return the open of the first bar.
+        """Return the open of the symbol's first bar.
 
-        It uses requests, not ccxt, so that a backfill from the archive alone need not import ccxt.
+        The call avoids ccxt, so that a backfill from the archive alone need not import it.
 
         Raises:
             VenueError: The symbol is unknown, or has no bar.
@@ -114,14 +114,14 @@ class Rest:
         params = {"symbol": native, "interval": "1m", "startTime": 0, "limit": 1}
 
         def call() -> tuple[int, Mapping[str, str]]:
-            with naming_symbol(self._product, native):
+            with translated_symbol_errors(self._product, native):
                 rows, headers = fetch_json(
                     self._session, self._host, self._klines_path, params, list[_Row]
                 )
             first = _parse_klines(rows, Span(0, self._end_ms), headers)
             opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
             if not opens:
-                raise FailureError(f"it has no bar of {native} yet", headers=headers)
+                raise RequestFailedError(f"it has no bar of {native} yet", headers=headers)
             return min(opens), headers
 
         return self._host.retry(
@@ -133,8 +133,8 @@ class Rest:
     ) -> tuple[MinuteBars, int]:
         """Return the bars of `span`, and the time up to which they are complete.
 
-        The span is past and not empty; bars that are missing were requested twice (see
-        `fetch_absent`).
+        The span must be past and not empty. Missing bars are requested twice (see `fetch_missing`,
+        also for `closing` and `settled_ms`).
         """
         most = self._product.page_rows
         step_ms = most * MINUTE_MS
@@ -143,31 +143,31 @@ class Rest:
             for start_ms in range(span.start_ms, span.end_ms, step_ms)
         ]
         minutes = join([self._klines(native, page, most, closing) for page in pages])
-        if not (runs := absent(minutes, span)):
+        if not (runs := missing_runs(minutes, span)):
             return minutes, span.end_ms
-        refetched, known_ms = self.fetch_absent(native, runs, closing, settled_ms=settled_ms)
+        refetched, known_ms = self.fetch_missing(native, runs, closing, settled_ms=settled_ms)
         if known_ms == runs[-1].end_ms:
             known_ms = span.end_ms
         return within_span(join([minutes, refetched]), Span(span.start_ms, known_ms)), known_ms
 
-    def fetch_absent(
+    def fetch_missing(
         self, native: str, runs: Sequence[Span], closing: threading.Event, *, settled_ms: int
     ) -> tuple[MinuteBars, int]:
-        """Return the bars that the venue has in `runs` on the second request.
+        """Request missing bars again; return them, and the time up to which bars are complete.
 
-        A minute without a bar counts as absent if the reply has a later bar. A reply without bars
-        counts only if the newest bar of the venue is older, too, and only for minutes before
-        `settled_ms`: the venue may still publish newer ones. The second value is the time up to
-        which the bars are complete, at most the end of `runs`.
+        A minute without a bar counts as missing at the venue if the reply has a later bar. An empty
+        reply counts only if the venue's newest bar is older too, and only for minutes before
+        `settled_ms`: the venue may still publish later ones. The returned time is at most the end
+        of `runs`.
 
         Args:
             native: The native symbol.
             runs: The spans without bars, at least one, by time.
             closing: Ends the requests when it is set.
-            settled_ms: The time up to which no bar can come any more.
+            settled_ms: The time up to which the venue publishes no more bars.
 
         Raises:
-            VenueError: The venue keeps sending replies without bars that it has.
+            VenueError: The venue keeps sending empty replies for bars that it has.
         """
         parts: list[MinuteBars] = []
         empty_replies = 0
@@ -176,7 +176,7 @@ class Rest:
             start_ms = runs[0].start_ms
             page = Span(start_ms, start_ms + (self._product.page_rows - 1) * MINUTE_MS)
             end_ms = max([run.end_ms for run in runs if page.contains(run)], default=page.end_ms)
-            rows = Span(start_ms, end_ms).minutes + 1  # one more, as the later bar
+            rows = Span(start_ms, end_ms).minutes + 1  # plus one later bar
             reply = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
             parts += [within_span(reply, run) for run in runs]
             if reply.newest_ms is not None:
@@ -193,29 +193,27 @@ class Rest:
         return join(parts), last_ms
 
     def fetch_payments(self, native: str, span: Span, closing: threading.Event) -> list[Payment]:
-        """Return the funding that was paid in `span`, by time.
+        """Return the funding payments of `span`, by time.
 
         Raises:
             VenueError: The venue refuses, does not know the symbol, or is out of reach.
         """
-        path, payments, start_ms = (
-            f"{self._product.api}/fundingRate",
-            list[Payment](),
-            span.start_ms,
-        )
+        path = f"{self._product.api}/fundingRate"
+        payments: list[Payment] = []
+        start_ms = span.start_ms
         while start_ms < span.end_ms:
             page = self._payments_page(path, native, Span(start_ms, span.end_ms), closing)
             payments += page
-            if len(page) < _PAYMENTS_A_PAGE:
+            if len(page) < _PAYMENTS_PER_PAGE:
                 break
             start_ms = page[-1].time_ms + 1
         return payments
 
     def fetch_first_payment(self, native: str) -> Payment:
-        """Return the oldest funding that was paid.
+        """Return the symbol's first funding payment.
 
         Raises:
-            VenueError: The symbol is unknown, or nothing was paid yet.
+            VenueError: The symbol is unknown, or it has no payment yet.
         """
         path = f"{self._product.api}/fundingRate"
         page = self._payments_page(path, native, Span(0, self._end_ms), self._never_closing, most=1)
@@ -230,9 +228,9 @@ class Rest:
         span: Span,
         closing: threading.Event,
         *,
-        most: int = _PAYMENTS_A_PAGE,
+        most: int = _PAYMENTS_PER_PAGE,
     ) -> list[Payment]:
-        """Return the oldest payments of a span."""
+        """Return the oldest payments of a span, at most `most`, by time."""
         params = {
             "symbol": native,
             "startTime": span.start_ms,
@@ -241,14 +239,14 @@ class Rest:
         }
 
         def call() -> tuple[list[Payment], Mapping[str, str]]:
-            with naming_symbol(self._product, native):
+            with translated_symbol_errors(self._product, native):
                 rows, headers = fetch_json(
                     self._session, self._host, path, params, list[_FundingRate]
                 )
             times = [row.fundingTime for row in rows]
             if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
-                problem = "the reply is not the requested funding"
-                raise FailureError(problem, headers=headers)
+                problem = "the reply has other payments than the requested ones"
+                raise RequestFailedError(problem, headers=headers)
             return [Payment(row.fundingTime, row.fundingRate) for row in rows], headers
 
         return self._host.retry(path, call, closing, weight=1)
@@ -259,7 +257,7 @@ class Rest:
         return newest_ms is not None and newest_ms < ts_ms
 
     def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> MinuteBars:
-        """Return the oldest bars of `span`; the newest ones if it has neither start nor end."""
+        """Return the oldest bars of `span`, at most `limit`; of all time, the newest bars."""
         params = {"symbol": native, "interval": "1m", "limit": limit}
         if span.start_ms > 0:
             params["startTime"] = span.start_ms
@@ -269,13 +267,16 @@ class Rest:
         def call() -> tuple[MinuteBars, Mapping[str, str]]:
             import ccxt
 
-            with naming_symbol(self._product, native), self._exchanges.borrow() as exchange:
+            with (
+                translated_symbol_errors(self._product, native),
+                self._exchanges.borrow() as exchange,
+            ):
                 try:
                     rows = getattr(exchange, self._product.ccxt_klines)(params)
                 except ccxt.BaseError as e:
                     raise failure_of(e) from e
                 except (RecursionError, UnicodeDecodeError) as e:
-                    raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
+                    raise RequestFailedError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers
             within = Span(span.start_ms, min(span.end_ms, self._end_ms))
             return _parse_klines(rows, within, headers), headers
@@ -303,16 +304,16 @@ class Rest:
 
 
 def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> MinuteBars:
-    """Return the rows of a reply, which must open in `within`.
+    """Return the bars of a reply, which must open in `within`.
 
     Raises:
-        FailureError: They are not rows of bars.
+        RequestFailedError: The rows are no bars of `within`.
     """
     try:
         parsed = msgspec.convert(rows, list[_Row])
         columns = list(zip(*parsed, strict=True)) or [()] * 6
         opens = np.array(columns[0], dtype=np.int64)
         values = [np.array(column, dtype=np.float64) for column in columns[1:6]]
-        return settle(opens, values, within)
+        return clean_rows(opens, values, within)
     except (msgspec.ValidationError, ValueError, OverflowError) as e:
-        raise FailureError(f"the reply is not bars ({e})", headers=headers) from e
+        raise RequestFailedError(f"the reply is not bars ({e})", headers=headers) from e

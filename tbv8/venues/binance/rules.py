@@ -1,7 +1,7 @@
-"""Trading rules of Binance's markets: `GET <api>/exchangeInfo`.
+"""The trading rules of Binance's markets: `GET <api>/exchangeInfo`.
 
-Wire facts: docs/venues/binance.md; a rule of 0 means none. Only owners of an API key get the fees
-and the largest leverage.
+Wire facts: docs/venues/binance.md. A rule of 0 means no rule. Fees and the largest leverage need an
+API key, so they are not fetched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.venues.base import Contract, Endpoints, Rules
-from tbv8.venues.binance.host import Host, HostOptions, fetch_json, naming_symbol, unknown_symbol
+from tbv8.venues.binance.host import (
+    Host,
+    HostOptions,
+    fetch_json,
+    translated_symbol_errors,
+    unknown_symbol_error,
+)
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
 from tbv8.venues.http import BoundedSession
@@ -26,8 +32,8 @@ class _Filter(msgspec.Struct):
     filterType: str
     tickSize: Decimal | None = None
     stepSize: Decimal | None = None
-    minNotional: Decimal | None = None  # of Spot
-    notional: Decimal | None = None  # of the perpetuals
+    minNotional: Decimal | None = None  # Spot
+    notional: Decimal | None = None  # perpetuals
 
 
 class _Symbol(msgspec.Struct):
@@ -47,7 +53,7 @@ def fetch_rules(
     *,
     options: HostOptions | None = None,
 ) -> dict[str, Rules]:
-    """Return the rules of symbols, as the venue publishes them now.
+    """Return the rules of symbols that the venue publishes now.
 
     Raises:
         VenueError: The venue does not list one of them, refuses, or is out of reach.
@@ -60,10 +66,10 @@ def fetch_rules(
             if name not in listed:
                 listed |= _fetch_listed(product, host, session, name)
             if name not in listed:
-                raise unknown_symbol(product, name)
+                raise unknown_symbol_error(product, name)
             contract = _contract(listed[name])
             if not contract.rules.are_possible:
-                raise VenueError(f"{product.venue}: the rules of {name} are none of a market")
+                raise VenueError(f"{product.venue}: the trading rules of {name} are impossible")
             rules[symbol] = contract.rules_of(symbol)
     return rules
 
@@ -71,12 +77,12 @@ def fetch_rules(
 def _fetch_listed(
     product: Product, host: Host, session: BoundedSession, native: str
 ) -> dict[str, _Symbol]:
-    """Return symbols of the venue, among them `native` if the venue lists it."""
+    """Return one or all symbols of the venue, with `native` if the venue lists it."""
     path = f"{product.api}/exchangeInfo"
-    params = {"symbol": native} if product.info_of_one else {}
+    params = {"symbol": native} if product.info_takes_symbol else {}
 
     def call() -> tuple[_Info, Mapping[str, str]]:
-        with naming_symbol(product, native):
+        with translated_symbol_errors(product, native):
             return fetch_json(session, host, path, params, _Info)
 
     info = host.retry(path, call, threading.Event(), weight=product.info_weight)

@@ -1,4 +1,4 @@
-"""The sources of a Binance market for its record; nothing heavy is imported at the top."""
+"""The fields of a Binance market's record; light to import."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def funding_source(product: Product) -> HistorySource:
 
 
 def rules_source(product: Product) -> FetchRules:
-    """Return the request for the rules of a product's symbols."""
+    """Return the function that requests the trading rules of a product's symbols."""
 
     def fetch(
         endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]

@@ -1,6 +1,6 @@
-"""Bybit's linear perpetuals: live trades and quotes, history of 1m bars and of funding.
+"""The venue `bybit`: linear perpetuals with live trades, quotes, and histories of bars and funding.
 
-live        its sockets and REST calls, as pure parsers
+live        its wire protocol: frames and REST requests, as pure parsers
 """
 
 from __future__ import annotations
@@ -25,5 +25,5 @@ VENUE = live_venue(
     "bybit",
     _open_live,
     opened_ms=parse_time("2020-03-01"),  # before its first perpetual in USDT
-    payments_a_page=200,
+    payments_per_page=200,
 )

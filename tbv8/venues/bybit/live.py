@@ -1,9 +1,9 @@
-"""Parses Bybit's messages of linear perpetuals, from the socket and by REST.
+"""Parses Bybit's frames and REST replies for linear perpetuals. Pure, no I/O.
 
 Wire facts: docs/venues/bybit.md. The traps: an ack names no topic, only the `req_id` of its
-request; a refusal by REST comes with HTTP 200; rows of REST come newest first; a bar opens at the
-close of the one before, so its open may be no price of its minute; block trades, which were never
-in the book, are among the trades and left out here.
+command; a refusal by REST has HTTP 200; rows by REST are newest first; a bar opens at the close of
+the previous one, so its open may be no price of its minute; block trades, which never were in the
+order book, are among the trades and dropped here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MOST_MS, MOST_VOLUME, Bar, Bbo, Span, Trade
 from tbv8.text import quoted
 from tbv8.venues.base import (
-    UNREADABLE,
+    DECODE_ERRORS,
     Ack,
     Amount,
     Channel,
@@ -38,16 +38,16 @@ from tbv8.venues.base import (
     TradeNumber,
     followed_by,
     minutes_in,
-    undocumented,
+    undocumented_error,
 )
 
 VENUE = "bybit"
 PAGE_MINUTES = 1000
 
-_PAYMENTS_A_REPLY = 200
-_MOST_PAGES = 20  # of instruments: there were 800 in 2026, 1000 fit into a page
-_TRADES_A_REPLY = 1000
-_OLDEST_DAYS = 60  # in one request for the first payment: at most 180 of 8 hours
+_PAYMENTS_PER_REPLY = 200
+_MOST_PAGES = 20  # of instruments: 800 existed in 2026, and a page has 1000
+_TRADES_PER_REPLY = 1000
+_OLDEST_DAYS = 60  # per request for payments: 180 at intervals of 8 hours, a reply has 200
 
 _TOPICS: dict[Channel, str] = {"trades": "publicTrade", "bbo": "orderbook.1"}
 _SIDES: dict[str, Literal["buy", "sell"]] = {"Buy": "buy", "Sell": "sell"}
@@ -61,7 +61,7 @@ type _Nanoseconds = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS * 1_000_000)]
 
 
 class _Frame(msgspec.Struct):
-    """A frame of the socket: data of a topic, or the answer to a command."""
+    """A frame: data of a topic, or the reply to a command."""
 
     topic: str = ""
     type: str = ""
@@ -130,7 +130,7 @@ class _Time(msgspec.Struct):
 
 
 class _Candle(msgspec.Struct, array_like=True):
-    """Numbers of any size: one impossible bar must not cost the others of its reply."""
+    """A row of bars; its numbers are not bounded: one impossible bar must not fail the reply."""
 
     start: int
     open: float
@@ -182,7 +182,7 @@ class _Ticker(msgspec.Struct):
     singleOpenInterest: Amount | None = None
 
 
-# strict=False reads the numbers, all of which are in quotes.
+# strict=False reads numbers in quotes, and all of them are.
 _decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
 _decode_trades = msgspec.json.Decoder(list[_Trade], strict=False).decode
 _decode_book = msgspec.json.Decoder(_Book, strict=False).decode
@@ -203,21 +203,21 @@ class BybitFeed:
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream.
 
-        One topic a frame: with several, all fail if one is subscribed already.
+        A frame has one topic: of several, all would fail if one is already subscribed.
         """
-        self._sequences.pop(symbol, None)  # a wrong one must not last
-        return self._order("subscribe", symbol, channel)
+        self._sequences.pop(symbol, None)  # forget a wrong number that is far ahead
+        return self._command("subscribe", symbol, channel)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that ends a stream."""
-        return self._order("unsubscribe", symbol, channel)
+        """Return the frame that ends a subscription."""
+        return self._command("unsubscribe", symbol, channel)
 
-    def _order(self, op: str, symbol: str, channel: Channel) -> str:
+    def _command(self, op: str, symbol: str, channel: Channel) -> str:
         topic = f"{_TOPICS[channel]}.{self._natives[symbol]}"
         return msgspec.json.encode({"op": op, "args": [topic], "req_id": topic}).decode()
 
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
-        """Return the events in one frame; a book older than one seen before has none.
+        """Return the events in one frame; none for a book older than an earlier one.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
@@ -225,24 +225,24 @@ class BybitFeed:
         try:
             message = _decode_frame(frame)
             if message.topic:
-                return self._read(message)
-        except UNREADABLE as e:
-            raise undocumented(VENUE, frame, str(e)) from e
+                return self._parse_data(message)
+        except DECODE_ERRORS as e:
+            raise undocumented_error(VENUE, frame, str(e)) from e
         if not message.op and message.success is None:
-            raise undocumented(VENUE, frame, "neither data nor an answer")
+            raise undocumented_error(VENUE, frame, "neither data nor a reply")
         return self._acks(message)
 
-    def _read(self, message: _Frame) -> Sequence[Trade | Bbo]:
+    def _parse_data(self, message: _Frame) -> Sequence[Trade | Bbo]:
         channel, symbol = self._streams.get(message.topic, (None, ""))
         if channel is None:
             return ()
-        if message.type != "snapshot":  # the only one of these topics
+        if message.type != "snapshot":  # the only type that these topics have
             problem = f"a {quoted(message.type)} of {message.topic}"
-            raise undocumented(VENUE, message.data, problem)
+            raise undocumented_error(VENUE, message.data, problem)
         if channel == "trades":
             return _to_trades(_decode_trades(message.data), symbol)
         book = _decode_book(message.data)
-        # After a restart, at update 1, it may count anew.
+        # Update 1 comes after a restart of the service, which may reset the sequence.
         if book.u != 1 and book.seq < self._sequences.get(symbol, 0):
             return ()
         self._sequences[symbol] = book.seq
@@ -276,7 +276,7 @@ class BybitLive:
         return f"{base}{'PERP' if quote == 'USDC' else quote}"
 
     def open_feed(self, listings: Mapping[str, Listing]) -> BybitFeed:
-        """Return the parser of a new connection."""
+        """Return the feed of a new connection."""
         return BybitFeed(listings)
 
     def clock_request(self) -> Request[int]:
@@ -284,7 +284,7 @@ class BybitLive:
         return _request("time", _parse_clock)
 
     def listings_request(self) -> Request[dict[str, Listing]]:
-        """Return the request for all contracts that trade, page by page."""
+        """Return the request for all trading contracts, page by page."""
         return _instruments_request(_to_listings)
 
     def contracts_request(self) -> Request[dict[str, Contract]]:
@@ -294,30 +294,30 @@ class BybitLive:
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
         """Return the request for the newest 1000 trades."""
         parse = partial(_parse_recent, symbol)
-        return _request("recent-trade", parse, symbol=listing.native, limit=_TRADES_A_REPLY)
+        return _request("recent-trade", parse, symbol=listing.native, limit=_TRADES_PER_REPLY)
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Return the request for the book's best levels."""
         return _request("orderbook", partial(_parse_book, symbol), symbol=listing.native, limit=1)
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Return the request for payments, the newest first: 200 a page."""
+        """Return the request for payments, newest first, in pages of 200."""
         return _request(
             "funding/history",
             partial(_parse_payments, self, listing, span),
             symbol=listing.native,
             startTime=span.start_ms,
             endTime=span.end_ms - 1,
-            limit=_PAYMENTS_A_REPLY,
+            limit=_PAYMENTS_PER_REPLY,
         )
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Return the request for the contract's launch, then for the payments after it."""
+        """Return the request for the contract's launch time, then for the payments after it."""
         parse = partial(_parse_launch, self, listing)
         return _request("instruments-info", parse, symbol=listing.native)
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Return the request for the state of all contracts."""
+        """Return the request for the mark price and open interest of all contracts."""
         return _request("tickers", _parse_marks, weight=5)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
@@ -349,23 +349,29 @@ def _instruments_request[T](
     before: Sequence[dict[str, T]] = (),
     **cursor: str,
 ) -> Request[dict[str, T]]:
-    """Return the request for a page of instruments; its value includes the pages after it."""
+    """Return the request for a page of instruments and all pages after it.
+
+    Args:
+        read: Returns the values of a page by native symbol.
+        before: The values of the pages before.
+        cursor: The parameter `cursor` of the page; none for the first.
+    """
 
     def parse(reply: bytes) -> dict[str, T] | Request[dict[str, T]]:
         page = _decode(_RowsPage[msgspec.Raw], reply)
         pages = [*before, read(page.rows)]
         if not page.cursor:
-            return {name: row for rows_found in pages for name, row in rows_found.items()}
+            return {native: value for values in pages for native, value in values.items()}
         if len(pages) >= _MOST_PAGES:
-            raise undocumented(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
-        # It comes quoted for a URL, and is quoted once more when it is sent.
+            raise undocumented_error(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
+        # The cursor comes URL-quoted; sending it quotes it again.
         return _instruments_request(read, pages, cursor=unquote(page.cursor))
 
     return _request("instruments-info", parse, weight=5, limit=1000, **cursor)
 
 
 def _to_trades(trades: Sequence[_Trade] | Sequence[_RecentTrade], symbol: str) -> list[Trade]:
-    """Return trades by time; those of one millisecond stay in their order."""
+    """Return trades by time, in their given order within one millisecond."""
     events = [
         Trade(VENUE, symbol, t.ts_ms, t.name, t.price, t.size, _SIDES[t.side])
         for t in trades
@@ -400,11 +406,16 @@ def _to_bbo(book: _Book, ts_ms: int, symbol: str) -> Bbo:
 
 
 def _decode_envelope(reply: bytes) -> _Reply:
-    """Return the envelope of a reply, unless it is a refusal."""
+    """Return the envelope of a successful reply.
+
+    Raises:
+        RefusedError: The venue refuses the request.
+        VenueError: The venue failed, or the reply is undocumented.
+    """
     try:
         envelope = msgspec.json.decode(reply, type=_Reply, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
     if envelope.retCode == 0:
         return envelope
     problem = f"{VENUE}: code {envelope.retCode} {quoted(envelope.retMsg)}"
@@ -417,19 +428,19 @@ def _decode[T](kind: type[T], reply: bytes) -> T:
     result = _decode_envelope(reply).result
     try:
         return msgspec.json.decode(result, type=kind, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
 
 
 def _decode_rows[T](kind: type[T], rows: Sequence[msgspec.Raw]) -> list[T]:
-    """Return the rows that have all fields of a type; new contracts may lack some."""
-    rows_found = []
+    """Return the rows with all fields of a type; the rows of new contracts may lack some."""
+    complete = []
     for row in rows:
         try:
-            rows_found.append(msgspec.json.decode(row, type=kind, strict=False))
-        except UNREADABLE:
+            complete.append(msgspec.json.decode(row, type=kind, strict=False))
+        except DECODE_ERRORS:
             continue
-    return rows_found
+    return complete
 
 
 def _parse_clock(reply: bytes) -> int:
@@ -445,12 +456,12 @@ def _to_listings(rows: Sequence[msgspec.Raw]) -> dict[str, Listing]:
 
 def _problem(row: _Instrument) -> str | None:
     if row.contract_type != "LinearPerpetual":
-        return f"no perpetual, its type is {quoted(row.contract_type[:40])}"
+        return f"no perpetual but of type {quoted(row.contract_type[:40])}"
     return None if row.status == "Trading" else f"in status {quoted(row.status[:40])}"
 
 
 def _to_contracts(rows: Sequence[msgspec.Raw]) -> dict[str, Contract]:
-    rows_found = {}
+    contracts = {}
     for row in _decode_rows(_InstrumentRules, rows):
         rules = Rules(
             tick_size=row.price_filter.tick_size,
@@ -459,8 +470,8 @@ def _to_contracts(rows: Sequence[msgspec.Raw]) -> dict[str, Contract]:
             max_leverage=row.leverage_filter.max_leverage,
         )
         if rules.are_possible:
-            rows_found[row.symbol] = Contract(base=row.base_coin, rules=rules)
-    return rows_found
+            contracts[row.symbol] = Contract(base=row.base_coin, rules=rules)
+    return contracts
 
 
 def _parse_recent(symbol: str, reply: bytes) -> list[Trade]:
@@ -487,10 +498,10 @@ def _parse_payments(
     rows = _decode(_RowsPage[_Funding], reply).rows
     payments = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
     oldest_ms = min((payment.time_ms for payment in payments), default=0)
-    if len(payments) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
+    if len(payments) < _PAYMENTS_PER_REPLY or oldest_ms <= span.start_ms:
         return payments
     if oldest_ms >= span.end_ms:
-        raise undocumented(VENUE, reply, "payments after the requested ones")
+        raise undocumented_error(VENUE, reply, "payments after the requested ones")
     return followed_by(payments, live.payments_request(listing, Span(span.start_ms, oldest_ms)))
 
 
@@ -505,14 +516,14 @@ def _parse_launch(
 def _oldest(
     live: BybitLive, listing: Listing, start_ms: int, now_ms: int
 ) -> list[Payment] | Request[list[Payment]]:
-    """Return a request for the payments of some days, and of later days until there are some."""
+    """Return a request for the payments of some days, or else of the first later days with any."""
     if not 0 <= start_ms < now_ms:
         return []
     span = Span(start_ms, start_ms + _OLDEST_DAYS * DAY_MS)
 
     def parse(reply: bytes) -> list[Payment] | Request[list[Payment]]:
-        rows_found = _parse_payments(live, listing, span, reply)
-        return rows_found or _oldest(live, listing, span.end_ms, now_ms)
+        payments = _parse_payments(live, listing, span, reply)
+        return payments or _oldest(live, listing, span.end_ms, now_ms)
 
     return replace(live.payments_request(listing, span), parse=parse)
 

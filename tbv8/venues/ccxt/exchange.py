@@ -1,4 +1,4 @@
-"""Requests to an exchange through ccxt: retries, rate limits, and the kinds of failures."""
+"""Requests to an exchange through ccxt: retries, the rate limit, and the kinds of failures."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ from tbv8.venues.live_calls import RetryPolicy
 
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
 _LONGEST_WAIT_S = 300.0
-_TRIES_IN_SILENCE = 3
+_TRIES_BEFORE_LOG = 3
 _PLACE_STATUSES = (HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, HTTPStatus.FORBIDDEN, 418)
 _TOO_OFTEN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-_UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""The exceptions of ccxt for a reply that it does not know."""
+_READ_ERRORS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""The exceptions that ccxt raises for a reply of an unexpected shape."""
 
 
 class Exchange:
-    """An exchange that gets one request at a time, within ccxt's rate limit.
+    """A session with an exchange: one request at a time, within ccxt's rate limit.
 
-    `ccxt` is ccxt's own object; calls of it that send a request go through `ask`.
+    The attribute `ccxt` is ccxt's own exchange object. Its calls that send requests go through
+    `retry`.
 
     Args:
         name: The name of the exchange in ccxt.
-        endpoints: Its `rest_url` replaces the exchange's own hosts.
-        log: Prints a line for the user, about a long wait.
-        retries: The limits of retries.
+        endpoints: The configured addresses; `rest_url` replaces the exchange's own hosts.
+        log: Prints a line for the user about each repeated failure.
+        retries: The number of tries and their pauses.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Exchange:
         self._session.close()
 
     def native_symbol(self, symbol: str) -> str:
-        """Return the symbol itself, which is ccxt's name of a spot market."""
+        """Return the symbol itself: ccxt's names of spot markets are symbols."""
         return symbol
 
     def clock_ms(self) -> int:
@@ -63,7 +64,7 @@ class Exchange:
         now_ms = int(time.time() * 1000)
         if self.ccxt.has.get("fetchTime") is not True:
             return now_ms
-        clock_ms = self.ask("its clock", lambda: int(self.ccxt.fetch_time()))
+        clock_ms = self.retry("its clock", lambda: int(self.ccxt.fetch_time()))
         return check_clock(self.name, clock_ms, now_ms=now_ms)
 
     def find_market(self, native: str) -> Mapping[str, Any]:
@@ -72,19 +73,23 @@ class Exchange:
         Raises:
             VenueError: The exchange has no such market, refuses, or is out of reach.
         """
-        markets: Mapping[str, Mapping[str, Any]] = self.ask("its markets", self.ccxt.load_markets)
+        markets: Mapping[str, Mapping[str, Any]] = self.retry("its markets", self.ccxt.load_markets)
         if (market := markets.get(native)) is not None:
             return market
         base = native.partition("/")[0]
         similar = [name for name in sorted(markets) if name.partition("/")[0] == base][:5]
-        hint = f"it has {', '.join(similar)}" if similar else f"it has nothing of {base}"
+        hint = f"it has {', '.join(similar)}" if similar else f"it has no market of {base}"
         raise VenueError(
             f"{self.name} does not know {native}: {hint}: correct `symbols` of the venue's "
             f"file, such as {{{native}: {similar[0] if similar else 'BTC/USD'}}}"
         )
 
-    def ask[T](self, subject: str, call: Callable[[], T]) -> T:
-        """Return the value of `call`, which is repeated after failures that may be temporary.
+    def retry[T](self, subject: str, call: Callable[[], T]) -> T:
+        """Return the value of `call`, which is repeated after temporary failures.
+
+        Args:
+            subject: The requested data, for messages.
+            call: Sends the request and returns its value.
 
         Raises:
             RefusedError: The exchange refuses the request.
@@ -95,7 +100,7 @@ class Exchange:
                 return call()
             except ccxt.BaseError as e:
                 failure, retry_after_s = self._check_failure(subject, e)
-            except (*_UNREADABLE, msgspec.ValidationError) as e:
+            except (*_READ_ERRORS, msgspec.ValidationError) as e:
                 failure, retry_after_s = (
                     f"ccxt cannot read its reply ({type(e).__name__})",
                     0.0,
@@ -104,7 +109,7 @@ class Exchange:
                 retry_after_s,
                 backoff_s(try_number, base_s=self._retries.base_s, cap_s=self._retries.cap_s),
             )
-            if try_number >= _TRIES_IN_SILENCE or retry_after_s > 1:
+            if try_number >= _TRIES_BEFORE_LOG or retry_after_s > 1:
                 self._log(f"{self.name}: {subject}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(
@@ -113,10 +118,10 @@ class Exchange:
         )
 
     def _check_failure(self, subject: str, e: ccxt.BaseError) -> tuple[str, float]:
-        """Return the reason of a temporary failure, and the seconds that the exchange asks for.
+        """Return the reason of a temporary failure, and the reply's `Retry-After` in seconds.
 
-        The status is more exact than ccxt's class: a host that is down is an ExchangeError if its
-        reply has a text, as an unknown market is, and a refused place is a NetworkError.
+        The HTTP status is more exact than ccxt's exception class: for a host that is down ccxt may
+        raise the same ExchangeError as for an unknown market, and for a geo block a NetworkError.
 
         Raises:
             RefusedError: The exchange refuses this request.
@@ -126,12 +131,12 @@ class Exchange:
             (response for cause in causes(e) if (response := _reply(cause)) is not None), None
         )
         status = 0 if reply is None else reply.status_code
-        reason = one_line(str(e), most=200)
+        reason = one_line(str(e), max_length=200)
         if reply is not None and status != HTTPStatus.OK:
-            reason = f"HTTP {status} {one_line(reply.text, most=100)}"
+            reason = f"HTTP {status} {one_line(reply.text, max_length=100)}"
         if status in _PLACE_STATUSES or isinstance(e, ccxt.RestrictedLocation):
             raise VenueError(
-                f"{self.name} refuses this place or network ({reason}): run it from another one, "
+                f"{self.name} refuses this place or network ({reason}): run tbv8 elsewhere, "
                 "or set `rest_url` to a host that answers here"
             ) from e
         is_temporary = status >= 500 or status in _TOO_OFTEN or isinstance(e, ccxt.OperationFailed)
@@ -166,7 +171,7 @@ class Exchange:
         parse = exchange.parse_ohlcvs
 
         def parse_ohlcvs(rows: Any, market: Any = None, *options: Any, **keywords: Any) -> Any:
-            # ccxt leaves out rows that it cannot read, which would look like missing bars
+            # ccxt skips rows that it cannot read; they would look like missing bars
             if any(
                 exchange.safe_integer(exchange.parse_ohlcv(row, market), 0) is None
                 for row in rows or ()
@@ -175,7 +180,7 @@ class Exchange:
             return parse(rows, market, *options, **keywords)
 
         exchange.parse_ohlcvs = parse_ohlcvs
-        exchange.has["fetchCurrencies"] = False  # bars need none, and some want a key for it
+        exchange.has["fetchCurrencies"] = False  # not needed, and some exchanges require a key
         if rest_url:
             exchange.urls["api"] = _at_host(exchange.urls["api"], rest_url)
         return exchange
@@ -186,7 +191,7 @@ def _seconds(retry_after: str) -> float:
 
 
 def _at_host(urls: Any, rest_url: str) -> Any:
-    """Return ccxt's tree of addresses at another host, with the same paths."""
+    """Return ccxt's tree of URLs with another host and the same paths."""
     if isinstance(urls, Mapping):
         return {name: _at_host(url, rest_url) for name, url in urls.items()}
     if not isinstance(urls, str):

@@ -1,11 +1,11 @@
-"""The 1m bars of an exchange through ccxt, as a history.
+"""The history of 1m bars of an exchange through ccxt.
 
-Exchanges differ though ccxt has one call for all: `since` may begin a window or the whole rest of
-the history, a page may be shorter than its limit, and some exchanges keep only the newest bars and
-return those for any older `since`. So each page is requested by start and length, then again from
-its last bar on, and once more if it has holes; and before anything is fetched, the first 1m bar is
-compared with the first daily one. Volumes in contracts are refused: ccxt returns contracts for one
-exchange and coins for another.
+ccxt has one call for all exchanges, but they behave differently: `since` may select a window or
+everything after it, a page may be shorter than its limit, and some exchanges keep only the newest
+bars and return these for any older `since`. So each page is requested by start and length, again
+from its last bar on, and once more if it has holes. Before the first download, the first 1m bar is
+compared with the first daily bar. Markets of contracts other than 1 are refused: ccxt returns
+volumes in contracts for some exchanges and in coins for others.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_time, parse_timeframe
 from tbv8.venues.base import (
     Endpoints,
-    Fetched,
-    FromExchange,
+    ExchangeOrigin,
+    FetchedSpan,
     History,
     Log,
     RefusedError,
@@ -36,14 +36,20 @@ if TYPE_CHECKING:
 
 _FIRST_MS = parse_time("2009-01-03")  # Bitcoin's first block
 _LONGEST_PAGE, _USUAL_PAGE = 5000, 300
-_COARSE = ("1d", "12h", "6h", "4h", "1h")  # timeframes that show when a market began
+_COARSE = ("1d", "12h", "6h", "4h", "1h")  # timeframes to find the start of a market
 _LISTING_DAYS = 2  # the longest time from a market's first daily bar to its first 1m bar
 
 type _Row = tuple[int, float | None, float | None, float | None, float | None, float | None]
 
 
 class _Reach(msgspec.Struct, frozen=True):
-    """The oldest 1m bar; `rolls` if there were older ones once. `measured_s` is monotonic."""
+    """The oldest 1m bar that an exchange has.
+
+    Args:
+        first_ms: Its open.
+        rolls: If true, older bars existed, and the exchange drops the oldest as time passes.
+        measured_s: The time of the measurement, by the monotonic clock.
+    """
 
     first_ms: int
     rolls: bool
@@ -51,7 +57,7 @@ class _Reach(msgspec.Struct, frozen=True):
 
 
 def open_history(
-    origin: FromExchange, endpoints: Endpoints, *, log: Log, retries: RetryPolicy | None = None
+    origin: ExchangeOrigin, endpoints: Endpoints, *, log: Log, retries: RetryPolicy | None = None
 ) -> History:
     """Open a session with the 1m bars of an exchange; see `tbv8.venues.ccxt.exchange.Exchange`."""
     exchange = Exchange(origin.exchange, endpoints, log=log, retries=retries)
@@ -59,7 +65,7 @@ def open_history(
 
 
 class CcxtBars:
-    """The 1m bars of an exchange; see `tbv8.venues.base.ReachingRows`."""
+    """The 1m bars of an exchange; see `tbv8.venues.base.RowsWithReach`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange, self._ccxt, self._name = exchange, exchange.ccxt, exchange.name
@@ -75,35 +81,35 @@ class CcxtBars:
         return 0 if reach.rolls else reach.first_ms
 
     def reach(self, native: str) -> str:
-        """Return the age of the oldest 1m bars, in words."""
+        """Return a sentence about the oldest 1m bar that the exchange has."""
         reach = self._reach(native)
-        reach_text = "keeps the newest 1m bars only" if reach.rolls else "has 1m bars"
+        reach_text = "keeps only the newest 1m bars" if reach.rolls else "has 1m bars"
         return f"{self._name} {reach_text} of {native}, from {iso(reach.first_ms)} on"
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time; see `tbv8.venues.live_history.fill`.
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`; see `tbv8.venues.live_history.fill`.
 
         Raises:
-            VenueError: The exchange refuses, is out of reach, or no longer keeps it.
+            VenueError: The exchange refuses, is out of reach, or no longer keeps these bars.
         """
         now_ms = self._exchange.clock_ms()
         for gap in gaps:
             self._check_kept(native, gap)
-        look = partial(self._fetch_confirmed, native)
-        yield from fill(gaps, look, page_minutes=self._page(native), now_ms=now_ms)
+        fetch_page = partial(self._fetch_confirmed, native)
+        yield from fill(gaps, fetch_page, page_minutes=self._page(native), now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the exchange has in `span`; missing ones were requested twice."""
+        """Return the exchange's bars of `span`, by time; missing ones are requested twice."""
         bars = self._fetch_confirmed(native, span)
         return to_table(bar for bar in bars.values() if bar.is_possible)
 
     def _fetch_confirmed(self, native: str, part: Span) -> dict[int, Bar]:
         self._check_kept(native, part)
-        look = partial(self._look, native, part)
-        return fetch_confirmed(look, part, venue=self._name, native=native)
+        fetch_page = partial(self._fetch_page, native, part)
+        return fetch_confirmed(fetch_page, part, venue=self._name, native=native)
 
-    def _look(self, native: str, part: Span) -> Iterator[Bar]:
-        """Yield the bars of a page; each request begins after the last bar of the one before."""
+    def _fetch_page(self, native: str, part: Span) -> Iterator[Bar]:
+        """Yield the bars of a page; each request begins after the last bar of the previous one."""
         start_ms = part.start_ms
         while start_ms < part.end_ms:
             limit = Span(start_ms, part.end_ms).minutes
@@ -127,7 +133,7 @@ class CcxtBars:
                 if ts_ms >= since_ms and not ts_ms % step_ms
             ]
 
-        return self._exchange.ask(f"{timeframe} bars of {native}", call)
+        return self._exchange.retry(f"{timeframe} bars of {native}", call)
 
     def _reach(self, native: str) -> _Reach:
         """Return the oldest 1m bar; each symbol is requested once.
@@ -147,17 +153,17 @@ class CcxtBars:
                     f"{self._name}: no 1m bar of {native} yet: take it out of `symbols`"
                 )
             begins_late = early_ms is None or first_ms >= early_ms + _LISTING_DAYS * DAY_MS
-            rolls = begins_late or coarse == "1m"  # of 1m alone nobody can tell
+            rolls = begins_late or coarse == "1m"  # 1m alone gives nothing to compare with
             self._reaches[native] = _Reach(first_ms, rolls, time.monotonic())
         return self._reaches[native]
 
     def _first_of(
         self, native: str, timeframe: str, within: Span, *, ahead_days: int = 0
     ) -> int | None:
-        """Return the open of the first bar; None if there is none.
+        """Return the open of the first bar of a timeframe; None if there is none.
 
-        The first pages, up to `ahead_days`, are requested one by one. After them the first page
-        with bars is found by bisection: a market that has bars keeps having them.
+        The first pages, up to `ahead_days`, are requested one by one. After them, bisection finds
+        the first page with bars, since every later page has bars too.
         """
         length = parse_timeframe(timeframe).fixed_ms or MINUTE_MS
         limit = self._page(native)
@@ -188,14 +194,14 @@ class CcxtBars:
         if reach.rolls and part.start_ms < kept_ms:
             raise VenueError(
                 f"{self.reach(native)}, not from {iso(part.start_ms)}: write a later start_date, "
-                "or another exchange that keeps all"
+                "or choose an exchange that keeps all bars"
             )
 
     def _check_market(self, native: str) -> None:
-        """Refuse a market that cannot be fetched.
+        """Refuse a market without usable 1m bars.
 
         Raises:
-            VenueError: There is no such market, or no 1m bars, or volumes are in contracts.
+            VenueError: There is no such market, no 1m bars, or the volumes may be in contracts.
         """
         has_bars = self._ccxt.has.get("fetchOHLCV") is True  # not emulated from trades
         if not has_bars or "1m" not in (self._ccxt.timeframes or {}):

@@ -1,7 +1,7 @@
-"""Trading rules of an exchange, from ccxt's list of its markets.
+"""The trading rules of an exchange, from ccxt's list of its markets.
 
-A precision is a step or a number of digits, depending on the exchange. The fees are those of the
-list, else those of the schedule in ccxt's release.
+A precision is a step or a number of digits, depending on the exchange. Fees come from the
+exchange's list, else from the fee schedule in ccxt's release.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import ccxt
 
 from tbv8.errors import VenueError
-from tbv8.venues.base import Contract, Endpoints, FromExchange, Log, Rules
+from tbv8.venues.base import Contract, Endpoints, ExchangeOrigin, Log, Rules
 from tbv8.venues.ccxt.exchange import Exchange
 from tbv8.venues.live_calls import RetryPolicy
 
@@ -22,14 +22,14 @@ _DOLLARS = ("USD", "USDT", "USDC")
 
 
 def fetch_rules(
-    origin: FromExchange,
+    origin: ExchangeOrigin,
     endpoints: Endpoints,
     symbols: Mapping[str, str | None],
     *,
     log: Log,
     retries: RetryPolicy | None = None,
 ) -> dict[str, Rules]:
-    """Return the rules of symbols, as the exchange publishes them now.
+    """Return the rules of symbols that the exchange publishes now.
 
     Raises:
         VenueError: The exchange does not know one of them, refuses, or is out of reach.
@@ -40,13 +40,13 @@ def fetch_rules(
             market = exchange.find_market(native or exchange.native_symbol(symbol))
             rules = parse_rules(market, exchange.ccxt.precisionMode)
             if not rules.are_possible:
-                raise VenueError(f"{exchange.name}: the rules of {symbol} are none of a market")
+                raise VenueError(f"{exchange.name}: the trading rules of {symbol} are impossible")
             rules_by_symbol[symbol] = Contract(base=market["base"], rules=rules).rules_of(symbol)
     return rules_by_symbol
 
 
 def parse_rules(market: Mapping[str, Any], mode: int) -> Rules:
-    """Return the rules of a market in ccxt's form; `mode` is ccxt's mode of precision."""
+    """Return the rules of a market from ccxt's record; `mode` is the exchange's `precisionMode`."""
     steps, limits = market["precision"], market["limits"]
     contract_size = _number(market.get("contractSize")) or Decimal(1)
     lot = _step(steps.get("amount"), mode)
@@ -70,5 +70,5 @@ def _step(precision: Any, mode: int) -> Decimal | None:
 
 
 def _number(value: Any) -> Decimal | None:
-    """Return the decimal of a float's shortest text."""
+    """Return a number as a decimal, from a float's shortest text."""
     return None if value is None else Decimal(str(value))

@@ -12,22 +12,25 @@ the top: the other modules import numpy and pyarrow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FromFiles, History, HistorySource, Log
+from tbv8.venues.base import Cost, Endpoints, FilesOrigin, History, HistorySource, Log
 from tbv8.venues.files.index import FileIndex
 
 
-def files_source(origin: FromFiles) -> HistorySource:
+def files_source(origin: FilesOrigin) -> HistorySource:
     """Return the history that `origin` configures."""
     index = FileIndex(origin)
+    return HistorySource(
+        span=index.span, cost=_cost, open=partial(_open_session, index), files=index.by_source
+    )
 
-    def open_session(endpoints: Endpoints, log: Log) -> History:
-        from tbv8.venues.files.history import open_history
 
-        return open_history(index)
+def _open_session(index: FileIndex, endpoints: Endpoints, log: Log) -> History:
+    from tbv8.venues.files.history import open_history
 
-    return HistorySource(span=index.span, cost=_cost, open=open_session, files=index.by_source)
+    return open_history(index)
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:

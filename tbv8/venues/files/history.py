@@ -1,6 +1,6 @@
-"""The bars of a user's files, as a history.
+"""The history of 1m bars in the user's files.
 
-A minute that no file of a symbol has is missing, as long as the files do not change.
+A minute without a bar in any file of a symbol counts as missing until the files change.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import pyarrow as pa
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
-from tbv8.venues.base import Fetched, History, LocalConnection
+from tbv8.venues.base import FetchedSpan, History, LocalConnection
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, FileBars, read_file
 
 NO_FILE = "no file has it"
-"""The source of a day, or a part of one, that no file has a bar of."""
+"""The ledger source of a span for which no file has a bar."""
 
 
 def open_history(index: FileIndex) -> History:
-    """Open a session with files; minutes that they lack until now are missing."""
+    """Open a session with the user's files; its clock is ours."""
     return History(LocalConnection(lambda: int(time.time() * 1000)), FileRows(index))
 
 
@@ -41,16 +41,16 @@ class FileRows:
         self._read: dict[str, _SymbolBars] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the midnight before the first bar.
+        """Return the UTC midnight before the first bar.
 
         Raises:
-            DataError: There is no file, or one that cannot be used.
+            DataError: There is no file, or one of the files cannot be used.
         """
         first_ms = min(span.start_ms for span in self._index.by_source(native).values())
         return first_ms // DAY_MS * DAY_MS
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time: one for each run of days from the same files.
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[FetchedSpan]:
+        """Yield complete spans that fill `gaps`, in time order: one per run of days of equal files.
 
         Raises:
             DataError: A file cannot be used, or two have different bars of one minute.
@@ -60,11 +60,13 @@ class FileRows:
         for gap in gaps:
             for span, names in _pieces(gap, symbol_bars.files):
                 source = "; ".join(names) or NO_FILE
-                yield Fetched(span=span, bars=symbol_bars.within(span), source=source, notes=notes)
+                yield FetchedSpan(
+                    span=span, bars=symbol_bars.within(span), source=source, notes=notes
+                )
                 notes = ()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the files have in `span` now."""
+        """Return the files' bars of `span`, by time."""
         return self._symbol_bars(native).within(span)
 
     def _symbol_bars(self, native: str) -> _SymbolBars:
@@ -78,7 +80,7 @@ class FileRows:
             bars = read_file(path, name=self._index.name(path), zone=self._index.zone)
             source = self._index.source(path, bars.sha256)
             if source not in sources:
-                raise DataError(f"{self._index.name(path)}: it changed a moment ago: run again")
+                raise DataError(f"{self._index.name(path)}: it changed during the run: run again")
             files[source] = bars.span
             parts.append((path, bars))
         opens, *values = self._join(parts)
@@ -89,7 +91,7 @@ class FileRows:
         )
 
     def _notes(self, parts: Sequence[tuple[Path, FileBars]]) -> tuple[str, ...]:
-        """Return the formats in which files were read: one line for all files of a format."""
+        """Return one line for the user per layout: its files, their bars, and the layout."""
         alike: dict[str, list[tuple[Path, FileBars]]] = {}
         for path, bars in parts:
             alike.setdefault(bars.layout, []).append((path, bars))
@@ -118,8 +120,8 @@ class FileRows:
             places = " and ".join(self._place(parts, int(row)) for row in order[index : index + 2])
             when = iso(int(columns[0][index]))
             raise DataError(
-                f"{places} have different bars of {when}: correct one, or remove it (and "
-                f"{np.count_nonzero(differs) - 1:,} more such minutes)"
+                f"{places} have different bars of {when} (and of "
+                f"{np.count_nonzero(differs) - 1:,} more minutes): correct or remove one of them"
             )
         return [np.delete(column, twin + 1) for column in columns]
 
@@ -133,7 +135,7 @@ class FileRows:
 
 @dataclass(frozen=True, slots=True)
 class _SymbolBars:
-    """A symbol's bars, its files by their names in the ledger, and notes for the user."""
+    """A symbol's bars, the spans of its files by ledger name, and notes for the user."""
 
     files: dict[str, Span]
     bars: pa.Table
@@ -145,7 +147,11 @@ class _SymbolBars:
 
 
 def _pieces(gap: Span, files: dict[str, Span]) -> Iterator[tuple[Span, tuple[str, ...]]]:
-    """Split a gap at the ends of months, and where its days come from other files."""
+    """Split a gap at the ends of months, and between days whose bars come from different files.
+
+    Yields:
+        The span of each part, and the ledger names of its files.
+    """
     month = parse_timeframe("1M")
 
     def origin(part: Span) -> tuple[int, tuple[str, ...]]:

@@ -1,7 +1,7 @@
-"""The files of each symbol with sha256 and span; no file is read twice.
+"""An index of the user's files: the sha256 and the span of each, cached in `data/.files.json`.
 
-The facts that a scan finds are stored in `data/.files.json` by size, inode and times of change, so
-that a start of doit costs one `stat` for each file. Another scan can rebuild `data/.files.json`.
+The cache is keyed by size, inode and times of change, so a start of doit costs one `stat` per file,
+and an unchanged file is not scanned again. It may be deleted: the next scan rebuilds it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,28 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import Span
-from tbv8.venues.base import FromFiles
+from tbv8.venues.base import FilesOrigin
 
-MEMORY = Path("data/.files.json")
-"""The path of the stored facts, below the project's folder."""
+CACHE_PATH = Path("data/.files.json")
+"""The path of the cache, below the project's folder."""
 
-_TICK_NS = 20_000_000  # a file that is written twice within one tick of its clock looks the same
+_CLOCK_TICK_NS = (
+    20_000_000  # a file that is written twice within one tick of its clock looks the same
+)
 _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """A file's facts: `mark` is its state on disk, `problem` the reason why it cannot be used.
+    """The facts of a scanned file.
 
-    The span of one that cannot be used is that which it had before; 0 if it never could.
-    `zone` is the configured time zone with which it was read.
+    Args:
+        mark: The state of the file on disk when it was scanned (see `disk_state`).
+        sha256: The digest of the file; "" if it cannot be used.
+        start_ms: The open of its first bar. A file that can no longer be used keeps the span of
+            its last usable state; 0 if it never had one.
+        end_ms: The end of its last bar, likewise.
+        problem: The reason why it cannot be used, to follow the file's name; "" for none.
+        zone: The configured time zone at the scan.
     """
 
     mark: tuple[int, int, int, int]
@@ -50,23 +58,23 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileIndex:
-    """The files of one venue.
+    """The index of one venue's files.
 
     Args:
-        origin: The settings in its YAML.
+        origin: The settings from the venue's YAML.
     """
 
-    def __init__(self, origin: FromFiles) -> None:
+    def __init__(self, origin: FilesOrigin) -> None:
         self._origin = origin
         self._natives = {native or symbol: symbol for symbol, native in origin.symbols.items()}
-        self._memory = origin.root / MEMORY
+        self._cache_path = origin.root / CACHE_PATH
         self.zone = origin.zone
 
     def paths(self, native: str) -> list[Path]:
-        """Return the files of a symbol, by name.
+        """Return the paths of a symbol's files, sorted.
 
         Raises:
-            DataError: There is none, or there are files of several spellings.
+            DataError: There is no file, or files match several spellings of the symbol.
         """
         patterns = list(self._patterns(native))
         files_by_pattern = {
@@ -87,13 +95,13 @@ class FileIndex:
         return next(iter(files_by_pattern.values()))
 
     def facts(self, natives: Iterable[str]) -> dict[Path, Facts]:
-        """Return the facts of all files of some symbols; it scans those that changed.
+        """Return the facts of all files of some symbols, after a scan of those that changed.
 
         Raises:
             DataError: A symbol has no file.
         """
         paths = [path for native in natives for path in self.paths(native)]
-        before = self._read_memory()
+        before = self._read_cache()
         marks = {path: disk_state(path) for path in paths}
         facts_by_path = {
             path: facts
@@ -107,14 +115,14 @@ class FileIndex:
                 for path, facts in _scan(changed, self.zone).items()
             }
             facts_by_path |= {path: facts for path, facts in scanned.items() if facts is not None}
-            self._write_memory(before, scanned)
+            self._write_cache(before, scanned)
         return {path: facts_by_path[path] for path in paths}
 
     def by_source(self, native: str) -> dict[str, Span]:
-        """Return the spans of a symbol's files, by their names in the ledger.
+        """Return the spans of a symbol's files, by the files' names in the ledger.
 
         Raises:
-            DataError: It has no file, or one that cannot be used.
+            DataError: The symbol has no file, or one of its files cannot be used.
         """
         facts_by_path = self.facts([native])
         for path, facts in facts_by_path.items():
@@ -125,9 +133,10 @@ class FileIndex:
         }
 
     def span(self, now_ms: int) -> Span:
-        """Return the span from the first bar of all symbols to the last one.
+        """Return the span from the first bar of all symbols to the end of the last one.
 
-        It is all time until `now_ms` where no file could ever be used: the backfill says why.
+        Without any usable file it is all time until `now_ms`, so that a backfill begins and reports
+        why.
         """
         return self._span or Span(0, now_ms)
 
@@ -142,7 +151,7 @@ class FileIndex:
         return Span(min(span.start_ms for span in spans), max(span.end_ms for span in spans))
 
     def name(self, path: Path) -> str:
-        """Return a path as users write it: relative to the project's folder if it is below that."""
+        """Return the name of a file: its path, relative to the project's folder if below it."""
         return (path.relative_to(self._origin.root) if self._is_below(path) else path).as_posix()
 
     def source(self, path: Path, sha256: str) -> str:
@@ -179,25 +188,25 @@ class FileIndex:
             matches = list(root.glob(pattern))
         return sorted(path for path in matches if path.is_file())
 
-    def _read_memory(self) -> dict[str, Facts]:
+    def _read_cache(self) -> dict[str, Facts]:
         with suppress(OSError, msgspec.DecodeError):
-            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Facts])
+            return msgspec.json.decode(self._cache_path.read_bytes(), type=dict[str, Facts])
         return {}
 
-    def _write_memory(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
-        settled_ns = time.time_ns() - _TICK_NS
+    def _write_cache(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
+        settled_ns = time.time_ns() - _CLOCK_TICK_NS
         entries = {path: facts for path, facts in before.items() if Path(path).exists()}
         entries |= {
             str(path): facts for path, facts in scanned.items() if max(facts.mark[:2]) < settled_ns
         }
-        temporary = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        temporary = self._cache_path.with_name(f"{self._cache_path.name}.{os.getpid()}")
         with suppress(OSError):
             temporary.write_bytes(msgspec.json.encode(entries))
-            temporary.replace(self._memory)
+            temporary.replace(self._cache_path)
 
 
 def file_source(name: str, sha256: str, *, zone: str = "") -> str:
-    """Return the ledger's name of a file, in the form of a venue's archive files."""
+    """Return the ledger's name of a file: `<name> sha256:<hex>`, as for a venue's archive files."""
     read_in = f" in {zone}" if zone else ""
     return f"{name.replace(';', '%3B')}{read_in} sha256:{sha256}"
 
@@ -209,17 +218,17 @@ def disk_state(path: Path) -> tuple[int, int, int, int]:
 
 
 def _with_known_span(facts: Facts, before: Facts | None) -> Facts:
-    """Return the facts of a file that cannot be used with the span it had when it could."""
+    """Return facts; for a file that can no longer be used, with the span of the earlier facts."""
     if not facts.problem or before is None:
         return facts
     return msgspec.structs.replace(facts, start_ms=before.start_ms, end_ms=before.end_ms)
 
 
 def _scan(paths: Sequence[Path], zone: str) -> dict[Path, Facts]:
-    """Return the facts of files; another process reads them, since pydoit forks later.
+    """Return the facts of files, read by another process: pyarrow must not be loaded before a fork.
 
     Raises:
-        DataError: It ended without an answer.
+        DataError: That process failed.
     """
     process = subprocess.run(
         [sys.executable, "-m", "tbv8.venues.files.scan", zone],
@@ -231,7 +240,7 @@ def _scan(paths: Sequence[Path], zone: str) -> dict[Path, Facts]:
     if process.returncode:
         reason = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise DataError(
-            f"{paths[0]}: reading it ended with exit code {process.returncode}: {reason}"
+            f"{paths[0]}: its scan failed with exit code {process.returncode}: {reason}"
         )
     facts = msgspec.json.decode(process.stdout, type=list[Facts])
     return dict(zip(paths, facts, strict=True))

@@ -1,10 +1,10 @@
-"""Reads one file of 1m bars: finds its format, columns and unit of time, and checks every row.
+"""Reads one file of 1m bars: detects its format, columns and unit of time, and checks every row.
 
-The format follows from the first bytes. Only the order of a file that begins with its newest bar is
-mended: the user can correct a line, while a guess would become a result.
+The format follows from the first bytes. A wrong row is refused with its line number, never
+corrected. The only change to a file is its order, if it begins with its newest bar.
 
-Arrow's pool of threads is not used: a process that ends soon after it aborts now and then (2 of
-100, "terminate called without an active exception"). A year of CSV takes 0.15 s without it.
+Arrow's thread pool is not used: a process that ends soon after using it sometimes aborts (2 of 100,
+"terminate called without an active exception"). A year of CSV takes 0.15 s without it.
 """
 
 from __future__ import annotations
@@ -32,26 +32,27 @@ import pyarrow.parquet
 
 from tbv8.errors import DataError
 from tbv8.market import MINUTE_MS, MOST_PRICE, MOST_VOLUME, Span, iso, parse_time
-from tbv8.text import one_line, quoted
+from tbv8.text import counted, one_line, quoted
 
 PRICES = ("open", "high", "low", "close", "volume")
 TIMES = ("ts", "ts_ms", "timestamp", "unix", "time", "open_time", "date", "datetime")
-"""The names of a column of times; of several columns, the first of this list is read."""
+"""The names of the time column; if a file has several of them, the first in this list is read."""
 
-# Files without a header: Binance's archive, and six columns in an order that the prices decide.
-_BINANCE = {"open_time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
+# The columns of files without a header. The twelve columns of Binance's archive begin as ccxt's
+# six; jesse has the same six in another order.
+_ARCHIVE_WIDTH = 12
 _CCXT = {"timestamp": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
 _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 5}
 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
 _FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: a number is a time in one unit at most
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's
-_ZONE_KEY = (
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # local wall-clock time has no zone
+_ZONE_CURE = (
     "write the zone of its times, such as `zone: UTC` or `zone: Europe/Berlin`, below "
     "`history: files` in the venue's file"
 )
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
-_FEWEST_STEPS = 5  # fewer bars of a quiet market may have gaps by chance
+_FEWEST_STEPS = 5  # with fewer bars, equal gaps may be chance
 
 type Ints = npt.NDArray[np.int64]
 type Floats = npt.NDArray[np.float64]
@@ -61,14 +62,14 @@ type Unit = Literal["s", "ms", "us", "ns"]
 
 @dataclass(frozen=True, slots=True)
 class FileBars:
-    """The bars of a file, by time, one a minute at most.
+    """The bars of a file, by time, at most one per minute.
 
     Args:
         sha256: The digest of the file.
         ts_ms: The opens.
         values: One array for each of `PRICES`.
-        layout: The layout in which the file was read, for the user.
-        where: Returns the place of a bar, to be put after the file's name.
+        layout: The detected layout, for the user.
+        where: Returns the place of a bar, to follow the file's name: `:17` or `: row 17`.
     """
 
     sha256: str
@@ -84,8 +85,7 @@ class FileBars:
 
     def note(self, name: str) -> str:
         """Return a summary of the file, or of the files that `name` stands for."""
-        count = len(self.ts_ms)
-        return f"{name}: {count:,} bar{'' if count == 1 else 's'}, {self.layout}"
+        return f"{name}: {counted(len(self.ts_ms), 'bar')}, {self.layout}"
 
     @property
     def table(self) -> pa.Table:
@@ -93,45 +93,45 @@ class FileBars:
         return pa.table(dict(zip(("ts_ms", *PRICES), (self.ts_ms, *self.values), strict=True)))
 
 
-def read_file(path: Path, *, name: str, zone: str = "", zone_cure: str = _ZONE_KEY) -> FileBars:
+def read_file(path: Path, *, name: str, zone: str = "", zone_cure: str = _ZONE_CURE) -> FileBars:
     """Return the bars of a file.
 
     Args:
         path: The file.
         name: The name of the file in error messages.
-        zone: The time zone of times that are written without one.
-        zone_cure: The way to give the time zone, for error messages.
+        zone: The IANA time zone of times without a zone; "" to refuse such times.
+        zone_cure: The way to set `zone`, for error messages.
 
     Raises:
-        DataError: It cannot be read, or is no file of 1m bars, or one of its rows is wrong.
+        DataError: The file cannot be read, is no file of 1m bars, or has a wrong row.
     """
     try:
         raw = path.read_bytes()
     except OSError as e:
-        raise DataError(f"{name}: {e.strerror}: mend that and run again") from e
+        raise DataError(f"{name}: cannot be read ({e.strerror}): make it readable") from e
     sha256 = hashlib.sha256(raw).hexdigest()
     columns = _parse(raw, name, _Zone(zone, zone_cure))
-    return _check(columns, sha256)
+    return _check_rows(columns, sha256)
 
 
 @dataclass(frozen=True, slots=True)
 class _Zone:
-    """The time zone of times that are written without one, "" for none, and the way to give it."""
+    """The time zone of times without a zone ("" for none), and the way to set it."""
 
     name: str
     cure: str
 
 
 class _Columns:
-    """A file's table, before its rows are checked.
+    """The columns of a file, before their values are checked.
 
     Args:
         name: The name of the file in error messages.
-        zone: The time zone of times that are written without one.
-        time: The name of the column of times, and the column.
+        zone: The time zone of times without a zone.
+        time: The name of the time column, and the column.
         values: One column for each of `PRICES`.
         where: Returns the place of a row: `:17` or `: row 17`.
-        layout: The order that was chosen for columns without a header.
+        layout: The guessed order of columns without a header; "" with a header.
     """
 
     def __init__(
@@ -157,15 +157,12 @@ class _Columns:
             self.refuse(row, problem(row), count=int(np.count_nonzero(is_wrong)))
 
 
-# Formats.
-
-
 def _parse(raw: bytes, name: str, zone: _Zone) -> _Columns:
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as e:
-            raise DataError(f"{name}: it is no whole gzip ({e}): make it again") from e
+            raise DataError(f"{name}: it is no complete gzip ({e}): compress the file again") from e
     if raw[:4] == b"PAR1" or raw[:6] == b"ARROW1":
         return _parse_table(raw, name, zone)
     if raw[:4] in (b"PK\x03\x04", b"FEA1"):
@@ -177,16 +174,16 @@ def _parse(raw: bytes, name: str, zone: _Zone) -> _Columns:
 
 
 def _parse_table(raw: bytes, name: str, zone: _Zone) -> _Columns:
-    """Parse Parquet, and Feather, which is Arrow's file format."""
+    """Parse Parquet or Feather (version 2 of Feather is Arrow's file format)."""
     try:
         if raw[:4] == b"PAR1":
             file = pa.parquet.ParquetFile(pa.BufferReader(raw))
-            picked = _pick(file.schema_arrow.names, name)
+            picked = _pick_columns(file.schema_arrow.names, name)
             table = file.read(columns=list(picked.values()), use_threads=False)
         else:
             options = pa.ipc.IpcReadOptions(use_threads=False)
             table = pa.ipc.open_file(pa.BufferReader(raw), options=options).read_all()
-            picked = _pick(table.column_names, name)
+            picked = _pick_columns(table.column_names, name)
         values = [table[picked[column]].cast(pa.float64(), safe=False) for column in PRICES]
     except (pa.ArrowException, OSError) as e:
         raise DataError(f"{name}: it cannot be read as bars ({one_line(str(e))})") from e
@@ -214,7 +211,7 @@ def _parse_csv(raw: bytes, name: str, zone: _Zone) -> _Columns:
         raise DataError(f"{name}{text.describe_problem(one_line(str(e)))}") from e
     picked, layout = text.picked, ""
     if not text.header_lines and text.width == len(_CCXT):
-        picked, layout = _find_order(table)
+        picked, layout = _guess_order(table)
     return _Columns(
         name,
         zone,
@@ -226,12 +223,12 @@ def _parse_csv(raw: bytes, name: str, zone: _Zone) -> _Columns:
 
 
 class _Csv:
-    """The layout of a CSV: its delimiter, the numbers of its columns, and the line of each row.
+    """The layout of a CSV file: its delimiter, the numbers of its columns, the lines of its rows.
 
     Args:
         raw: The contents of the file.
         name: The name of the file in error messages.
-        zone: The time zone of times that are written without one.
+        zone: The time zone of times without a zone.
     """
 
     def __init__(self, raw: bytes, name: str, zone: _Zone) -> None:
@@ -250,19 +247,19 @@ class _Csv:
         self.width = len(fields)
         self.header_lines = 0 if _is_number(fields[0]) else 1
         if self.header_lines:
-            names = _pick(fields, name)
+            names = _pick_columns(fields, name)
             self.time_name = names["time"].strip()
             self.picked = {word: fields.index(field) for word, field in names.items()}
-        elif self.width in (len(_CCXT), 12):
+        elif self.width in (len(_CCXT), _ARCHIVE_WIDTH):
             self.time_name = "column 1"
-            self.picked = {"time": 0} | {word: _BINANCE[word] for word in PRICES}
+            self.picked = {"time": 0} | {word: _CCXT[word] for word in PRICES}
         else:
             raise DataError(
                 f"{name}: its first line names no columns: write {', '.join(['ts', *PRICES])} above"
             )
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the line, from 1 on, and the fields of each row that is not empty."""
+        """Yield the line number, from 1 on, and the fields of each row that is not empty."""
         text = io.TextIOWrapper(io.BytesIO(self._raw), encoding="utf-8-sig", errors="replace")
         reader = csv.reader(text, delimiter=self.delimiter)
         for number, fields in enumerate(reader, 1):
@@ -270,11 +267,11 @@ class _Csv:
                 yield number, fields
 
     def line_of(self, row: int) -> int:
-        """Return the line of a row."""
+        """Return the line number of a row; rows count from 0."""
         return next(line for index, (line, _) in enumerate(self.rows()) if index == row)
 
     def time_type(self) -> pa.DataType:
-        """Return the type of the column of times, from its first value."""
+        """Return the type of the time column, from its first value."""
         _, fields = next(self.rows(), (0, []))
         first = fields[self.picked["time"]] if len(fields) == self.width else ""
         if _WHOLE.fullmatch(first):
@@ -284,8 +281,8 @@ class _Csv:
         is_local = bool(self._zone.name) and _is_local(first.strip())
         return pa.timestamp("us") if is_local else pa.timestamp("us", "UTC")
 
-    def describe_problem(self, otherwise: str) -> str:
-        """Return the first line that cannot be read, and the reason."""
+    def describe_problem(self, fallback: str) -> str:
+        """Return the place of the first unreadable line and the reason; `fallback` if unknown."""
         kind = self.time_type()
         for line, fields in self.rows():
             if len(fields) != self.width:
@@ -304,14 +301,14 @@ class _Csv:
                 elif not _is_number(value):
                     column = self.time_name if word == "time" else word
                     return f":{line}: {column} is {quoted(value)}: expected a number"
-        return f": it cannot be read as CSV ({otherwise})"
+        return f": it cannot be read as CSV ({fallback})"
 
 
-def _pick(names: Sequence[str], name: str) -> dict[str, str]:
+def _pick_columns(names: Sequence[str], name: str) -> dict[str, str]:
     """Return the names of the columns for `time` and for each of `PRICES`.
 
     Raises:
-        DataError: One is missing, or there twice.
+        DataError: A column is missing, or there twice.
     """
     plain = [str(column).strip().strip("﻿").lower() for column in names]
     times = [column for column in TIMES if column in plain]
@@ -321,8 +318,9 @@ def _pick(names: Sequence[str], name: str) -> dict[str, str]:
             [*([] if times else ["time (ts, timestamp, time or date)"]), *absent]
         )
         raise DataError(
-            f"{name}: it has no column {lacking}: name its columns {', '.join(['ts', *PRICES])}; "
-            f"its columns are {one_line(', '.join(map(str, names)), most=200)}"
+            f"{name}: it has no column {lacking}, only "
+            f"{one_line(', '.join(map(str, names)), max_length=200)}: name its columns "
+            f"{', '.join(['ts', *PRICES])}"
         )
     picked = {"time": times[0]} | {column: column for column in PRICES}
     doubles = [column for column, count in Counter(plain).items() if count > 1]
@@ -331,8 +329,8 @@ def _pick(names: Sequence[str], name: str) -> dict[str, str]:
     return {word: names[plain.index(column)] for word, column in picked.items()}
 
 
-def _find_order(table: pa.Table) -> tuple[dict[str, int], str]:
-    """Return the order of six columns without names: the one in which more rows are bars."""
+def _guess_order(table: pa.Table) -> tuple[dict[str, int], str]:
+    """Guess the order of six columns without names: the one that makes more rows possible bars."""
     candidates = {"high, low, close": _CCXT, "close, high, low (as jesse has it)": _JESSE}
 
     def possible(order: Mapping[str, int]) -> int:
@@ -355,14 +353,14 @@ def _is_local(text: str) -> bool:
 
 
 def _parse_iso(text: str, zone: _Zone, *, is_local: bool) -> int:
-    """Parse an ISO time to milliseconds; a local one as if its zone were UTC.
+    """Parse an ISO time to milliseconds; a local time is parsed as if it were UTC.
 
     Raises:
-        ValueError: It is no time of that kind.
+        ValueError: The text is no such time.
     """
     if is_local:
         if not _is_local(text):
-            raise ValueError(f"{quoted(text)} is no time without a zone, as the first is")
+            raise ValueError(f"{quoted(text)} is no time without a zone as the first is")
         return parse_time(f"{text}Z" if len(text) > len("2024-01-31") else text)
     try:
         return parse_time(text)
@@ -378,10 +376,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-# Checks.
-
-
-def _check(columns: _Columns, sha256: str) -> FileBars:
+def _check_rows(columns: _Columns, sha256: str) -> FileBars:
     values = [
         _numbers(columns, name, column) for name, column in zip(PRICES, columns.values, strict=True)
     ]
@@ -410,25 +405,28 @@ def _numbers(columns: _Columns, name: str, column: pa.ChunkedArray) -> Floats:
 
 
 def _times(columns: _Columns) -> tuple[Ints, str]:
-    """Return the opens, and the unit of the file's times, which is the same for all rows."""
+    """Return the opens in milliseconds UTC, and the unit of the file's times, for the user."""
     column, name = columns.time, columns.time_name
     if not len(column):
         raise DataError(f"{columns.name}: it has no bar: write some below the first line")
     if column.null_count:
         columns.refuse(int(np.argmax(column.is_null().to_numpy())), f"{name} is empty")
-    unit, unit_name, ticks = _ticks(columns, column)
+    unit, unit_name, raw = _raw_times(columns, column)
     minute = _MINUTES[unit]
     columns.refuse_any(
-        ticks % minute != 0,
+        raw % minute != 0,
         lambda row: (
-            f"{name} {_tick_text(int(ticks[row]), unit)} is not on a minute: bars of 1m begin on it"
+            f"{name} {_time_text(int(raw[row]), unit)} is not on a full minute: give it 1m bars"
         ),
     )
-    return ticks // minute * MINUTE_MS, unit_name
+    return raw // minute * MINUTE_MS, unit_name
 
 
-def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]:
-    """Return the times as whole numbers, after their unit and its name for the user."""
+def _raw_times(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]:
+    """Return the unit of the times, its name for the user, and the times in that unit.
+
+    All rows of a file must have the same unit.
+    """
     name, kind = columns.time_name, column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = column.to_pylist()
@@ -458,24 +456,26 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
         lambda row: f"{name} {numbers[row]} is not a whole number",
     )
     units: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-    fits = [unit for unit, a_s in units.items() if _FIRST_S * a_s <= numbers[0] < _END_S * a_s]
+    fits = [
+        unit for unit, per_s in units.items() if _FIRST_S * per_s <= numbers[0] < _END_S * per_s
+    ]
     if not fits:
         columns.refuse(0, f"{name} {numbers[0]} is no time: write seconds, ms, us or ns since 1970")
     unit = fits[0]
-    a_s = units[unit]
+    per_s = units[unit]
     columns.refuse_any(
-        (numbers < _FIRST_S * a_s) | (numbers >= _END_S * a_s),
-        lambda row: f"{name} {numbers[row]} is not in {unit}, as its first time is",
+        (numbers < _FIRST_S * per_s) | (numbers >= _END_S * per_s),
+        lambda row: f"{name} {numbers[row]} is not in {unit} as the first time is: use one unit",
     )
     return unit, unit, numbers.astype(np.int64)
 
 
-def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
-    """Return the name of local times for the user, and the same times in UTC."""
+def _from_local(columns: _Columns, raw: Ints, unit: Unit) -> tuple[str, Ints]:
+    """Return the name of the local zone for the user, and local times as times in UTC."""
     name = columns.zone.name
     zone: tzinfo = UTC if name == "UTC" else ZoneInfo(name)
     minute = _MINUTES[unit]
-    quarters, index = np.unique(ticks // (15 * minute), return_inverse=True)
+    quarters, index = np.unique(raw // (15 * minute), return_inverse=True)
     walls = [_EPOCH + timedelta(minutes=15 * int(quarter)) for quarter in quarters]
     before, after = (
         np.array([_offset_minutes(wall, zone, fold) for wall in walls], dtype=np.int64)[index]
@@ -483,13 +483,13 @@ def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
     )
 
     def problem(row: int) -> str:
-        wall = iso(int(ticks[row]) * MINUTE_MS // minute).removesuffix("Z")
-        trouble = "does not exist" if before[row] < after[row] else "is there twice"
+        wall = iso(int(raw[row]) * MINUTE_MS // minute).removesuffix("Z")
+        trouble = "does not exist" if before[row] < after[row] else "exists twice"
         time = f"{columns.time_name} {wall}"
         return f"{time} {trouble} in {name}: write all times in UTC, with a Z"
 
     columns.refuse_any(before != after, problem)  # PEP 495: they differ in a gap and in a fold
-    return f"ISO in {name}", ticks - before * minute
+    return f"ISO in {name}", raw - before * minute
 
 
 def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
@@ -497,8 +497,8 @@ def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
     return offset // timedelta(minutes=1)
 
 
-def _tick_text(ticks: int, unit: Unit) -> str:
-    return f"{ticks} ({iso(ticks * MINUTE_MS // _MINUTES[unit])})"
+def _time_text(raw: int, unit: Unit) -> str:
+    return f"{raw} ({iso(raw * MINUTE_MS // _MINUTES[unit])})"
 
 
 def _check_order(columns: _Columns, ts_ms: Ints) -> None:
@@ -509,14 +509,14 @@ def _check_order(columns: _Columns, ts_ms: Ints) -> None:
         earlier = earlier if earlier.startswith("row") else f"line {earlier}"
         when, before = iso(int(ts_ms[row])), iso(int(ts_ms[row - 1]))
         problem = (
-            f"the minute {when} is there twice, as in {earlier} too: remove one"
+            f"the minute {when} is in {earlier} too: remove one of them"
             if steps[row - 1] == 0
             else f"{when} comes after {before} of {earlier}: sort the rows by time"
         )
         columns.refuse(row, problem, count=int(np.count_nonzero(steps <= 0)))
     if len(steps) >= _FEWEST_STEPS and (step := int(np.gcd.reduce(steps))) > MINUTE_MS:
         raise DataError(
-            f"{columns.name}: its bars are {step // MINUTE_MS} minutes apart: give it bars of 1m, "
+            f"{columns.name}: its bars are {step // MINUTE_MS} minutes apart: give it 1m bars, "
             "tbv8 builds longer ones itself"
         )
 
@@ -537,6 +537,6 @@ def _check_possible(columns: _Columns, values: Sequence[Floats]) -> None:
         shown = ", ".join(
             f"{name} {float(column[row])!r}" for name, column in zip(PRICES, values, strict=True)
         )
-        return f"no market makes a bar of {shown}: correct it, or remove the row"
+        return f"a bar of {shown} is impossible: correct it, or remove the row"
 
     columns.refuse_any(impossible, problem)

@@ -1,4 +1,4 @@
-"""Read files for the index: paths as JSON in, their facts as JSON out.
+"""The process that scans files for the index: JSON paths on stdin, JSON facts on stdout.
 
 python -m tbv8.venues.files.scan ZONE < paths.json
 """
@@ -16,7 +16,7 @@ from tbv8.venues.files.read import read_file
 
 
 def scan(path: Path, zone: str) -> Facts:
-    """Return the facts of one file; a problem with it is one of them."""
+    """Return the facts of one file; for an unusable file they include the problem."""
     mark = disk_state(path)
     try:
         bars = read_file(path, name="", zone=zone)

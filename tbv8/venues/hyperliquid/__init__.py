@@ -1,8 +1,8 @@
-"""Hyperliquid's perpetual futures: live trades and quotes, funding, the newest bars.
+"""The venue `hyperliquid`: perpetual futures with live trades, quotes, funding and the newest bars.
 
-    live        its sockets and REST calls, as pure parsers
+    live        its wire protocol: frames and REST requests, as pure parsers
 
-Its coins are margined in USDC; `BTC/USDT` is its coin `BTC` all the same.
+Its coins are margined in USDC; the symbol `BTC/USDT` still stands for its coin `BTC`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ VENUE = live_venue(
     "hyperliquid",
     _open_live,
     opened_ms=parse_time("2023-05-01"),  # before its first funding
-    payments_a_page=480,
+    payments_per_page=480,
     funding_hours=1,
-    sure_minutes=4900,  # of the newest 5,000: they move on while a backfill runs
+    sure_minutes=4900,  # of the 5,000 that it keeps: the oldest drop out during a backfill
 )

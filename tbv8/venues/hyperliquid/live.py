@@ -1,7 +1,7 @@
-"""Parses Hyperliquid's messages, from the socket and by REST.
+"""Parses Hyperliquid's frames and REST replies. Pure, no I/O.
 
-Wire facts: docs/venues/hyperliquid.md. The traps: one unknown coin in a subscribe closes the whole
-socket without a word; the first trades frame after a subscribe holds old trades; its numbers are
+Wire facts: docs/venues/hyperliquid.md. The traps: subscribing to one unknown coin closes the whole
+socket without a message; the first trades frame after a subscribe has old trades; numbers are
 strings.
 """
 
@@ -17,7 +17,7 @@ import msgspec
 
 from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import (
-    UNREADABLE,
+    DECODE_ERRORS,
     Ack,
     Amount,
     Channel,
@@ -32,13 +32,13 @@ from tbv8.venues.base import (
     TradeNumber,
     followed_by,
     minutes_in,
-    undocumented,
+    undocumented_error,
 )
 
 VENUE = "hyperliquid"
 KEPT_MINUTES = 5000
 
-_PAYMENTS_A_REPLY = 500
+_PAYMENTS_PER_REPLY = 500
 _PRICE_DECIMALS = 6
 _PRICE_DIGITS = 5
 _MIN_ORDER_USD = Decimal(10)
@@ -97,7 +97,7 @@ class _Envelope(msgspec.Struct):
 
 
 class _Candle(msgspec.Struct, rename={"low": "l"}):
-    """Numbers of any size: one impossible bar must not cost the others of its reply."""
+    """A row of bars; its numbers are not bounded: one impossible bar must not fail the reply."""
 
     t: int
     o: float
@@ -167,31 +167,31 @@ class HyperliquidFeed:
         self._symbols = {listing.native: symbol for symbol, listing in listings.items()}
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that subscribes to a stream of one coin; the venue takes no lists."""
-        return self._order("subscribe", symbol, channel)
+        """Return the frame that subscribes to one stream of one coin; there is no list form."""
+        return self._command("subscribe", symbol, channel)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that ends a stream."""
-        return self._order("unsubscribe", symbol, channel)
+        """Return the frame that ends a subscription."""
+        return self._command("unsubscribe", symbol, channel)
 
-    def _order(self, method: str, symbol: str, channel: Channel) -> str:
+    def _command(self, method: str, symbol: str, channel: Channel) -> str:
         subscription = {"type": channel, "coin": self._natives[symbol]}
         return msgspec.json.encode({"method": method, "subscription": subscription}).decode()
 
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame.
 
-        Text that is no object is skipped, as the venue's own clients do: its greeting is a line.
+        Text that is no JSON object is skipped, as in the venue's own clients: its greeting is one.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
         """
         try:
             message: _Frame = _decode_frame(frame)
-        except UNREADABLE as e:
+        except DECODE_ERRORS as e:
             if frame[:1] != b"{" or _is_other_channel(frame):
                 return ()
-            raise undocumented(VENUE, frame, str(e)) from e
+            raise undocumented_error(VENUE, frame, str(e)) from e
         match message:
             case _Trades():
                 return _trades(message.data, self._symbols)
@@ -216,7 +216,7 @@ class HyperliquidFeed:
         if text.startswith("Already subscribed: "):
             try:
                 echo = msgspec.json.decode(text.partition(": ")[2], type=_Subscription)
-            except UNREADABLE:
+            except DECODE_ERRORS:
                 return (ErrorFrame(text),)
             return self._acks("subscribe", echo)
         return (ErrorFrame(text),)
@@ -229,20 +229,20 @@ class HyperliquidLive:
     rest_url = "https://api.hyperliquid.xyz"
     ping = '{"method":"ping"}'
     ping_s = 20.0
-    dials_per_minute = 20  # the venue allows 30, for all programs at this address
+    dials_per_minute = 20  # the venue allows 30 per IP address
     subscribe_pause_s = 0.01
     weight_per_s = 15.0  # the venue allows 1200 a minute
     weight_burst = 240.0
-    page_minutes = 500  # some report that a reply has no more
+    page_minutes = 500  # the limit of a reply, according to some sources
     kept_minutes: int | None = KEPT_MINUTES
-    payment_days: int | None = 19  # with a day before it: 480 hourly payments of the 500 in a reply
+    payment_days: int | None = 19  # plus the day before: 480 hourly payments, a reply has 500
 
     def native_symbol(self, symbol: str) -> str:
         """Return the coin: `BTC` for `BTC/USDT`."""
         return symbol.partition("/")[0]
 
     def open_feed(self, listings: Mapping[str, Listing]) -> HyperliquidFeed:
-        """Return the parser of a new connection."""
+        """Return the feed of a new connection."""
         return HyperliquidFeed(listings)
 
     def clock_request(self) -> Request[int]:
@@ -258,7 +258,7 @@ class HyperliquidLive:
         return _info({"type": "metaAndAssetCtxs"}, _parse_contracts)
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Return the request for the newest trades: about 10, and none older."""
+        """Return the request for the newest trades, about 10; older ones are not available."""
         parse = partial(_parse_recent, {listing.native: symbol})
         return _info({"type": "recentTrades", "coin": listing.native}, parse, weight=21)
 
@@ -268,7 +268,7 @@ class HyperliquidLive:
         return _info({"type": "l2Book", "coin": listing.native}, parse, weight=2)
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Return the request for payments by time, at most 500."""
+        """Return the request for payments by time, in pages of 500."""
         last_ms = span.end_ms - 1
         body = {
             "type": "fundingHistory",
@@ -284,11 +284,11 @@ class HyperliquidLive:
         return _info(body, _payments)
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Return the request for the state of all coins."""
+        """Return the request for the mark price and open interest of all coins."""
         return _info({"type": "metaAndAssetCtxs"}, _parse_marks)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Return the request for 1m bars; only the newest 5000 exist."""
+        """Return the request for 1m bars; the venue keeps only the newest 5000."""
         request = {
             "coin": listing.native,
             "interval": "1m",
@@ -315,7 +315,9 @@ def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]
             continue
         side = _SIDES.get(trade.side)
         if side is None or trade.sz == 0:
-            raise undocumented(VENUE, msgspec.json.encode(trade), "no side or size of a trade")
+            raise undocumented_error(
+                VENUE, msgspec.json.encode(trade), "a trade without a side or a size"
+            )
         events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
     if len(events) > 1:
         events.sort(key=_time)
@@ -341,8 +343,8 @@ def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, ask: _Level | None) -> 
 def _decode[T](reply: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply, type=kind, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
 
 
 def _parse_clock(reply: bytes) -> int:
@@ -357,16 +359,19 @@ def _parse_listings(reply: bytes) -> dict[str, Listing]:
 
 
 def _parse_contracts(reply: bytes) -> dict[str, Contract]:
-    """Return the rules; prices have 5 digits and at most 6 - szDecimals decimals, or are whole."""
+    """Return the rules of all coins.
+
+    Prices have at most 5 significant digits and 6 - szDecimals decimals, or are whole numbers.
+    """
     meta, contexts = _decode(reply, tuple[_RulesMeta, list[msgspec.Raw]])
     if len(meta.universe) != len(contexts):
-        raise undocumented(VENUE, reply, "not as many contexts as coins")
+        raise undocumented_error(VENUE, reply, "the numbers of coins and contexts differ")
     contracts = {}
     for coin, context in zip(meta.universe, contexts, strict=True):
         try:
             asset = msgspec.json.decode(coin, type=_AssetRules)
             price = msgspec.json.decode(context, type=_PriceContext, strict=False).markPx
-        except UNREADABLE:  # a delisted coin may have no price
+        except DECODE_ERRORS:  # a delisted coin may have no price
             continue
         most_decimals = _PRICE_DECIMALS - asset.szDecimals
         digits = _PRICE_DIGITS - 1 - math.floor(math.log10(price))
@@ -405,7 +410,7 @@ def _parse_payments(
 ) -> list[Payment] | Request[list[Payment]]:
     payments = _payments(reply)
     newest_ms = max((payment.time_ms for payment in payments), default=0)
-    if len(payments) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
+    if len(payments) < _PAYMENTS_PER_REPLY or newest_ms < span.start_ms:
         return payments
     return followed_by(payments, live.payments_request(listing, Span(newest_ms + 1, span.end_ms)))
 
@@ -413,7 +418,7 @@ def _parse_payments(
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
     meta, contexts = _decode(reply, tuple[_Meta, list[_Context]])
     if len(meta.universe) != len(contexts):
-        raise undocumented(VENUE, reply, "another number of coins and states")
+        raise undocumented_error(VENUE, reply, "the numbers of coins and contexts differ")
     return {
         asset.name: (context.markPx, context.openInterest)
         for asset, context in zip(meta.universe, contexts, strict=True)
@@ -422,8 +427,8 @@ def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
 
 
 def _is_other_channel(frame: bytes) -> bool:
-    """Return True for a whole frame of a channel that is not read, such as pong."""
+    """Return True for a complete frame of another channel, such as a pong."""
     try:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return False

@@ -1,8 +1,8 @@
-"""MEXC's perpetual futures: live trades and quotes, history of 1m bars and of funding.
+"""The venue `mexc`: perpetual futures with live trades, quotes, and histories of bars and funding.
 
-    live        its sockets and REST calls, as pure parsers
+    live        its wire protocol: frames and REST requests, as pure parsers
 
-Its sizes are contracts; tbv8 converts them to base units by the venue's contract size.
+Its sizes are in contracts; they are converted to base units by the venue's contract size.
 """
 
 from __future__ import annotations
@@ -27,5 +27,5 @@ VENUE = live_venue(
     "mexc",
     _open_live,
     opened_ms=parse_time("2019-01-01"),  # before its first perpetual
-    payments_a_page=100,
+    payments_per_page=100,
 )

@@ -1,8 +1,8 @@
-"""Parses the messages of MEXC futures, from the socket and by REST.
+"""Parses the frames and REST replies of MEXC futures. Pure, no I/O.
 
-Wire facts: docs/venues/mexc.md. The traps: the server hangs up 60 s after the last JSON ping even
-while data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP
-200.
+Wire facts: docs/venues/mexc.md. The traps: the server closes a connection 60 s after the last JSON
+ping even while data arrives; sizes are in contracts; an ack names no symbol; a refusal by REST has
+HTTP 200.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tbv8.errors import VenueError
 from tbv8.market import MOST_VOLUME, Bar, Bbo, Span, Trade
 from tbv8.text import quoted
 from tbv8.venues.base import (
-    UNREADABLE,
+    DECODE_ERRORS,
     Ack,
     Amount,
     Channel,
@@ -37,14 +37,14 @@ from tbv8.venues.base import (
     TradeNumber,
     followed_by,
     minutes_in,
-    undocumented,
+    undocumented_error,
 )
 from tbv8.venues.bounds import FRAME_BYTES, BoundsError, inflate
 
 VENUE = "mexc"
 PAGE_MINUTES = 2000
 
-_PAYMENTS_A_PAGE = 100
+_PAYMENTS_PER_PAGE = 100
 
 _SIDES: dict[int, Literal["buy", "sell"]] = {1: "buy", 2: "sell"}
 _METHODS: dict[Channel, str] = {"trades": "deal", "bbo": "depth.full"}
@@ -142,10 +142,10 @@ class _Ticker(msgspec.Struct):
 
 
 class _Klines(msgspec.Struct, rename="camel"):
-    """The columns of bars; `open` is the close before, so that high and low include it.
+    """The columns of bars; `open` is the previous close, so `high` and `low` include that price.
 
-    The columns `real_` have the prices of trades alone. Numbers may be of any size, so that one
-    impossible bar does not cost the others of its reply.
+    The columns `real_` have the prices of the minute's own trades. Numbers are not bounded: one
+    impossible bar must not fail the reply.
     """
 
     time: list[int]
@@ -160,7 +160,7 @@ class _Klines(msgspec.Struct, rename="camel"):
     real_close: list[float | None] = []
 
     def rows(self) -> Iterator[tuple[int, float, float, float, float, float]]:
-        """Yield time, open, high, low, close and contracts; real prices where the venue has them.
+        """Yield time in seconds, open, high, low, close and contracts; real prices if published.
 
         Raises:
             ValueError: The columns are of different lengths.
@@ -182,7 +182,7 @@ class _Klines(msgspec.Struct, rename="camel"):
 type _Frame = _Deals | _FullDepth | _Error
 type _PaymentsOrNext = list[Payment] | Request[list[Payment]]
 
-# strict=False reads a number in quotes too: `i`, `cts` and `version` have come both ways.
+# strict=False reads numbers with and without quotes: `i`, `cts` and `version` occur in both forms.
 _decode_frame = msgspec.json.Decoder(_Deals | _FullDepth | _Error, strict=False).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _READ_CHANNELS = ("push.deal", "push.depth.full", "rs.error")
@@ -200,22 +200,22 @@ class MexcFeed:
         self._versions: dict[str, int] = {}
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that subscribes to a stream: unmerged deals, or 5 levels of the book."""
+        """Return the frame that subscribes to unmerged trades, or to 5 levels of the order book."""
         options: dict[str, Any] = {"compress": False} if channel == "trades" else {"limit": 5}
-        return self._order("sub", symbol, channel, options)
+        return self._command("sub", symbol, channel, options)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that ends a stream."""
-        return self._order("unsub", symbol, channel, {})
+        """Return the frame that ends a subscription."""
+        return self._command("unsub", symbol, channel, {})
 
-    def _order(self, verb: str, symbol: str, channel: Channel, options: dict[str, Any]) -> str:
-        self._versions.pop(self._natives[symbol], None)  # a wrong one must not last
+    def _command(self, verb: str, symbol: str, channel: Channel, options: dict[str, Any]) -> str:
+        self._versions.pop(self._natives[symbol], None)  # forget a wrong number that is far ahead
         param = {"symbol": self._natives[symbol], **options}
-        order = {"method": f"{verb}.{_METHODS[channel]}", "param": param}
-        return msgspec.json.encode(order).decode()
+        command = {"method": f"{verb}.{_METHODS[channel]}", "param": param}
+        return msgspec.json.encode(command).decode()
 
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
-        """Return the events in one frame; a depth older than one seen before has none.
+        """Return the events in one frame; none for a book older than an earlier one.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
@@ -224,7 +224,7 @@ class MexcFeed:
             frame = _inflate(frame)
         try:
             message: _Frame = _decode_frame(frame)
-        except UNREADABLE as e:
+        except DECODE_ERRORS as e:
             return self._parse_ack(frame, e)
         match message:
             case _Deals():
@@ -244,12 +244,12 @@ class MexcFeed:
     def _parse_ack(self, frame: bytes, e: Exception) -> Sequence[Ack]:
         try:
             channel = _decode_envelope(frame).channel
-        except UNREADABLE:
-            raise undocumented(VENUE, frame, str(e)) from e
+        except DECODE_ERRORS:
+            raise undocumented_error(VENUE, frame, str(e)) from e
         if channel in _CHANNELS:
             return (Ack(_CHANNELS[channel]),)
         if channel in _READ_CHANNELS:
-            raise undocumented(VENUE, frame, str(e)) from e
+            raise undocumented_error(VENUE, frame, str(e)) from e
         return ()
 
 
@@ -262,7 +262,7 @@ class MexcLive:
     ping_s = 10.0
     dials_per_minute = 20
     subscribe_pause_s = 0.05  # tried with 150 contracts
-    weight_per_s = 5.0  # calls: the venue allows 10 a second of most kinds
+    weight_per_s = 5.0  # in calls: the venue allows 10 a second for most of them
     weight_burst = 20.0
     page_minutes = PAGE_MINUTES
     kept_minutes: int | None = None
@@ -273,7 +273,7 @@ class MexcLive:
         return symbol.replace("/", "_")
 
     def open_feed(self, listings: Mapping[str, Listing]) -> MexcFeed:
-        """Return the parser of a new connection."""
+        """Return the feed of a new connection."""
         return MexcFeed(listings)
 
     def clock_request(self) -> Request[int]:
@@ -281,7 +281,7 @@ class MexcLive:
         return Request(path="/api/v1/contract/ping", parse=_parse_clock)
 
     def listings_request(self) -> Request[dict[str, Listing]]:
-        """Return the request for all contracts: 2 MB."""
+        """Return the request for all contracts; the reply has 2 MB."""
         return Request(path="/api/v1/contract/detail", parse=_parse_listings, weight=10)
 
     def contracts_request(self) -> Request[dict[str, Contract]]:
@@ -305,13 +305,13 @@ class MexcLive:
         )
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Return the request for payments, the newest first: 100 a page."""
+        """Return the request for payments, newest first, in pages of 100."""
         return self._payments_page_request(
             listing, 1, partial(_parse_payments, self, listing, span, 1)
         )
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Return the request for the last page of payments, by way of the first page."""
+        """Return the request for the first page of payments, then for the last one."""
         return self._payments_page_request(listing, 1, partial(_parse_oldest, self, listing))
 
     def _payments_page_request(
@@ -319,16 +319,16 @@ class MexcLive:
     ) -> Request[list[Payment]]:
         return Request(
             path="/api/v1/contract/funding_rate/history",
-            params={"symbol": listing.native, "page_num": page, "page_size": _PAYMENTS_A_PAGE},
+            params={"symbol": listing.native, "page_num": page, "page_size": _PAYMENTS_PER_PAGE},
             parse=parse,
         )
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Return the request for the state of all contracts."""
+        """Return the request for the mark price and open interest of all contracts."""
         return Request(path="/api/v1/contract/ticker", parse=_parse_marks, weight=5)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Return the request for 1m bars, at most 2000; more would be cut at either end."""
+        """Return the request for 1m bars, at most 2000; a longer reply is cut at an unknown end."""
         return Request(
             path=f"/api/v1/contract/kline/{listing.native}",
             params={
@@ -344,7 +344,7 @@ def _contract_ratio(listing: Listing) -> tuple[int, int]:
     """Return the contract size as a fraction, so that `contracts * num / den` rounds only once.
 
     Raises:
-        RefusedError: The venue has no contract size of it, or an impossible one.
+        RefusedError: The venue publishes no contract size of it, or an impossible one.
     """
     if listing.contract_size is None:
         raise RefusedError(f"{VENUE}: {listing.native} is {listing.problem}")
@@ -356,11 +356,10 @@ def _base_units(contracts: float, num: int, den: int) -> float:
 
 
 def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Trade]:
-    """Return deals by time, those of one millisecond by their numeric id.
+    """Return deals as trades by time, those of one millisecond by their numeric id.
 
-    A deal without an id gets one from its time, side, price and size, and a number if several of a
-    frame are equal. The number begins anew in each frame, so that a frame that comes twice does not
-    count twice.
+    A deal without an id gets one from its time, side, price and size, and the number of its
+    occurrence in the frame. So a frame that comes twice gives the same ids.
     """
     if len(deals) > 1:
         deals = sorted(deals[::-1], key=_deal_order)  # they come newest first
@@ -370,7 +369,8 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
         side = _SIDES.get(deal.T)
         size = _base_units(deal.v, num, den)
         if side is None or not 0 < size <= MOST_VOLUME:
-            raise undocumented(VENUE, msgspec.json.encode(deal), "no side or size of a trade")
+            shown = msgspec.json.encode(deal)
+            raise undocumented_error(VENUE, shown, "a trade without a side or a size")
         if deal.i is None:
             name = f"{deal.t}-{side}-{deal.p!r}-{size!r}"
             twins[name] += 1
@@ -399,7 +399,7 @@ def _to_bbo(
     bid_size = _base_units(bids[0].size, num, den) if bids else None
     ask_size = _base_units(asks[0].size, num, den) if asks else None
     if max(bid_size or 0, ask_size or 0) > MOST_VOLUME:
-        raise VenueError(f"{VENUE}: a book of {symbol} with more than any market has")
+        raise VenueError(f"{VENUE}: a book of {symbol} with an impossible size")
     return Bbo(
         VENUE,
         symbol,
@@ -416,8 +416,8 @@ def _decode[T](kind: type[T], reply: bytes) -> T:
         envelope = msgspec.json.decode(reply, type=_Reply)
         if envelope.success and envelope.code == 0:
             return msgspec.json.decode(envelope.data, type=kind, strict=False)
-    except UNREADABLE as e:
-        raise undocumented(VENUE, reply, str(e)) from e
+    except DECODE_ERRORS as e:
+        raise undocumented_error(VENUE, reply, str(e)) from e
     raise RefusedError(
         f"{VENUE}: code {envelope.code} {quoted(envelope.message)}",
         too_often=envelope.code == _TOO_OFTEN,
@@ -436,12 +436,12 @@ def _parse_listings(reply: bytes) -> dict[str, Listing]:
 
 
 def _parse_contracts(reply: bytes) -> dict[str, Contract]:
-    """Return the rules of contracts that have all of them; new contracts may lack some."""
+    """Return the rules of contracts with complete rows; those of new contracts may lack fields."""
     contracts = {}
     for raw in _decode(list[msgspec.Raw], reply):
         try:
             contract = msgspec.json.decode(raw, type=_ContractRules)
-        except UNREADABLE:
+        except DECODE_ERRORS:
             continue
         rules = Rules(
             tick_size=contract.price_unit,
@@ -456,7 +456,7 @@ def _parse_contracts(reply: bytes) -> dict[str, Contract]:
 
 
 def _product(size: Decimal, unit: Decimal) -> Decimal:
-    """Return the product; NaN, which no rule can be, if it cannot be computed."""
+    """Return the product; NaN, which is no possible rule, if it overflows."""
     try:
         return size * unit
     except ArithmeticError:
@@ -468,13 +468,13 @@ def _to_listing(contract: _Contract) -> Listing:
     states = {1: "in delivery", 2: "delivered", 3: "offline"}
     problem = states.get(contract.state)
     if not size:
-        size, problem = None, problem or "of no contract size"
+        size, problem = None, problem or "without a contract size"
     elif not (
         size.is_finite()
         and _MIN_CONTRACT <= size <= _MAX_CONTRACT
         and len(size.as_tuple().digits) <= _CONTRACT_DIGITS
     ):
-        problem = f"of a contract size that no market has, {str(size)[:40]!r}"
+        problem = f"of an impossible contract size, {str(size)[:40]!r}"
         size = None
     return Listing(native=contract.symbol, contract_size=size, problem=problem)
 
@@ -494,7 +494,7 @@ def _parse_klines(listing: Listing, span: Span, reply: bytes) -> list[Bar]:
     try:
         rows = list(klines.rows())
     except ValueError as e:
-        raise undocumented(VENUE, reply, "columns of different lengths") from e
+        raise undocumented_error(VENUE, reply, "columns of different lengths") from e
     return minutes_in(
         span,
         (
@@ -542,4 +542,4 @@ def _inflate(frame: bytes) -> bytes:
     try:
         return inflate(frame, FRAME_BYTES)
     except BoundsError as e:
-        raise undocumented(VENUE, frame, str(e)) from e
+        raise undocumented_error(VENUE, frame, str(e)) from e

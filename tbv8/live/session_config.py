@@ -1,9 +1,8 @@
-"""The plan of a paper session, and the reports of the process that runs it."""
+"""The config of a paper session."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -14,8 +13,8 @@ from tbv8.market import Series, Span
 from tbv8.store.sessions import Role, StoredSession
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One session.
+class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The config of one session, for its process.
 
     Attributes:
         strategy: The strategy, with the venue's own series as its source.
@@ -51,34 +50,6 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return {symbol: Series(self.venue, symbol) for symbol in self.strategy.symbols}
 
 
-class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A line that a session's process writes to the one that watches it.
-
-    Attributes:
-        kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `kept`, `printed`, `differs` or `failed`; of the
-            watching process `killed`, of results `written` or `no results`.
-        text: A text for the user; may be empty.
-        done_ms: The close of the last finished minute.
-        lag_ms: The time from its close to its use; None for events after a minute, of a command.
-        took_ms: The duration of its use.
-        state: The account after it.
-        events: Its events, as kind and body.
-        is_warm_up: True for a minute before the counted span.
-        lines: The lines of a result, as a backtest prints them.
-    """
-
-    kind: str
-    text: str = ""
-    done_ms: int | None = None
-    lag_ms: int | None = None
-    took_ms: float | None = None
-    state: dict[str, Any] = {}
-    events: list[tuple[str, str]] = []
-    is_warm_up: bool = False
-    lines: list[str] = []
-
-
 def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> Strategy:
     """Return a strategy that reads a venue's own series; a backtest may read another venue's.
 
@@ -91,6 +62,6 @@ def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> St
     return replace(strategy, source=source, simulated=False, span=Span(0, 0), funding=funding)
 
 
-def within(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:
+def with_session_span(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:
     """Return a strategy with the span of a session up to a time."""
     return replace(strategy, span=Span(session.counted_ms, max(end_ms, session.counted_ms)))

@@ -55,8 +55,8 @@ _REFUSED = {
 _LISTING = ("os.listdir", "os.scandir")
 _EVENTS = frozenset((*_REFUSED, *_LISTING, "open", "import"))
 
-_RECORDS: list[OpenedFiles] = []  # an audit hook cannot be removed: it does nothing without one
-_INSIDE = threading.local()  # files opened for a digest are not the strategy's
+_ACTIVE: list[OpenedFiles] = []  # an audit hook cannot be removed: it does nothing without one
+_IN_HOOK = threading.local()  # files opened for a digest are not the strategy's
 
 
 class OpenedFiles:
@@ -68,10 +68,13 @@ class OpenedFiles:
         self._repository = self._root
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
-        self._sources: set[str] = set()  # imported by name: these are in the key already
+        # Imported by name: these are in the key already, or packages without code, which may be
+        # in memory from an earlier run.
+        self._sources: set[str] = set()
         if strategy.module_path.is_file():
             sources, below = strategy_sources(strategy.module, root=strategy.root)
-            self._sources = {_absolute(path) for path in sources}
+            packages = {folder / "__init__.py" for path in sources for folder in path.parents}
+            self._sources = {_absolute(path) for path in {*sources, *packages}}
             if is_file(strategy.module):
                 self._repository = _absolute(below)
 
@@ -98,7 +101,7 @@ class OpenedFiles:
             if not name.endswith((".py", ".so"))
         ]
 
-    def note(self, event: str, args: tuple[Any, ...], frame: FrameType) -> None:
+    def record(self, event: str, args: tuple[Any, ...], frame: FrameType) -> None:
         """Record an audit event, if user code caused it."""
         line = _user_line(frame, is_listing=event in _LISTING)
         if line is None:
@@ -109,7 +112,7 @@ class OpenedFiles:
             words = [str(arg) for arg in args if isinstance(arg, str | bytes | tuple | list | int)]
             self._refuse(f"{place} {_REFUSED[event]} {' '.join(words[:1])}".rstrip())
         elif (path := _path(event, args)) is not None:
-            self._note_path(path, place)
+            self._record_path(path, place)
 
     def _refuse(self, action: str) -> None:
         self._refused.append(
@@ -123,7 +126,7 @@ class OpenedFiles:
             return os.path.relpath(path, self._root)
         return path
 
-    def _note_path(self, path: str, place: str) -> None:
+    def _record_path(self, path: str, place: str) -> None:
         name = self._name(path)
         if module := _untracked_library(path):
             self._refused.append(untracked_problem(place, module))
@@ -140,16 +143,16 @@ class OpenedFiles:
 
 
 @contextmanager
-def noting_opened(strategy: records.Strategy) -> Iterator[OpenedFiles]:
-    """Record the files that user code opens within the block; then drop the imported modules."""
+def track_files(strategy: records.Strategy) -> Iterator[OpenedFiles]:
+    """Record the files that user code opens within the block; at its end, drop its modules."""
     _install_hook()
     opened = OpenedFiles(strategy)
     before = set(sys.modules)
-    _RECORDS.append(opened)
+    _ACTIVE.append(opened)
     try:
         yield opened
     finally:
-        _RECORDS.remove(opened)
+        _ACTIVE.remove(opened)
         for name in sys.modules.keys() - before:
             if _is_users(getattr(sys.modules[name], "__file__", None) or ""):
                 del sys.modules[name]
@@ -161,12 +164,12 @@ def _install_hook() -> None:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    if _RECORDS and event in _EVENTS and not getattr(_INSIDE, "now", False):
-        _INSIDE.now = True
+    if _ACTIVE and event in _EVENTS and not getattr(_IN_HOOK, "now", False):
+        _IN_HOOK.now = True
         try:
-            _RECORDS[-1].note(event, args, sys._getframe(1))
+            _ACTIVE[-1].record(event, args, sys._getframe(1))
         finally:
-            _INSIDE.now = False
+            _IN_HOOK.now = False
 
 
 def _is_users(filename: str) -> bool:

@@ -1,6 +1,6 @@
-"""Notes of a session in addition to its events: corrections, and rates of funding.
+"""A session's observations of the venue: corrected bars and rates, and new rates of funding.
 
-A replay uses only the rates of funding, which are fed like minutes.
+A replay uses only the new rates, which are fed like minutes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.driver import FedRate
-from tbv8.live.plan import Plan
+from tbv8.live.driver import FundingRate
+from tbv8.live.session_config import SessionConfig
 from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.store.database import Query
 from tbv8.store.funding import read_payments
@@ -32,18 +32,24 @@ type Rates = Mapping[tuple[str, int], float]
 """The rate of each payment of funding that a session used, by symbol and full hour."""
 
 
-def corrected_notes(
-    query: Query, session: StoredSession, plan: Plan, rates: Rates, done_ms: int, *, at_ms: int
+def correction_events(
+    query: Query,
+    session: StoredSession,
+    config: SessionConfig,
+    rates: Rates,
+    done_ms: int,
+    *,
+    at_ms: int,
 ) -> list[Event]:
-    """Return a note for each minute and rate that the recorder has changed since its use."""
+    """Return an event for each minute and rate that the recorder has changed since its use."""
     since_ms = max(session.first_ms, done_ms - _CORRECTED_MS)
     changed: list[tuple[int, str, Any, Any]] = [
         (used.ts_ms + MINUTE_MS, symbol, used, now)
         for symbol, used, now in read_corrections(
-            query, session, plan.strategy.symbols, since_ms=since_ms
+            query, session, config.strategy.symbols, since_ms=since_ms
         )
     ]
-    for symbol, series in plan.series.items() if rates else ():
+    for symbol, series in config.series.items() if rates else ():
         for ts_ms, rate, _ in read_payments(query, series, Span(since_ms, done_ms + 1)):
             used = rates.get((symbol, ts_ms), rate)
             if used != rate:
@@ -52,16 +58,16 @@ def corrected_notes(
     if not changed:
         return []
     bodies = {event.body for event in read_events(query, session.session_id, (CORRECTED,))}
-    notes: list[Event] = []
+    events: list[Event] = []
     for ts_ms, symbol, used, now in changed:
         body = msgspec.json.encode({"symbol": symbol, "used": used, "now": now}).decode()
         if body not in bodies:
-            notes.append(Event(CORRECTED, len(bodies) + len(notes), ts_ms, at_ms, body))
-    return notes
+            events.append(Event(CORRECTED, len(bodies) + len(events), ts_ms, at_ms, body))
+    return events
 
 
 def rate_events(
-    query: Query, plan: Plan, first_ms: int, used_rates: Rates, span: Span, *, at_ms: int
+    query: Query, config: SessionConfig, first_ms: int, used_rates: Rates, span: Span, *, at_ms: int
 ) -> list[Event]:
     """Return the payments of funding that are new in a span of minutes.
 
@@ -69,18 +75,18 @@ def rate_events(
 
     Args:
         query: The query function of an open database.
-        plan: The plan of the session.
+        config: The config of the session.
         first_ms: The open of the session's first minute.
         used_rates: The payments that were used before.
         span: The span of the minutes.
         at_ms: Our clock.
     """
-    if plan.strategy.funding == "fixed":
+    if config.strategy.funding == "fixed":
         return []
     window = Span(max(span.start_ms - _LATEST_MS, first_ms) + 1, span.end_ms + 1)
     payments = sorted(
         (max(ts_ms, span.start_ms + MINUTE_MS), ts_ms, symbol, rate, hours)
-        for symbol, series in plan.series.items()
+        for symbol, series in config.series.items()
         for ts_ms, rate, hours in read_payments(query, series, window)
         if (symbol, ts_ms) not in used_rates
     )
@@ -91,7 +97,7 @@ def rate_events(
             booked_ms,
             at_ms,
             msgspec.json.encode(
-                FedRate(symbol=symbol, ts_ms=ts_ms, rate=rate, hours=hours)
+                FundingRate(symbol=symbol, ts_ms=ts_ms, rate=rate, hours=hours)
             ).decode(),
         )
         for number, (booked_ms, ts_ms, symbol, rate, hours) in enumerate(payments, len(used_rates))

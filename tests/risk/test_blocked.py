@@ -12,15 +12,15 @@ D = Decimal
 
 
 @pytest.mark.parametrize("rule", ["stopped", "clock", "stale_bar"])
-def test_what_is_barred_opens_nothing_and_closes_all(rule: str) -> None:
+def test_blocked_entries_open_nothing_and_close_all(rule: str) -> None:
     long = {"positions": {BTC: D(1)}}
 
-    opening = check("1", barred=rule)
+    opening = check("1", blocked_by=rule)
 
     assert opening is not None
     assert (opening.rule, opening.numbers["order"]) == (rule, D(1))
-    assert check("1", barred=None) is None
-    assert check("-1", barred=rule, **long) is None
-    turned = check("-1.5", barred=rule, **long)
+    assert check("1", blocked_by=None) is None
+    assert check("-1", blocked_by=rule, **long) is None
+    turned = check("-1.5", blocked_by=rule, **long)
     assert turned is not None
     assert turned.rule == rule

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tbv8.config.source import digest_file
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.opened import noting_opened
+from tbv8.trading.opened_files import track_files
 from tests.backtest.builders import make_strategy
 
 type Run = Callable[[str], dict[str, str]]
@@ -40,7 +40,7 @@ def run(project: Path) -> Run:
     def run(code: str) -> dict[str, str]:
         (project / "own.py").write_text(code)
         compiled = compile(code, str(project / "own.py"), "exec")
-        with noting_opened(replace(make_strategy(), root=project)) as opened:
+        with track_files(replace(make_strategy(), root=project)) as opened:
             exec(compiled, {"__name__": "own"})
         return opened.files()
 
@@ -68,11 +68,11 @@ def digest(text: str) -> str:
         pytest.param("exec(\"open('prices.csv').read()\")", id="code in a text"),
     ],
 )
-def test_a_file_of_the_project_is_noted_with_its_digest(run: Run, code: str) -> None:
+def test_a_file_of_the_project_is_recorded_with_its_digest(run: Run, code: str) -> None:
     assert run(code) == {"prices.csv": digest("1,2\n")}
 
 
-def test_a_device_is_not_noted_and_a_file_in_memory_is_like_any_other(run: Run) -> None:
+def test_a_device_is_not_recorded_and_a_file_in_memory_is_like_any_other(run: Run) -> None:
     assert run("open('/dev/zero', 'rb').read(1)") == {}
 
     with (
@@ -82,17 +82,17 @@ def test_a_device_is_not_noted_and_a_file_in_memory_is_like_any_other(run: Run) 
         run(f"open({prices.name!r}).read()")
 
 
-def test_a_file_that_is_only_written_is_not_noted(run: Run) -> None:
+def test_a_file_that_is_only_written_is_not_recorded(run: Run) -> None:
     assert run("open('log.txt', 'w').write('x')\nopen('log.txt', 'a').write('y')") == {}
 
 
-def test_a_file_that_is_not_there_is_noted_as_absent(run: Run) -> None:
+def test_a_file_that_is_not_there_is_recorded_as_absent(run: Run) -> None:
     code = "try:\n    open('override.csv')\nexcept OSError:\n    pass"
 
     assert run(code) == {"override.csv": "absent"}
 
 
-def test_a_folder_that_is_listed_is_noted_with_its_names(run: Run, project: Path) -> None:
+def test_a_folder_that_is_listed_is_recorded_with_its_names(run: Run, project: Path) -> None:
     (project / "days").mkdir()
     (project / "days" / "2.csv").touch()
     code = "from pathlib import Path\nsorted(Path('days').glob('*.csv'))"
@@ -105,7 +105,7 @@ def test_a_folder_that_is_listed_is_noted_with_its_names(run: Run, project: Path
     assert first != run(code)
 
 
-def test_modules_that_are_found_by_sys_path_are_noted_and_imported_anew_each_time(
+def test_modules_that_are_found_by_sys_path_are_recorded_and_imported_anew_each_time(
     run: Run, project: Path
 ) -> None:
     (project / "code/helper.py").write_text("import deeper\nseen = []\n")
@@ -123,19 +123,43 @@ def test_modules_that_are_found_by_sys_path_are_noted_and_imported_anew_each_tim
     assert "deeper" not in sys.modules
 
 
-def test_what_a_strategy_imports_by_name_is_not_noted_once_more(project: Path) -> None:
+def test_what_a_strategy_imports_by_name_is_not_recorded_once_more(project: Path) -> None:
     (project / "code/base.py").write_text("ONE = 1\n")
     (project / "own.py").write_text("import code.base\n")
     strategy = replace(make_strategy(module="own.py"), root=project)
 
-    with noting_opened(strategy) as opened:
+    with track_files(strategy) as opened:
         path = str(project / "own.py")
         exec(compile(f"open('code/base.py').read(); open({path!r}).read()", path, "exec"), {})
 
     assert opened.files() == {}
 
 
-def test_a_module_that_is_loaded_from_its_path_is_noted(run: Run, project: Path) -> None:
+def test_a_bare_package_of_an_import_is_not_recorded_whether_it_is_loaded_already_or_not(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given a package with a docstring alone, which is no part of the sources
+    (project / "pack").mkdir()
+    (project / "pack/__init__.py").write_text('"""A package."""\n')
+    (project / "pack/helper.py").write_text("ONE = 1\n")
+    (project / "own.py").write_text(code := "import pack.helper\n")
+    monkeypatch.syspath_prepend(project)
+    strategy = replace(make_strategy(module="own.py"), root=project)
+    found = []
+
+    # when the second run finds the package in memory
+    for _ in range(2):
+        with track_files(strategy) as opened:
+            exec(compile(code, str(project / "own.py"), "exec"), {})
+        found.append(opened.files())
+        importlib.import_module("pack")
+    del sys.modules["pack"]
+
+    # then the key is the same
+    assert found == [{}, {}]
+
+
+def test_a_module_that_is_loaded_from_its_path_is_recorded(run: Run, project: Path) -> None:
     (project / "loose.py").write_text("open('prices.csv').read()\n")
 
     found = run(
@@ -146,7 +170,7 @@ def test_a_module_that_is_loaded_from_its_path_is_noted(run: Run, project: Path)
     assert list(found) == ["loose.py", "prices.csv"]
 
 
-def test_libraries_and_what_they_read_are_not_noted(run: Run) -> None:
+def test_libraries_and_what_they_read_are_not_recorded(run: Run) -> None:
     code = (
         "import wave, zoneinfo, json.tool, random\nzoneinfo.ZoneInfo('Europe/Zurich')\n"
         "open('/dev/null').read()\nrandom.SystemRandom().random()"
@@ -216,17 +240,17 @@ def test_what_cannot_be_in_a_key_is_refused_with_its_line(
     assert "\n" not in str(caught.value)
 
 
-def test_what_others_open_meanwhile_is_not_the_strategys(run: Run, project: Path) -> None:
+def test_files_opened_by_other_code_are_not_the_strategys(run: Run, project: Path) -> None:
     """tbv8 itself opens files in a run: what its code opens is not behind a user's line."""
-    with noting_opened(replace(make_strategy(), root=project)) as opened:
+    with track_files(replace(make_strategy(), root=project)) as opened:
         digest_file(project / "prices.csv")
         importlib.import_module("tbv8.venues.sample")
 
     assert opened.files() == {}
 
 
-def test_a_hook_that_is_done_notes_nothing(project: Path) -> None:
-    with noting_opened(replace(make_strategy(), root=project)) as opened:
+def test_after_the_block_nothing_is_recorded(project: Path) -> None:
+    with track_files(replace(make_strategy(), root=project)) as opened:
         pass
 
     (project / "prices.csv").read_text()
@@ -234,7 +258,7 @@ def test_a_hook_that_is_done_notes_nothing(project: Path) -> None:
         assert opened.files() == {}
 
 
-def test_a_file_of_the_repository_beside_the_project_is_noted_from_the_project_on(
+def test_a_file_of_the_repository_beside_the_project_is_recorded_from_the_project_on(
     project: Path, tmp_path: Path
 ) -> None:
     beside = project.parent / "beside"
@@ -243,7 +267,7 @@ def test_a_file_of_the_repository_beside_the_project_is_noted_from_the_project_o
     (beside / "own.py").write_text(code := "open('../beside/levels.csv').read()")
     strategy = replace(make_strategy(module="../beside/own.py"), root=project)
 
-    with noting_opened(strategy) as opened:
+    with track_files(strategy) as opened:
         exec(compile(code, str(beside / "own.py"), "exec"), {})
 
     assert opened.files() == {"../beside/levels.csv": digest_file(beside / "levels.csv")}

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from tbv8.live.lines import event_lines
+from tbv8.live.event_lines import event_lines
 from tbv8.live.replay import replay
 from tbv8.market import MINUTE_MS, ONE_MINUTE, iso
 from tests.backtest.builders import make_strategy, rules
-from tests.live.rig import START_MS, World, bodies, make_plan
+from tests.live.rig import START_MS, World, bodies, make_session_config
 
 ORDERS = """
 from dataclasses import dataclass
@@ -77,12 +77,12 @@ def test_each_order_has_lines_from_its_request_to_its_end(world: World, tmp_path
         detail="none",
         instruments={"hyperliquid": {"BTC/USDT": rules(tick_size="0.1", taker_fee="0.0005")}},
     )
-    plan = make_plan(world, strategy)
-    plan.stop_path.parent.mkdir(parents=True)
-    world.events = [(START_MS + 12 * MINUTE_MS + 30_000, lambda: plan.stop_path.write_text(""))]
+    config = make_session_config(world, strategy)
+    config.stop_path.parent.mkdir(parents=True)
+    world.events = [(START_MS + 12 * MINUTE_MS + 30_000, lambda: config.stop_path.write_text(""))]
 
     # when
-    world.run(plan, minutes=14)
+    world.run(config, minutes=14)
 
     # then
     lines = [line for report in world.reports for line in event_lines(report)]
@@ -117,6 +117,6 @@ def test_each_order_has_lines_from_its_request_to_its_end(world: World, tmp_path
         "O-9 accepted: buy limit 0.3 BTC/USDT at 1000",
         "O-9 cancelled, by `doit stop`: buy limit 0.3 BTC/USDT at 1000",
     ]
-    (denied,) = bodies(world.journaled(plan), "denial")  # a decision, though three orders
+    (denied,) = bodies(world.journaled(config), "denial")  # a decision, though three orders
     assert msgspec.json.decode(denied)["order"] == "bracket of 3 orders, buy market 9.000"
-    replay(plan, world.journaled(plan))
+    replay(config, world.journaled(config))

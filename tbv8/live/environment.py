@@ -1,4 +1,4 @@
-"""The surroundings of a session's process: its clock, its reports, its end."""
+"""The environment of a session's process: its clock, its reports and its end."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.plan import ProcessReport
-from tbv8.store.ticks import BusyError
+from tbv8.live.output import ProcessReport
+from tbv8.store.database import BusyError
 
 BUSY_S = 0.5
 """The pause between two attempts if the database is locked or its disk is full."""

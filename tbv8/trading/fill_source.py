@@ -1,4 +1,4 @@
-"""Price, size and fee of the fill that is due now, for NautilusTrader's fill and fee models."""
+"""The source of NautilusTrader's fill and fee models: price, size and fee of each fill."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import id_of
 
 
-class Answers:
-    """The answers of one run.
+class FillSource:
+    """The fills of one run, by its plans; prices and sizes are integers of the symbol's units.
 
     Attributes:
         maker: True if the last returned fill is a maker's.
@@ -24,7 +24,7 @@ class Answers:
         self.maker = False
 
     def fill(self, order: Any) -> tuple[int, int] | None:
-        """Return price and size of an order's fill now; None if it does not fill now."""
+        """Return price and size of an order's fill at this moment; None if it does not fill."""
         market = self.markets[order.instrument_id]
         if self.orders.walking is None:
             self.maker = False
@@ -44,7 +44,7 @@ class Answers:
         assert market.last is not None  # orders are refused before the first close
         if resting is None:
             if order.order_type != OrderType.MARKET:
-                return None  # it has ended, but the engine has yet to process that
+                return None  # it has ended, but the engine has not processed its end yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.from_size(order.leaves_qty)
         if not resting.at_close:

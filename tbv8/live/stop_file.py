@@ -1,7 +1,7 @@
 """The stop file of a session: `doit stop` writes it, `doit start` removes it.
 
-A request bars entries at once. It is executed after the minutes that had closed before it, as if
-the session had been there to receive it; a position is closed at a price from after the request.
+A request blocks entries at once. It is executed after the minutes that had closed before it, as if
+the session had received it then; a position is closed at a price from after the request.
 """
 
 from __future__ import annotations
@@ -65,21 +65,23 @@ class StopFile:
             return self._request
         return None
 
-    def due(self, done_ms: int, *, held: Set[str], gapped: Set[str]) -> Request | None:
+    def due(
+        self, done_ms: int, *, open_symbols: Set[str], without_price: Set[str]
+    ) -> Request | None:
         """Return the request to execute now; None if there is none, or it has to wait.
 
         Until positions can be closed, a stop that also closes them only cancels orders.
 
         Args:
             done_ms: The close of the last used minute.
-            held: The symbols with a position.
-            gapped: The symbols without a price since a gap.
+            open_symbols: The symbols with a position.
+            without_price: The symbols without a price since a gap.
         """
         request = self._request
         if request is None or done_ms + MINUTE_MS <= request.seen_ms:
             return None
         is_before = self._step.floor(done_ms) < request.seen_ms  # the last price
-        if request.command.close and held and (is_before or held & gapped):
+        if request.command.close and open_symbols and (is_before or open_symbols & without_price):
             return None if self.last.do == "stop" else replace(request, command=Command(do="stop"))
         return request
 

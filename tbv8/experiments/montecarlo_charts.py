@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tbv8.experiments.montecarlo import SHARES, Paths
-from tbv8.experiments.result import METHODS, Drawn, Findings
-from tbv8.experiments.space_charts import Part, watermark_of
+from tbv8.experiments.result import METHODS, Findings, MonteCarloResult
+from tbv8.experiments.space_charts import watermark
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
-from tbv8.page.html import Child, Html, element, table
+from tbv8.page.html import Child, Html, PageSection, element, table
 from tbv8.page.words import capital, number
 from tbv8.text import counted
 from tbv8.trading.nautilus import Floats
@@ -22,8 +22,8 @@ _MARGIN = {"l": 62, "r": 12, "t": 28, "b": 48}  # with a title below the axis
 _TITLES = {name: capital(text) for name, text in METHODS.items()}
 
 
-def drawn_part(findings: Findings, drawn: Drawn) -> Part:
-    """Return the part of the page about other draws of the same days and round trips."""
+def monte_carlo_section(findings: Findings, monte_carlo: MonteCarloResult) -> PageSection:
+    """Return the section about other draws of the same days and round trips."""
     content: list[Child] = [
         element(
             "p",
@@ -34,14 +34,17 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
             "balance or a larger one, and how many have such a drawdown or a larger one.",
             class_="note",
         ),
-        _overview(drawn),
+        _overview(monte_carlo),
     ]
-    for name, _, paths in drawn.methods:
-        content += [element("h3", _TITLES[name]), *_method(findings, drawn, name, paths)]
-    if drawn.failed and not drawn.markets:
+    for name, _, paths in monte_carlo.methods:
+        content += [element("h3", _TITLES[name]), *_method(findings, monte_carlo, name, paths)]
+    failed = counted(monte_carlo.failed, "market")
+    if monte_carlo.failed and not monte_carlo.markets:
         content.append(
             element(
-                "p", f"{counted(drawn.failed, 'market')}, and none gave a result.", class_="note"
+                "p",
+                f"{failed}, and none gave a result.",
+                class_="note",
             )
         )
     return "monte-carlo", "Monte Carlo", content
@@ -52,9 +55,9 @@ def _number(findings: Findings) -> int:
     return findings.chosen.number
 
 
-def _overview(drawn: Drawn) -> Html:
+def _overview(monte_carlo: MonteCarloResult) -> Html:
     """Return the table of all methods: returns, drawdowns, and the chances of losses."""
-    limits = [f"{loss:.0%}" for loss in drawn.losses]
+    limits = [f"{loss:.0%}" for loss in monte_carlo.losses]
     heads = [
         *("", "paths", "return: worst", "5%", "median", "95%"),
         *("drawdown: median", "95%", "worst", "any loss"),
@@ -62,7 +65,7 @@ def _overview(drawn: Drawn) -> Html:
         *(f"drawdown ≥\N{NO-BREAK SPACE}{limit}" for limit in limits),
     ]
     rows: list[Sequence[Child]] = []
-    for name, _, paths in drawn.methods:
+    for name, _, paths in monte_carlo.methods:
         gains, falls = paths.total_return, paths.max_drawdown
         rows.append(
             [
@@ -80,8 +83,10 @@ def _overview(drawn: Drawn) -> Html:
     return table(heads, rows, id_="drawn-table")
 
 
-def _method(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> Iterator[Child]:
-    yield element("p", _note(findings, drawn, name, paths), class_="note")
+def _method(
+    findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: Paths
+) -> Iterator[Child]:
+    yield element("p", _note(findings, monte_carlo, name, paths), class_="note")
     yield draw(_fan(findings, name, paths))
     if name != "order":
         chosen = findings.chosen
@@ -90,12 +95,12 @@ def _method(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> Iterat
     yield draw(_histogram(name, "largest drawdown", paths.rows[:, 1], None))
 
 
-def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
+def _note(findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: Paths) -> str:
     settings = findings.experiment.monte_carlo
     assert settings
     blocks = f"blocks of {counted(settings.block_days, 'day')} on average"
     if name == "days":
-        chance = drawn.days.p_value if drawn.days else None
+        chance = monte_carlo.days.p_value if monte_carlo.days else None
         return (
             f"As many days as there were, drawn with replacement in {blocks}. If such days gained "
             f"nothing on average, {number(chance, '.1%')} of paths would gain at least as much as "
@@ -112,10 +117,11 @@ def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
             "Each round trip once, in another order: the drawdown changes, the return does not. A "
             "position that was still open at the end is left out."
         )
-    failed = f" It failed on {counted(drawn.failed, 'market')}." if drawn.failed else ""
+    share = number(monte_carlo.beaten, ".0%")
+    failed = f" It failed on {counted(monte_carlo.failed, 'market')}." if monte_carlo.failed else ""
     return (
         f"The whole trial, with every rule, on prices made of the real days in {blocks}. Its "
-        f"return on the real market is higher than on {number(drawn.beaten, '.0%')} of these. They "
+        f"return on the real market is higher than on {share} of these. They "
         f"do not count as tries.{failed}"
     )
 
@@ -157,7 +163,7 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
         layout=layout,
         span=(times[0], times[-1]) if is_daily else None,
         height=280,
-        mark=watermark_of(findings),
+        mark=watermark(findings),
     )
 
 

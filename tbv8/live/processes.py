@@ -19,8 +19,9 @@ from pathlib import Path
 
 import msgspec
 
-from tbv8.live.plan import Plan, ProcessReport
-from tbv8.store.sessions import recorder_owner, recorder_runs
+from tbv8.live.output import ProcessReport
+from tbv8.live.session_config import SessionConfig
+from tbv8.store.locks import recorder_owner, recorder_runs
 
 _END_S = 5.0
 _RECORDER_END_S = 15.0
@@ -40,7 +41,7 @@ class HostProcess:
         reports: The reports that were not read yet.
     """
 
-    def __init__(self, plan: Plan, module: str = "tbv8.live.host") -> None:
+    def __init__(self, config: SessionConfig, module: str = "tbv8.live.host") -> None:
         self.reports: queue.SimpleQueue[ProcessReport] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
@@ -49,15 +50,17 @@ class HostProcess:
             start_new_session=True,
             env=_MEMORY_SETTINGS | os.environ,
         )
-        self._thread = threading.Thread(target=self._read, args=(pickle.dumps(plan),), daemon=True)
+        self._thread = threading.Thread(
+            target=self._read, args=(pickle.dumps(config),), daemon=True
+        )
         self._thread.start()
 
-    def _read(self, plan: bytes) -> None:
+    def _read(self, config: bytes) -> None:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         try:
-            stdin.write(plan)
+            stdin.write(config)
             stdin.flush()
         except OSError:
             return
@@ -171,7 +174,7 @@ class RecorderProcess:
 class ResultsProcess:
     """The process that writes the present results of a session, by a replay of its journal."""
 
-    def __init__(self, plans: Mapping[str, Plan]) -> None:
+    def __init__(self, configs: Mapping[str, SessionConfig]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tbv8.live.results"],
             stdin=subprocess.PIPE,
@@ -179,7 +182,7 @@ class ResultsProcess:
             start_new_session=True,
         )
         assert self._process.stdin is not None
-        self._process.stdin.write(pickle.dumps(dict(plans)))
+        self._process.stdin.write(pickle.dumps(dict(configs)))
         self._process.stdin.close()
 
     def poll(self) -> ProcessReport | None:

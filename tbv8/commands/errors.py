@@ -1,7 +1,7 @@
-"""The base of all doit commands, pydoit's own too: user errors are printed as one line.
+"""The base of all doit commands, pydoit's own too: a user's error is printed as one line.
 
-The modules of all commands import this one before any other module of tbv8. It imports the state
-file's module first, so that Ctrl-C is handled from here on.
+Every command's module imports this one before any other module of tbv8. This one imports the state
+file's module first, which installs the handlers of signals.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.task import Task
 
-from tbv8.commands import state  # noqa: F401  # first
+from tbv8.commands import state  # noqa: F401  # first: it installs the handlers of signals
+from tbv8.commands.order import with_dependencies
 from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem
@@ -33,15 +34,16 @@ _USER_ERRORS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv
 
 
 class OneLineErrors:
-    """A mixin before pydoit's command class: user errors are one line.
+    """A mixin before pydoit's command class: a user's error is printed as one line.
 
-    With `may_mean_command` an unknown task may be a misspelt command too. With `is_about_tasks` the
-    named tasks, or all if none is named, must have no problem in their config.
+    With `suggests_commands` the error about an unknown task may suggest a command. With
+    `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config.
     """
 
-    may_mean_command = False
+    suggests_commands = False
     is_about_tasks = False
-    _is_reported = False  # tasks are created twice if options follow their names
+    _has_checked = False  # tasks are created twice if options follow their names
+    _warnings: Sequence[str] = ()
 
     @property
     def task_list(self) -> list[Task]:
@@ -51,12 +53,19 @@ class OneLineErrors:
     @task_list.setter
     def task_list(self, tasks: list[Task]) -> None:
         self._tasks = tasks
-        if self._is_reported or "PROJECT" not in self.loader.namespace:  # type: ignore[attr-defined]
+        if self._has_checked or "PROJECT" not in self.loader.namespace:  # type: ignore[attr-defined]
             return  # a dodo.py that is not tbv8's, in the same environment
-        self._is_reported = True
-        named = [] if self.sel_default_tasks else self.sel_tasks  # type: ignore[attr-defined]
+        self._has_checked = True
         problems = self.loader.namespace["PROJECT"].problems  # type: ignore[attr-defined]
-        _report_problems(problems, _needed(tasks, named) if self.is_about_tasks else [])
+        if not self.is_about_tasks:
+            self._warnings = list(dict.fromkeys(str(problem.error) for problem in problems))
+            return
+        if self.sel_default_tasks:  # type: ignore[attr-defined]
+            _check_problems(problems, None)
+            return
+        names = [task.name for task in tasks]
+        named = [name for pattern in self.sel_tasks for name in fnmatch.filter(names, pattern)]  # type: ignore[attr-defined]
+        _check_problems(problems, with_dependencies(tasks, named).values())
 
     def help(self) -> str:
         """Return the help without the keys of options in pydoit's own config files."""
@@ -74,7 +83,7 @@ class OneLineErrors:
                 print(self.help())
                 code = 0
             else:
-                with _traceback_of_bugs():
+                with _traceback_of_bugs(), self._warnings_at_end():
                     code = self._parse_execute(in_args) or 0
             sys.stdout.flush()
         except CmdParseError as e:
@@ -85,7 +94,7 @@ class OneLineErrors:
             raise self._one_line_error(e, in_args) from e
         except (InvalidDodoFile, InvalidTask) as e:
             if f"Could not find dodo file '{Path.cwd() / 'dodo.py'}'" in str(e):
-                raise InvalidDodoFile(_no_dodo_problem(Path.cwd())) from e
+                raise InvalidDodoFile(no_dodo_problem(Path.cwd())) from e
             raise type(e)(_as_one_line(e)) from e
         except (BrokenPipeError, SystemExit) as e:  # of rich it is a SystemExit
             if not any(isinstance(error, _CLOSED_PIPE) for error in (e, e.__context__)):
@@ -103,7 +112,7 @@ class OneLineErrors:
     def _parse_execute(self, in_args: list[str]) -> int | None:
         """Run the command; its own options may follow the names of tasks.
 
-        pydoit takes those for options of the task and refuses them before anything runs; they are
+        pydoit mistakes such an option for the task's and refuses it before anything runs. It is
         then moved to the front, and the command is tried again.
         """
         while True:
@@ -111,15 +120,27 @@ class OneLineErrors:
                 return super().parse_execute(in_args)  # type: ignore[misc,no-any-return]
             except (CmdParseError, InvalidCommand) as e:
                 options = self.cmdparser.options  # type: ignore[attr-defined]
-                moved = _to_the_front(in_args, _refused_option(e), options)
-                if moved is None:
+                reordered = _to_the_front(in_args, _refused_option(e), options)
+                if reordered is None:
                     raise
-                in_args = moved
+                in_args = reordered
+
+    @contextmanager
+    def _warnings_at_end(self) -> Iterator[None]:
+        """Print the warnings after the block, without one that the block raises as its error."""
+        error = ""
+        try:
+            yield
+        except ConfigError as e:
+            error = str(e)
+            raise
+        finally:
+            _print_warnings(line for line in self._warnings if line != error)
 
     def _subject(self, in_args: Sequence[str]) -> str:
-        """Return the command for `doit help`; of `run` the group of the first task with options."""
+        """Return the subject for `doit help`: the command, or the group of a task with options."""
         name: str = self.get_name()  # type: ignore[attr-defined]
-        groups = [word.partition(":")[0] for word in in_args]
+        groups = [argument.partition(":")[0] for argument in in_args]
         return (
             next((group for group in groups if group in OPTIONS), name) if name == "run" else name
         )
@@ -134,12 +155,12 @@ class OneLineErrors:
             hint = _near_option(name, self._long_options(in_args), self._subject(in_args))
             return InvalidCommand(f"option {name} not recognized{hint}")
         tasks = [task.name for task in self.task_list]
-        commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
+        commands = self.loader.cmd_names if self.suggests_commands else []  # type: ignore[attr-defined]
         return _unknown_task(name, tasks, commands)
 
     def _long_options(self, in_args: Sequence[str]) -> list[str]:
         """Return the long options of the command and of the named tasks."""
-        groups = {word.partition(":")[0] for word in in_args} & OPTIONS.keys()
+        groups = {argument.partition(":")[0] for argument in in_args} & OPTIONS.keys()
         params = [option["long"] for group in groups for option in OPTIONS[group]]
         options = self.cmdparser.options  # type: ignore[attr-defined]
         return [*params, *(option.long for option in options if option.long)]
@@ -149,12 +170,12 @@ class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no
     """Errors in files of config/ that the tasks need, one line each."""
 
 
-def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None) -> None:
+def _check_problems(problems: Iterable[Problem], needed: Iterable[Task] | None) -> None:
     """Print a warning for each problem in config/ that no needed task depends on.
 
     Args:
         problems: All problems.
-        needed: The tasks that may have no problem; None for all.
+        needed: The tasks to run, with their dependencies; None if all problems are errors.
 
     Raises:
         BrokenConfigError: A needed task has a problem.
@@ -164,26 +185,16 @@ def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None)
     if needed is not None:
         metas = [task.meta for task in needed if task.meta]
         fatal = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
-    for message in messages:
-        if message not in fatal:
-            print(f"WARNING: {message}", file=sys.stderr)
+    _print_warnings(message for message in messages if message not in fatal)
     if fatal:
         raise BrokenConfigError(
             "\nERROR: ".join(message for message in messages | fatal if message in fatal)
         )
 
 
-def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
-    """Return the named tasks and their dependencies; None if no task is named."""
-    by_name = {task.name: task for task in tasks}
-    waiting = [name for word in named for name in fnmatch.filter(by_name, word)]
-    needed: dict[str, Task] = {}
-    while waiting:
-        name = waiting.pop()
-        if name in by_name and name not in needed:
-            needed[name] = by_name[name]
-            waiting += [*by_name[name].task_dep, *by_name[name].setup_tasks]
-    return list(needed.values()) if named else None
+def _print_warnings(messages: Iterable[str]) -> None:
+    for message in messages:
+        print(f"WARNING: {message}", file=sys.stderr)
 
 
 @contextmanager
@@ -204,7 +215,7 @@ def _traceback_of_bugs() -> Iterator[None]:
 
 
 def _refused_option(e: CmdParseError | InvalidCommand) -> str | None:
-    """Return the option, without dashes, that pydoit took for a task's option or for a task."""
+    """Return the option, without dashes, that pydoit mistook for a task or a task's option."""
     if isinstance(e, InvalidCommand):
         name = re.fullmatch(r"'-{1,2}([^=']+).*' is not a task\.", str(e))
         return name[1] if name else None
@@ -216,23 +227,33 @@ def _refused_option(e: CmdParseError | InvalidCommand) -> str | None:
 def _to_the_front(
     arguments: Sequence[str], name: str | None, options: Iterable[Any]
 ) -> list[str] | None:
-    """Return the arguments with the last option `name` in front; None if no option has it."""
+    """Return the arguments with the last option `name` in front; None without such an option."""
     option = next((o for o in options if name and name in (o.long, o.short, o.inverse)), None)
     if option is None:
         return None
     dashes = "-" if name == option.short else "--"
     for index in reversed(range(len(arguments))):
-        option_text, value = (
-            arguments[index][: len(f"{dashes}{name}")],
-            arguments[index][len(f"{dashes}{name}") :],
-        )
-        if option_text == f"{dashes}{name}" and (not value or value[0] == "=" or dashes == "-"):
+        if not arguments[index].startswith(f"{dashes}{name}"):
+            continue
+        value = arguments[index].removeprefix(f"{dashes}{name}")
+        if not value or value[0] == "=" or dashes == "-":
             takes_next = option.type is not bool and not value
             end = index + 1 + takes_next
             if end > len(arguments):
                 return None
             return [*arguments[index:end], *arguments[:index], *arguments[end:]]
     return None
+
+
+def refuse_options(arguments: Iterable[str]) -> None:
+    """Refuse an option among the names of a command.
+
+    The message is pydoit's own about a task, so that `OneLineErrors` moves the option to the front
+    and runs the command again.
+    """
+    for argument in arguments:
+        if argument.startswith("-"):
+            raise InvalidCommand(f"{argument!r} is not a task.")
 
 
 def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
@@ -243,7 +264,7 @@ def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
             raise InvalidCommand(not_found=pattern)
 
 
-def _no_dodo_problem(folder: Path) -> str:
+def no_dodo_problem(folder: Path) -> str:
     """Return the error about a folder without dodo.py."""
     try:
         project = find_project(folder)
@@ -259,8 +280,7 @@ def _as_one_line(e: Exception) -> str:
 def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) -> InvalidCommand:
     """Return pydoit's error about an option or its value, with the nearest name or the choices.
 
-    `options` are the command's; those of tasks are known. `subject` is the command or the group of
-    tasks whose help lists the options.
+    `options` are the command's own. `subject` is the command or the group of tasks for `doit help`.
     """
     cause, message = error.__context__, str(error)
     if isinstance(cause, GetoptError):

@@ -1,4 +1,4 @@
-"""Parts shared by the read-only commands: the graph without running it, options, JSON."""
+"""The base of tbv8's own commands: the graph without running it, common options, JSON."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.commands.errors import OneLineErrors, check_patterns
 from tbv8.commands.order import in_order
-from tbv8.commands.refusals import OneLineErrors, check_patterns
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import NotMigratedError
 from tbv8.freshness.state import State
 from tbv8.market import Series
+from tbv8.tasks.options import parse_whole_number
 
 JSON: dict[str, Any] = {
     "name": "as_json",
@@ -35,7 +36,7 @@ SERIES: tuple[dict[str, Any], ...] = (
 )
 
 
-class ReadOnlyCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
+class ProjectCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
     """A command that loads the tasks without running them or opening pydoit's state file."""
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -60,7 +61,7 @@ class ReadOnlyCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit
 
 
 def read_state(task: Task) -> State:
-    """Return a task's state; a database that `migrate` must update first counts as a reason.
+    """Return a task's state; stale if `migrate` must create or upgrade the database first.
 
     Raises:
         Tbv8Error: The state is unknown: the database is damaged or locked, for example.
@@ -95,14 +96,19 @@ def choose_series(
 
 
 def whole_number(option: str, text: str, *, minimum: int) -> int:
-    """Return an option's number, or refuse it."""
-    if not text.isdecimal() or int(text) < minimum:
-        raise InvalidCommand(f"{option}: expected a whole number from {minimum}, got {text!r}")
-    return int(text)
+    """Return the number of an option.
+
+    Raises:
+        InvalidCommand: It is not a whole number, or below the minimum.
+    """
+    try:
+        return parse_whole_number(text, minimum=minimum)
+    except ValueError as e:
+        raise InvalidCommand(f"{option}: {e}") from e
 
 
 def print_json(value: object) -> None:
     """Print a value as JSON and nothing else."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    is_plain = text.replace("\n", "").isprintable()  # names in a database may be anything
-    print(text if is_plain else json.dumps(value, indent=2))
+    is_printable = text.replace("\n", "").isprintable()  # names in a database may be anything
+    print(text if is_printable else json.dumps(value, indent=2))

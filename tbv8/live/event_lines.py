@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.plan import ProcessReport
+from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import plain
@@ -84,7 +84,7 @@ def _accepted(values: Mapping[str, Any]) -> str:
 
 def _denied(values: Mapping[str, Any]) -> str:
     rule = RULES.get(values["rule"])
-    explained = f"{values['rule']}, {rule.words}" if rule else values["rule"]
+    explained = f"{values['rule']}, {rule.description}" if rule else values["rule"]
     words, _, size = values["order"].replace("_", " ").rpartition(" ")
     side = "buy" if Decimal(values["numbers"].get("order", 0)) > 0 else "sell"
     names = {"worst": "worst position", "open_orders": f"open {side} orders"}

@@ -1,4 +1,4 @@
-"""A session's beginning: its warm-up from stored bars, the decimals of its prices, its key."""
+"""Begin a session with its warm-up from stored bars, and describe its start to the user."""
 
 from __future__ import annotations
 
@@ -8,42 +8,45 @@ from pathlib import Path
 import msgspec
 
 from tbv8.errors import DataError
+from tbv8.live.environment import BUSY_S, HostEnvironment
 from tbv8.live.minutes import to_table
-from tbv8.live.notes import rate_events
-from tbv8.live.plan import Plan
-from tbv8.live.reading import read_stored_minutes, read_symbols, to_minutes
-from tbv8.live.setting import BUSY_S, HostEnvironment
+from tbv8.live.observations import rate_events
+from tbv8.live.session_config import SessionConfig
+from tbv8.live.stored_minutes import read_stored_minutes, read_symbols, to_minutes
 from tbv8.manifest import read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
 
-_TAIL_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
-_TAIL_S = 180.0  # the time limit for fetching the minutes since its last run
+_MAX_AGE_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
+_FETCH_TIMEOUT_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
 def begin_session(
-    plan: Plan, environment: HostEnvironment, journal: Journal, previous: StoredSession | None
+    config: SessionConfig,
+    environment: HostEnvironment,
+    journal: Journal,
+    previous: StoredSession | None,
 ) -> StoredSession | None:
     """Write a new session with its warm-up; return None if the process is asked to end first.
 
     Raises:
         DataError: Minutes of the warm-up are missing.
     """
-    now_ms, timeframe = environment.now_ms(), plan.strategy.timeframe
+    now_ms, timeframe = environment.now_ms(), config.strategy.timeframe
     counted_ms = timeframe.ceil(now_ms)
-    first_ms = timeframe.ceil(counted_ms - plan.strategy.warm_up_ms)
-    history = _await_history(plan, environment, journal, first_ms, min(counted_ms, now_ms))
+    first_ms = timeframe.ceil(counted_ms - config.strategy.warm_up_ms)
+    history = _await_history(config, environment, journal, first_ms, min(counted_ms, now_ms))
     if history is None:
         return None
     session = StoredSession(
         session_id=0,
-        strategy_id=plan.strategy.strategy_id,
-        role=plan.role,
-        venue=plan.venue,
-        inputs=msgspec.to_builtins(plan.inputs),
-        decimals=environment.persist(lambda: _decimals(plan, journal, first_ms, now_ms)),
+        strategy_id=config.strategy.strategy_id,
+        role=config.role,
+        venue=config.venue,
+        inputs=msgspec.to_builtins(config.inputs),
+        decimals=environment.persist(lambda: _decimals(config, journal, first_ms, now_ms)),
         first_ms=first_ms,
         counted_ms=counted_ms,
         done_ms=first_ms,
@@ -55,24 +58,24 @@ def begin_session(
         lambda: journal.begin(
             session,
             history,
-            rate_events(journal.query, plan, first_ms, {}, history_span, at_ms=now_ms),
+            rate_events(journal.query, config, first_ms, {}, history_span, at_ms=now_ms),
             ends=previous,
         )
     )
 
 
-def began_text(plan: Plan, session: StoredSession) -> str:
-    """Return where a new session trades, since when, and when its strategy first acts."""
-    timeframe = plan.strategy.timeframe
+def began_text(config: SessionConfig, session: StoredSession) -> str:
+    """Return a new session's venue, its start, and the close of its first counted bar, as text."""
+    timeframe = config.strategy.timeframe
     first = iso(timeframe.ceil(session.counted_ms + 1))
     return (
-        f"paper session {session.session_id} at {plan.venue}, counted from "
+        f"paper session {session.session_id} at {config.venue}, counted from "
         f"{iso(session.counted_ms)}; the first counted {timeframe} bar closes at {first}"
     )
 
 
 def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
-    """Return which session continues, and how many minutes were replayed in which time."""
+    """Return a continued session's venue, its start and the duration of its replay, as text."""
     replayed = f"{counted(count, 'minute')} in {took_s:.1f} s, without a difference"
     return (
         f"paper session {session.session_id} at {session.venue}, counted from "
@@ -80,8 +83,8 @@ def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
     )
 
 
-def keep_results(plan: Plan, session: StoredSession) -> Path | None:
-    """Rename the folder of results if they are of another session.
+def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | None:
+    """Rename the folder of results if it belongs to another session.
 
     Returns:
         Its new place, named by the start of its session; None if nothing was renamed.
@@ -89,39 +92,43 @@ def keep_results(plan: Plan, session: StoredSession) -> Path | None:
     Raises:
         DataError: It cannot be renamed.
     """
-    manifest = read_manifest(plan.folder)
+    manifest = read_manifest(config.folder)
     start = manifest.inputs["span"].value["start"] if manifest else iso(session.counted_ms)
     if start == iso(session.counted_ms):
         return None
-    place = plan.folder.with_name(f"{plan.folder.name}.{start[:16].replace(':', '-')}")
+    place = config.folder.with_name(f"{config.folder.name}.{start[:16].replace(':', '-')}")
     try:
-        return plan.folder.rename(place)
+        return config.folder.rename(place)
     except OSError as e:
         raise DataError(
-            f"{plan.folder}: results of the session before cannot be renamed to {place.name}: "
+            f"{config.folder}: results of the previous session cannot be renamed to {place.name}: "
             f"{e.strerror}: move that folder elsewhere"
         ) from e
 
 
 def _await_history(
-    plan: Plan, environment: HostEnvironment, journal: Journal, first_ms: int, now_ms: int
+    config: SessionConfig,
+    environment: HostEnvironment,
+    journal: Journal,
+    first_ms: int,
+    now_ms: int,
 ) -> list[SessionMinute] | None:
     """Return the closed minutes of the warm-up; wait for the most recent ones."""
     if first_ms >= now_ms:
         return []
-    until_s = time.monotonic() + _TAIL_S
+    until_s = time.monotonic() + _FETCH_TIMEOUT_S
     while True:
         closed_minutes = environment.persist(
-            lambda: read_symbols(journal.query, plan, first_ms, now_ms)
+            lambda: read_symbols(journal.query, config, first_ms, now_ms)
         )
-        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _TAIL_MS}
+        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _MAX_AGE_MS}
         if not incomplete:
             until_ms = min(closed.until_ms for closed in closed_minutes.values())
             return to_minutes(closed_minutes, first_ms, until_ms, seen_ms=environment.now_ms())
         is_late = time.monotonic() > until_s
         for symbol, closed in incomplete.items():
             if is_late or closed.next_ms is not None or closed.until_ms <= first_ms:
-                raise _missing_warm_up(plan, symbol, first_ms, closed, now_ms)
+                raise _missing_warm_up(config, symbol, first_ms, closed, now_ms)
         environment.send("waiting", text="for the recorder to fetch the last minutes")
         if environment.is_over():
             return None
@@ -129,24 +136,26 @@ def _await_history(
 
 
 def _missing_warm_up(
-    plan: Plan, symbol: str, first_ms: int, closed: ClosedMinutes, now_ms: int
+    config: SessionConfig, symbol: str, first_ms: int, closed: ClosedMinutes, now_ms: int
 ) -> DataError:
-    missing = Span(closed.until_ms, closed.next_ms or plan.strategy.timeframe.ceil(now_ms))
+    missing = Span(closed.until_ms, closed.next_ms or config.strategy.timeframe.ceil(now_ms))
     return DataError(
-        f"{plan.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "
+        f"{config.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "
         f"of {missing} are missing: record that long, fetch them with market_data_venue: "
-        f"{plan.venue} and `doit backfill`, or shorten backtest.warm_up"
+        f"{config.venue} and `doit backfill`, or shorten backtest.warm_up"
     )
 
 
-def _decimals(plan: Plan, journal: Journal, first_ms: int, now_ms: int) -> dict[str, int]:
+def _decimals(
+    config: SessionConfig, journal: Journal, first_ms: int, now_ms: int
+) -> dict[str, int]:
     """Return the decimals of each symbol's prices, by its tick and its stored bars."""
     since_ms = ONE_MINUTE.floor(min(first_ms, now_ms - DAY_MS))
-    rules = plan.strategy.instruments[plan.venue]
+    rules = config.strategy.instruments[config.venue]
     return {
         symbol: price_decimals(
-            to_table(read_stored_minutes(journal.query, plan, symbol, since_ms, now_ms)),
+            to_table(read_stored_minutes(journal.query, config, symbol, since_ms, now_ms)),
             rules[symbol].tick_size,
         )
-        for symbol in plan.strategy.symbols
+        for symbol in config.strategy.symbols
     }

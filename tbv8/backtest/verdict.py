@@ -1,0 +1,101 @@
+"""The verdict of a passed look-ahead check, and its lines for the user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from tbv8.config import records
+from tbv8.market import DAY_MS, Span, iso, iso_day
+from tbv8.page.words import length
+
+MOST_DECISIONS = 200
+"""The largest number of decisions at which bars are cut, evenly spread over all."""
+
+MOST_BARS_CUT = 20
+"""The largest number of other bars at whose close bars are cut, evenly spread."""
+
+MOST_RERUN = 20_000_000
+"""The largest number of bars of the runs cut at decisions, about: they take two minutes."""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The counts of a passed check; a difference is raised, not returned.
+
+    Attributes:
+        decisions: The number of times at which orders were sent or changed.
+        decisions_cut: The number of those at which the bars were cut.
+        bars_cut: The number of closes of other bars at which they were cut.
+        bars: The number of bars of the main timeframe.
+        warm_up_bars: The largest number of bars after which a run that starts later has the
+            positions of the whole run; None if one never has.
+        warm_up_ms: The duration of these bars.
+        late_starts: The number of runs that started later.
+        caveats: Lines about data that the check cannot see.
+    """
+
+    decisions: int
+    decisions_cut: int
+    bars_cut: int
+    bars: int
+    warm_up_bars: int | None
+    warm_up_ms: int
+    late_starts: int
+    caveats: tuple[str, ...] = ()
+
+
+def verdict_lines(
+    strategy: records.Strategy, verdict: Verdict, *, history: Span | None = None
+) -> list[str]:
+    """Return the lines to print about a passed check; `history` is that of the bars, if known."""
+    return [
+        f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
+        f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
+        f"{verdict.bars_cut:,} other bars of {verdict.bars:,}",
+        *_fewer_cuts(verdict),
+        f"  {_warm_up_text(strategy, verdict, history)}",
+        *(f"  {line}" for line in verdict.caveats),
+    ]
+
+
+def _fewer_cuts(verdict: Verdict) -> Iterator[str]:
+    """Yield the reason if the bars were cut at fewer decisions than MOST_DECISIONS allows."""
+    if verdict.decisions_cut < min(verdict.decisions, MOST_DECISIONS):
+        yield (
+            f"  cut after {verdict.decisions_cut:,} of the decisions, evenly spread: as many as "
+            f"about {MOST_RERUN:,} bars allow (at least {MOST_BARS_CUT}), beside the other reruns"
+        )
+
+
+def _warm_up_text(strategy: records.Strategy, verdict: Verdict, history: Span | None) -> str:
+    """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
+    tried = f"(the most of {verdict.late_starts} later starts)"
+    if verdict.warm_up_bars is None:
+        return (
+            "a later start never had the positions of the whole run: the result depends on its "
+            "start_date"
+        )
+    needs = f"the signals need {verdict.warm_up_bars:,} bars of warm-up {tried}"
+    if not verdict.warm_up_ms:
+        return needs
+    has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
+    text = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
+    if verdict.warm_up_ms > strategy.warm_up_ms:
+        days = -(-verdict.warm_up_ms // DAY_MS)
+        earliest_ms = records.earliest_start_ms(history, days * DAY_MS) if history else 0
+        if history and earliest_ms >= history.end_ms:
+            return (
+                f"{text}: the history of {strategy.source.venue}, {history}, is too short for a "
+                f"warm-up of {days}d"
+            )
+        text += f": write `warm_up: {days}d`"
+        if history and strategy.span.start_ms < earliest_ms:
+            end = " and a later `end_date`" if strategy.span.end_ms <= earliest_ms else ""
+            text += (
+                f" and `start_date: {iso_day(earliest_ms)}`{end}, since the history of "
+                f"{strategy.source.venue} begins at {iso(history.start_ms)}"
+            )
+        elif strategy.span.start_ms % DAY_MS:
+            text += " and a `start_date` without a time"
+    return text
