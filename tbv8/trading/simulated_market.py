@@ -200,7 +200,7 @@ class SimulatedMarket:
     # Steps.
 
     def first_expiry(self, time_ns: int) -> int:
-        """Return the earliest expiry inside of the step that closes at `time_ns`, else `time_ns`."""
+        """Return the earliest expiry inside of a step that closes at `time_ns`, else `time_ns`."""
         if self.ends_ns >= time_ns:
             return time_ns
         ends = (order.ends_ns for order in self.working.values())
