@@ -186,9 +186,7 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
     return _key(strategy, engine_files - code_files(*_DRAWING), "nautilus_trader", "numpy")
 
 
-def session_inputs(
-    strategy: Strategy, addresses: Mapping[str, Sequence[str]]
-) -> dict[str, Input]:
+def session_inputs(strategy: Strategy, addresses: Mapping[str, Sequence[str]]) -> dict[str, Input]:
     """Return the parts of a paper session's key: all inputs but its minutes.
 
     Args:
@@ -197,7 +195,8 @@ def session_inputs(
     """
     live = ("live/driver.py", "live/minutes.py")
     engine_files = code_files("market.py", "risk", "trading", *live)
-    other = {ADDRESS_PART: make_input(dict(addresses))} if addresses else {}
+    lists = {venue: list(urls) for venue, urls in addresses.items()}  # as the journal has them
+    other = {ADDRESS_PART: make_input(lists)} if lists else {}
     return {**_key(strategy, engine_files, "nautilus_trader", "numpy"), **other}
 
 
