@@ -70,7 +70,7 @@ type Time = str | date | datetime
 
 _ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "by")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "entry_by", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -89,12 +89,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position, at.
-        positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
-            quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
-            of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable
-            excursion: how far the price went against the position and for it, as fractions of the
-            entry price, none below 0 (0.02 is 2 %). Both are null if the database no longer has
-            the bars of the run as they were: pruned, repaired, fetched again or edited.
+        positions: As in positions.csv, a row for each round trip, from the fill that opens a
+            position to the fill that closes or turns it: symbol, opened_ms, closed_ms, side,
+            quantity, entry_price, exit_price, pnl, fees, funding. Also `entry_by` and `by`, the
+            tags or the type of the order that opened it and of the one that closed it, and `mae`
+            and `mfe`, the maximum adverse and favorable excursion: how far the price went against
+            the position and for it, as fractions of the entry price, none below 0 (0.02 is 2 %).
+            Both are null if the database no longer has the bars of the run as they were: pruned,
+            repaired, fetched again or edited.
         equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 

@@ -14,7 +14,6 @@ from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
 from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
 from tbv8.text import counted
-from tbv8.trading.coarse_ticks import find_coarse_ticks, median_closes
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 
@@ -44,18 +43,8 @@ def page_header(result: Result) -> Html:
             for stats in summary.runs
             for words in funding_words(stats)
         ],
-        [element("p", text, class_="caution") for text in (*cautions(summary), *_ticks(result))],
+        [element("p", text, class_="caution") for text in cautions(summary)],
     )
-
-
-def _ticks(result: Result) -> list[str]:
-    """Return the caution about each tick of the runs' venues that is coarse against the price."""
-    venues, prices = {run.venue for run in result.runs}, median_closes(result.strategy, result.bars)
-    return [
-        f"{coarse.venue}: the {coarse.symbol} tick of {coarse.text}"
-        for coarse in find_coarse_ticks(result.strategy, prices)
-        if coarse.venue in venues
-    ]
 
 
 def _paper_text(result: Result) -> str:

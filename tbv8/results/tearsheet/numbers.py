@@ -136,7 +136,7 @@ _RISKS: tuple[_Row, ...] = (
     ("Turnover a year, times the equity", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (
-    ("Round trips, from flat to flat", "trades", WHOLE),
+    ("Round trips, closed or turned", "trades", WHOLE),
     ("Entries, including increases", "entries", WHOLE),
     ("Exits, including partial ones", "exits", WHOLE),
     ("Win rate", "win_rate", PERCENT),
