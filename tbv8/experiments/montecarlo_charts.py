@@ -102,9 +102,9 @@ def _note(findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: P
     if name == "days":
         chance = monte_carlo.days.p_value if monte_carlo.days else None
         return (
-            f"As many days as there were, drawn with replacement in {blocks}. If such days gained "
-            f"nothing on average, {number(chance, '.1%')} of paths would gain at least as much as "
-            "the trial."
+            f"As many days as there were, drawn with replacement in {blocks}. With the mean return "
+            f"removed from the days, {number(chance, '.1%')} of paths still gain at least as much "
+            "as the trial: near 0% speaks for skill."
         )
     if name == "trades":
         return (

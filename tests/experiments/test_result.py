@@ -30,9 +30,9 @@ from tbv8.experiments.result import (
     Findings,
     SearchTrial,
     best_text,
-    caution,
     drawdown_text,
     efficiency_text,
+    experiment_caution,
     gains_text,
     losses_text,
     metric_text,
@@ -43,6 +43,7 @@ from tbv8.experiments.result import (
     sharpe_text,
     to_daily_returns,
     to_equity,
+    trial_caution,
 )
 from tbv8.experiments.space_charts import value_of
 from tbv8.experiments.stitching import StitchedAccount, StitchedWindow
@@ -192,7 +193,7 @@ def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
     assert found.luck.deflated is not None
     assert found.luck.deflated < found.luck.probabilistic
     assert found.luck.overfitting is not None
-    assert "the best trial of one half lost money in the other." in experiment_page(found)
+    assert " of the splits it lost money in the other half." in experiment_page(found)
 
 
 def test_a_comparison_counts_the_tries_that_came_after_the_result(
@@ -234,15 +235,17 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert said[2] == "  ! 1 trial failed: x.py:1: on purpose"
     (best,) = [line for line in said if "Sharpe " in line and "return" in line]
     assert "deflated Sharpe ratio (DSR) " in best
-    assert " after 3 tries, probability of overfitting (PBO) " in best
+    assert best.endswith(" after 3 tries")
+    (at,) = [at for at, line in enumerate(said) if line == best]
+    assert said[at + 1].startswith("  probability of overfitting (PBO) of the search ")
     assert [one.status for one in listed.shown] == ["ok", "ok", "ok", "failed"]
     assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
     text = trial_lines(listed)
     assert text[0] == (
         "first: 4 trials, 1 failed; 3 tries of ema_cross.EmaCross on sample:BTC/USDT by all "
-        "experiments; probability of overfitting (PBO) –"
+        "experiments; probability of overfitting (PBO) of the search –"
     )
-    assert re.fullmatch(r"! trial \d: it loses \d\.\d\d%", text[1])
+    assert re.fullmatch(r"! trial \d loses \d\.\d\d%", text[1])
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
 
@@ -288,7 +291,7 @@ def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
 
     assert found.chosen is not None
     assert best_text(found, found.chosen) == "trial 0, fast=2"
-    assert "after 1 try, probability of overfitting (PBO) – (too few days or trials)" in (
+    assert "probability of overfitting (PBO) of the search – (too few days or trials)" in (
         "\n".join(result_lines(found))
     )
 
@@ -332,21 +335,21 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     assert drawn.trades is not None
     assert drawn.trades.losses[1] == 0.0
     assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
-    head, origins, *said = result_lines(found)
+    head, origins, _best, _gained, _search, warning, *said = result_lines(found)
     assert head.startswith("first: 2 trials of ")
     assert origins == (
         "  6 more for the Monte Carlo: 5 markets, and 1 to list the best trial's round trips"
     )
-    assert said[2] == "  ! deflated Sharpe ratio 90%, below 95%: it may be luck"
-    assert said[3].startswith("  its days resampled, 40 paths: return +17")
-    assert said[3].endswith(
+    assert warning == "  ! the deflated Sharpe ratio of trial 0 is 90%, below 95%: it may be luck"
+    assert said[0].startswith("  its days resampled, 40 paths: return +17")
+    assert said[0].endswith(
         "; drawdown at most 0.00% in 95% of paths, at worst 0.00%; none loses money"
     )
-    assert said[5] == (
+    assert said[2] == (
         "  its round trips shuffled, 40 paths: drawdown at most 10.00% in 95% of paths, at worst "
         "10.00%"
     )
-    assert said[6] == (
+    assert said[3] == (
         "  markets made of resampled days, 4 markets: return -40.00% to +900.00%; drawdown at most "
         "900.00%; 50.0% lose money, 50.0% lose 10% or more, 25.0% lose 30% or more; 1 market failed"
     )
@@ -440,26 +443,32 @@ def test_trials_of_an_experiment_that_never_ran_are_refused(database: Database) 
         list_trials(query, sweep("no", 1), Path("none"), top=1, sort="number")
 
 
-CAUTIONS: dict[str, Any] = {
-    "nothing": ({}, ""),
-    "a loss": ({"total_return": -0.012}, "it loses 1.20%"),
-    "a loss is not luck": ({"total_return": -0.012, "deflated": 0.01}, "it loses 1.20%"),
-    "luck": ({"deflated": 0.13}, "deflated Sharpe ratio 13%, below 95%: it may be luck"),
-    "at the limits": ({"deflated": 0.95, "overfitting": 0.5}, ""),
-    "overfitting and a loss later": (
-        {"overfitting": 0.62, "out_of_sample": -0.1018},
-        "probability of overfitting 62%, above 50%: the best trial does worse than most on other "
-        "days; out of sample -10.18%",
-    ),
-}
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"total_return": -0.012}, "trial 4 loses 1.20%"),
+        ({"total_return": -0.012, "deflated": 0.01}, "trial 4 loses 1.20%"),
+        (
+            {"deflated": 0.13},
+            "the deflated Sharpe ratio of trial 4 is 13%, below 95%: it may be luck",
+        ),
+        ({"deflated": 0.95}, ""),
+    ],
+)
+def test_the_reason_against_a_trial_names_it(changes: dict[str, float], expected: str) -> None:
+    good = {"total_return": 0.1, "deflated": 0.99}
+
+    assert trial_caution(4, **(good | changes)) == expected
 
 
-@pytest.mark.parametrize("case", CAUTIONS)
-def test_what_speaks_against_a_trial_is_spelt_out(case: str) -> None:
-    changes, expected = CAUTIONS[case]
-    good = {"total_return": 0.1, "deflated": 0.99, "overfitting": 0.1, "out_of_sample": 0.05}
-
-    assert caution(**(good | changes)) == expected
+def test_reasons_against_an_experiment_name_the_search_and_the_walk_forward() -> None:
+    assert experiment_caution(overfitting=0.5, out_of_sample=0.0) == ""
+    assert experiment_caution(overfitting=0.62, out_of_sample=-0.1018) == (
+        "the search has a probability of overfitting of 62%, above 50%: the trial with the highest "
+        "Sharpe ratio on half of the days is mostly no better than the median on the others; the "
+        "walk-forward of the experiment loses 10.18%"
+    )
 
 
 NO_PROFIT = "the Sharpe ratio out of sample is not above 0"
@@ -472,6 +481,7 @@ EFFICIENCIES: dict[str, Any] = {
         "0.50 (mean Sharpe ratio in sample 2.00, of 1 of 2 windows)",
     ),
     "a loss later": ([2.0], -1.0, f"– ({NO_PROFIT})"),
+    "nothing later": ([2.0], 0.0, f"– ({NO_PROFIT})"),
     "a loss before": (
         [-3.0, 1.0],
         1.0,
@@ -514,6 +524,7 @@ def test_the_efficiency_is_of_all_days_out_of_sample(case: str) -> None:
     )
 
     assert efficiency_text(walk) == f"efficiency {expected}"
+    assert (walk.efficiency is None) == expected.startswith("–")
     assert gains_text(walk) == f"none of {counted(len(trained), 'window')} gained"
     if tested is None:
         assert sharpe_text(walk) == "no Sharpe ratio (9 days, at least 30 needed)"
