@@ -99,7 +99,7 @@ def _header(findings: Findings) -> Html:
             ),
             class_="facts",
         ),
-        [element("p", capital(caution), class_="caution") for caution in cautions(findings)],
+        [element("p", caution, class_="caution") for caution in cautions(findings)],
     )
 
 
@@ -169,8 +169,8 @@ def _luck(findings: Findings) -> PageSection:
         ],
     ]
     note = (
-        "A try is a variant of this strategy with a result on this series in the database, from "
-        "any experiment. Sources: Bailey and López de Prado, The Deflated "
+        "A try is a set of values with which any experiment has run this strategy on this market. "
+        "Sources: Bailey and López de Prado, The Deflated "
         "Sharpe Ratio, 2014; Bailey, Borwein, López de Prado and Zhu, The Probability of Backtest "
         "Overfitting, 2017."
     )

@@ -30,6 +30,7 @@ from tbv8.experiments.result import (
     Findings,
     SearchTrial,
     best_text,
+    cautions,
     deflate,
     drawdown_text,
     efficiency_text,
@@ -55,8 +56,10 @@ from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import METRICS, Details, Trial, TrialStatus, open_trials
 from tbv8.text import counted
+from tests.backtest.builders import rules
 from tests.builders import BTC, hold
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
+from tests.page.test_charts import data_of
 
 DAYS = 100
 SHARPE = Objective(metric="sharpe", maximize=True, min_trades=5)
@@ -262,6 +265,30 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert re.fullmatch(r"! trial \d loses \d\.\d\d%", text[1])
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
+
+
+def test_warnings_of_the_rules_and_of_the_best_trial_stand_at_the_top_of_the_page(
+    database: Database,
+) -> None:
+    expensive = ema(days(0, DAYS), instrument=rules(tick_size="1", taker_fee="0.05"))
+    asked = experiment(expensive, axis("fast", 2, 3))
+    database.run(asked, noise(2, 2))
+
+    found = database.findings(asked)
+    page = html.unescape(experiment_page(found))
+
+    assert found.chosen is not None
+    fee, trial, *_ = warnings = cautions(found)
+    assert fee == (
+        "hyperliquid: the BTC/USDT taker_fee of 0.05 is 5 % of the notional: if you meant 0.05 %, "
+        "write 0.0005"
+    )
+    assert f"trial {found.chosen.number} " in trial
+    assert [line[4:] for line in result_lines(found) if line.startswith("  ! ")] == warnings
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert re.findall(r'class="caution">(.*?)</p>', header) == warnings
+    path = data_of(experiment_page(found), "path-chart")["columns"]
+    assert path["x"][-1] == 1  # the last of the trials 0 and 1
 
 
 def test_a_page_has_fractions_in_percent_and_a_name_for_each_metric(database: Database) -> None:

@@ -257,7 +257,7 @@ def test_hold_at_the_net_exposure_grows_by_that_share_of_each_bar(
     data = data_of(page, "equity-chart")
     assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
     assert [trace["name"] for trace in data["traces"]][1] == f"always {share:.2%}"
-    assert cells(page, "the same, short against long")[0] == f"{share:+.2%}"
+    assert cells(page, "the same, long minus short")[0] == f"{share:+.2%}"
     assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
 
 

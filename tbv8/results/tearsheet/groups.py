@@ -39,8 +39,9 @@ def groups_part(trips: RoundTrips) -> Part:
         [[name, *(numbers[name] for numbers in sides.values())] for name in sides["all"]],
     )
     note = (
-        "Round trips after fees and funding. Opened and closed by: the tags of the order, or its "
-        "type if it has no tags; warm-up: open when the result began; halt: closed by a risk limit."
+        "Round trips after fees and funding. Opened by and closed by are the tags of the order "
+        "that opened or closed the trade, or its type if it has no tags. Warm-up: the trade was "
+        "open when the result began; halt: a risk limit closed it."
     )
     opened = _by_reason(trips, trips.entry_by, "opened by", "entries-table")
     closed = _by_reason(trips, trips.exit_by, "closed by", "exits-table")

@@ -28,7 +28,7 @@ def page_header(result: Result) -> Html:
         f"{moment(span['start'])} to {moment(span['end'])} UTC"
     )
     matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
-    rules = f"Orders matched {matched} by the rules and fees of {result.primary.venue}"
+    rules = f"Orders are matched {matched}, with the rules and fees of {result.primary.venue}"
     if result.shadow:
         rules += f"; the shadow run uses those of {result.shadow.venue}"
     return element(
@@ -75,7 +75,7 @@ def _settings(result: Result) -> list[str]:
     return [
         f"{_class_text(strategy)}: {params or 'no params'}. Starts with "
         f"{float(strategy.starting_balance_usd):,.8g} USD",
-        f"At most: position {positions}, daily loss {plain(risk.max_daily_loss_usd)} USD, leverage "
+        f"Limits: position {positions}, daily loss {plain(risk.max_daily_loss_usd)} USD, leverage "
         f"{plain(risk.max_leverage)}. Slippage {counted(strategy.slippage_ticks, 'tick')}. "
         f"Fees: {fees}",
     ]
