@@ -310,9 +310,10 @@ def session_configs(
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
         roles["shadow"] = strategy.routing.secondary
+    venues = {role: project.venues[str(name)] for role, name in roles.items()}
+    addresses = {v.name: v.other_addresses for v in venues.values() if v.other_addresses}
     configs: dict[str, SessionConfig] = {}
-    for role, name in roles.items():
-        venue = project.venues[str(name)]
+    for role, venue in venues.items():
         if find_venue(venue.name).live is None:
             key = ("routing", "primary" if role == "primary" else "secondary")
             raise ConfigError(
@@ -341,7 +342,7 @@ def session_configs(
             folder=project.paper_folder(strategy.strategy_id),
             stop_path=project.stop_file(strategy.strategy_id),
             differs_path=project.differs_file(strategy.strategy_id),
-            inputs=session_inputs(venue_strategy),
+            inputs=session_inputs(venue_strategy, addresses),
             stale_ms=project.stale_after_ms(strategy),
             clock_ms=project.paper.clock_limit_ms,
             is_new=is_new,

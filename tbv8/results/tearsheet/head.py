@@ -50,9 +50,10 @@ def page_header(result: Result) -> Html:
 def _paper_text(result: Result) -> str:
     """Return the sentence about a paper session: its name, start and the time of the page."""
     times = {name: moment(time) for name, time in result.inputs["span"].value.items()}
+    bars = "not from the venue's own addresses" if result.addresses else "from the live market"
     return (
         f"Paper session {result.paper_name} since {times['start']} UTC, shown as of "
-        f"{times['end']} UTC. Bars came from the live market; no order was sent to a venue."
+        f"{times['end']} UTC. Bars came {bars}; no order was sent to a venue."
     )
 
 
