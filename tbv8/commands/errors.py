@@ -37,7 +37,8 @@ class OneLineErrors:
     """A mixin before pydoit's command class: a user's error is printed as one line.
 
     With `suggests_commands` the error about an unknown task may suggest a command. With
-    `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config.
+    `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config;
+    without names, tasks that only the options leave without history are left out.
     """
 
     suggests_commands = False
@@ -60,12 +61,10 @@ class OneLineErrors:
         if not self.is_about_tasks:
             self._warnings = list(dict.fromkeys(str(problem.error) for problem in problems))
             return
-        if self.sel_default_tasks:  # type: ignore[attr-defined]
-            _check_problems(problems, None)
-            return
         names = [task.name for task in tasks]
         named = [name for pattern in self.sel_tasks for name in fnmatch.filter(names, pattern)]  # type: ignore[attr-defined]
-        _check_problems(problems, with_dependencies(tasks, named).values())
+        needed = with_dependencies(tasks, named).values()
+        _check_problems(problems, needed, all_files=self.sel_default_tasks)  # type: ignore[attr-defined]
 
     def help(self) -> str:
         """Return the help without the keys of options in pydoit's own config files."""
@@ -170,21 +169,24 @@ class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no
     """Errors in files of config/ that the tasks need, one line each."""
 
 
-def _check_problems(problems: Iterable[Problem], needed: Iterable[Task] | None) -> None:
+def _check_problems(
+    problems: Collection[Problem], needed: Iterable[Task], *, all_files: bool
+) -> None:
     """Print a warning for each problem in config/ that no needed task depends on.
 
     Args:
         problems: All problems.
-        needed: The tasks to run, with their dependencies; None if all problems are errors.
+        needed: The tasks to run, with their dependencies.
+        all_files: Also refuse the problems of files, whose cause is not in the options.
 
     Raises:
         BrokenConfigError: A needed task has a problem.
     """
     messages = {str(problem.error): None for problem in problems}
-    fatal = messages
-    if needed is not None:
-        metas = [task.meta for task in needed if task.meta]
-        fatal = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
+    metas = [task.meta for task in needed if task.meta]
+    fatal = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
+    if all_files:
+        fatal |= {str(problem.error): None for problem in problems if not problem.by_options}
     _print_warnings(message for message in messages if message not in fatal)
     if fatal:
         raise BrokenConfigError(
