@@ -122,14 +122,14 @@ def _fetch(
     symbol_history: SymbolHistory, spans: Sequence[Span], writer: _HistoryWriter, *, label: str
 ) -> None:
     """Fetch and write spans of a series, and show the progress: in minutes, of funding in hours."""
-    unit, unit_ms = ("hours", HOUR_MS) if writer.dataset == FUNDING else ("minutes", MINUTE_MS)
+    noun, unit_ms = ("hour", HOUR_MS) if writer.dataset == FUNDING else ("minute", MINUTE_MS)
 
     def units(span: Span) -> int:  # the pieces of a span add up to the same number
         return span.end_ms // unit_ms - span.start_ms // unit_ms
 
     with (
         closing(symbol_history.history.fetch(symbol_history.native, spans)) as pieces,
-        progress(label, sum(map(units, spans)), unit) as advance,
+        progress(label, sum(map(units, spans)), noun) as advance,
         writer,
     ):
         bars = minutes = 0
@@ -137,7 +137,7 @@ def _fetch(
             writer.add(piece)
             advance(units(piece.span))
             bars, minutes = bars + piece.bars.num_rows, minutes + piece.span.minutes
-        if unit == "minutes" and bars < minutes:
+        if noun == "minute" and bars < minutes:
             _print_line(writer.series, f"{bars:,} bars, {minutes - bars:,} minutes without one")
 
 
@@ -280,7 +280,7 @@ def import_file(
             _print_line(series, f"{changed:,} stored minutes are replaced")
         span = connected(bars.span, covered_spans)
         _check_disk(db_path, span.minutes)
-        with progress(f"import {series}", span.minutes, "minutes") as advance:
+        with progress(f"import {series}", span.minutes, "minute") as advance:
             for part in by_month(span):
                 rows = rows_within(table, part)
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)

@@ -26,6 +26,7 @@ from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem
 from tbv8.errors import ConfigError, Tbv8Error
+from tbv8.tasks.meant import meant_command, meant_option, meant_task
 from tbv8.tasks.options import OPTIONS
 from tbv8.tasks.task import ClosedPipeError, os_problem
 
@@ -155,6 +156,11 @@ class OneLineErrors:
             return InvalidCommand(f"option {name} not recognized{hint}")
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.suggests_commands else []  # type: ignore[attr-defined]
+        if meant := meant_task(name, in_args, tasks):
+            command: str = self.get_name()  # type: ignore[attr-defined]
+            task = f"'{meant}'" if "*" in meant else meant
+            words = f"doit {task}" if command == "run" else f"doit {command} {task}"
+            return InvalidCommand(f"unknown task {name!r}, did you mean `{words}`?")
         return _unknown_task(name, tasks, commands)
 
     def _long_options(self, in_args: Sequence[str]) -> list[str]:
@@ -304,7 +310,9 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) 
 
 
 def _near_option(name: str, longs: Iterable[str], subject: str) -> str:
-    """Return a question about the nearest option, or the command that lists the options."""
+    """Return a cure for an unknown option, the nearest one, or the command that lists them."""
+    if cure := meant_option(name, subject):
+        return f": {cure}"
     near = nearest(name.lstrip("-").partition("=")[0], longs)
     return f", did you mean '--{near}'?" if near else f": `doit help {subject}` lists the options"
 
@@ -314,6 +322,8 @@ def _unknown_task(name: str, tasks: Iterable[str], commands: Collection[str]) ->
 
     A name without a group may be that of a command too.
     """
+    if cure := meant_command(name):
+        return InvalidCommand(f"unknown task {name!r}: {cure}")
     names = [task for task in tasks if not task.startswith("_")]
     group, colon, member = name.partition(":")
     siblings = [task.removeprefix(f"{group}:") for task in names if task.startswith(f"{group}:")]

@@ -123,6 +123,15 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
         ("help plna", "unknown task 'plna' ... `doit plan`?"),
         ("list lsit", "unknown task 'lsit': `doit list` shows all tasks"),
         ("nope", "unknown task 'nope': ..."),
+        (
+            "backtest btc_usdt_perp_v1",
+            "unknown task 'btc_usdt_perp_v1', did you mean `doit backtest:btc_usdt_perp_v1`?",
+        ),
+        (
+            "plan aggregate sample BTC/USDT 5m",
+            "unknown task 'sample', did you mean `doit plan aggregate:sample:BTC/USDT:5m`?",
+        ),
+        ("backtest --start 2024-01-01", "option --start not recognized: write `start=...` ..."),
         ("backtst", "unknown task 'backtst' ... 'backtest'? ..."),
         (
             "backtest:nope",

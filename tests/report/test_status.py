@@ -301,7 +301,11 @@ def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
         odd + 2 : odd + 4
     ]
     assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
-    assert said.count("newest unfilled gap of") == 10
+    (newest,) = [line for line in said.splitlines() if line.startswith("newest unfilled gap")]
+    assert newest.startswith(
+        "newest unfilled gaps: 2024-01-01 00:00 .. now, x: mexc:C000/USDT bbo, "
+    )
+    assert newest.endswith(", mexc:C009/USDT bbo and 190 more series")
     assert every_series.count("C123/USDT") == 3
 
 
