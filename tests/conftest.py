@@ -31,7 +31,7 @@ settings.load_profile("tbv8")
 
 _MEMORY = Path("/dev/shm")
 _ROOM_BYTES = 4 * 2**30
-_WAITING = ROOT / "tests" / "recorder"
+_TESTS = ROOT / "tests"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,7 +85,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     In the order of their folders all workers came to them at once, and two cores had nothing to do.
     """
-    items.sort(key=lambda item: _WAITING not in item.path.parents)
+    items.sort(key=lambda item: not item.path.is_relative_to(_TESTS / "recorder"))
+    items.sort(key=lambda item: item.path != _TESTS / "e2e" / "test_record.py")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -281,7 +281,7 @@ def _warm_up(
         if not differs.size:
             continue
         last = start + int(differs[-1])
-        if last == main.num_rows - 1:
+        if last >= main.num_rows - 1:
             return None
         needed = max(needed, (last + 1 - start, int(closes_ms[last] - opens_ms[start])))
     return needed

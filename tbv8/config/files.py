@@ -320,7 +320,8 @@ class VenueFile(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     zone: Annotated[
         str | None,
         key(
-            "With `history: files`: the zone of times without one: Europe/Berlin; null: UTC.",
+            "With `history: files`: the zone of times without one: UTC, Europe/Berlin; null: such "
+            "times are refused.",
             **_OPTIONAL,
             pattern=_TEXT,
         ),

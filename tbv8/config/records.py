@@ -176,8 +176,13 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def step(self) -> Timeframe:
-        """The timeframe of the bars that match orders."""
-        return ONE_MINUTE if self.detail == "1m" else self.timeframe
+        """The timeframe of the bars that match orders: without detail, the strategy's shortest.
+
+        A longer one would match orders with prices from before they were sent.
+        """
+        if self.detail == "1m":
+            return ONE_MINUTE
+        return min(self.timeframes, key=lambda timeframe: timeframe.close(0))
 
     @property
     def reads(self) -> tuple[tuple[Series, Timeframe], ...]:

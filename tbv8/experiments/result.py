@@ -287,9 +287,10 @@ def deflate(
 ) -> float | None:
     """Return the deflated Sharpe ratio of a trial among tries with these annual ratios.
 
-    Returns None for too few days.
+    Returns None for too few days, and if the spread of several tries is unknown: the ratios are
+    those over the trial's own days.
     """
-    if returns is None or len(returns) < FEWEST_DAYS:
+    if returns is None or len(returns) < FEWEST_DAYS or (tries > 1 and len(ratios) < 2):
         return None
     return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
 

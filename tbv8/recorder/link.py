@@ -24,9 +24,7 @@ from tbv8.venues.bounds import FRAME_BYTES
 from tbv8.venues.units import unit_feed
 
 _SECOND_STALL_S = 120.0  # a second stall within this time needs a reconnect, not a resubscribe
-_RECONNECT_PAUSE_S = (
-    1800.0  # the shortest time between such reconnects: they interrupt the other streams
-)
+_RECONNECT_PAUSE_S = 1800.0  # between such reconnects: they interrupt the other streams
 _CHECK_S = 0.2
 _WRITER_WAIT_S, _MOST_WRITER_WAITS = 0.01, 200
 _FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each

@@ -22,8 +22,9 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """The times and prices that mark an account.
 
     Attributes:
-        start_ms: The open of the first without_warm_up bar.
-        closes_ms: The close of each without_warm_up bar of the main symbol.
+        start_ms: The open of the first counted bar.
+        closes_ms: The close of each counted bar of the main symbol; and the end of the run, if
+            that is later.
         prices: The last close of every symbol at those times; NaN before its first bar.
     """
 
@@ -47,25 +48,51 @@ def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
     """Return the marks of a run over bars, without those of the warm-up."""
     main = without_warm_up(strategy, bars.shown[strategy.symbol, strategy.timeframe])
     closes_ms = close_times(main, strategy.timeframe)
-    others = last_closes(strategy, bars, strategy.symbols[1:], closes_ms)
-    prices = {strategy.symbol: column(main, "close"), **others}
+    if (end_ms := _end_ms(strategy, bars)) > closes_ms[-1]:
+        closes_ms = np.append(closes_ms, end_ms)
+    prices = last_closes(strategy, bars, strategy.symbols, closes_ms)
     return Marks(start_ms=int(main["ts_ms"][0].as_py()), closes_ms=closes_ms, prices=prices)
+
+
+def _end_ms(strategy: records.Strategy, bars: Bars) -> int:
+    """Return the last close of any bar: what happens until then counts.
+
+    It is after the main symbol's last bar if that symbol has no bars at the end, and in a paper
+    session, whose minutes go on inside of a bar.
+    """
+    steps = [(table, strategy.step) for table in bars.steps.values()]
+    shown = [(table, timeframe) for (_, timeframe), table in bars.shown.items()]
+    return max(
+        int(close_times(table.slice(table.num_rows - 1), timeframe)[0])
+        for table, timeframe in [*steps, *shown]
+        if table.num_rows
+    )
 
 
 def last_closes(
     strategy: records.Strategy, bars: Bars, symbols: Iterable[str], times_ms: Ints
 ) -> dict[str, Floats]:
-    """Return the last close of symbols at each time; NaN before their first bar."""
+    """Return the last close of symbols at each time; NaN before their first bar.
+
+    At the last time it is that of a step, if one has closed since the symbol's last bar.
+    """
     prices = {}
     for symbol in symbols:
-        table = bars.shown[symbol, strategy.timeframe]
-        at = np.searchsorted(close_times(table, strategy.timeframe), times_ms, side="right")
+        table, steps = bars.shown[symbol, strategy.timeframe], bars.steps[symbol]
+        closes_ms, step_closes_ms = (
+            np.concatenate([[0], close_times(rows, length)])
+            for rows, length in ((table, strategy.timeframe), (steps, strategy.step))
+        )
+        at = np.searchsorted(closes_ms, times_ms, side="right") - 1
         prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+        last = int(np.searchsorted(step_closes_ms, times_ms[-1], side="right")) - 1
+        if step_closes_ms[last] > closes_ms[at[-1]]:
+            prices[symbol][-1] = column(steps, "close")[last - 1]
     return prices
 
 
 def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
-    """Return a symbol's without_warm_up bars of the main timeframe."""
+    """Return a symbol's counted bars of the main timeframe."""
     table = without_warm_up(strategy, bars.shown[symbol, strategy.timeframe])
     return Candles(
         opens_ms=table["ts_ms"].to_numpy(),
@@ -106,7 +133,7 @@ def without_warm_up(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
 
 
 def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
-    """Return the number of minutes without a bar in the without_warm_up span, by symbol.
+    """Return the number of minutes without a bar in the counted span, by symbol.
 
     Minutes inside built bars are known from their column `minutes`.
     """
@@ -137,7 +164,7 @@ def _missing_minutes(strategy: records.Strategy, bars: Bars, span: Span) -> dict
 
 
 def missing_bars(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
-    """Return the number of bars without a single minute in the without_warm_up span, by symbol.
+    """Return the number of bars without a single minute in the counted span, by symbol.
 
     Symbols that lack none are left out, and all if bars have no fixed length or are minutes.
     """

@@ -37,6 +37,7 @@ from tbv8.results.marks import (
     missing_bars,
     missing_minutes,
     missing_warm_up_minutes,
+    without_warm_up,
 )
 from tbv8.results.statistics import (
     Performance,
@@ -262,7 +263,8 @@ def summarise(
         priced: The primary's fills at the secondary's quotes.
     """
     span = strategy.timeframe.whole(strategy.span)
-    curve = primary.curve
+    curve, main = primary.curve, bars.shown[strategy.symbol, strategy.timeframe]
+    count = without_warm_up(strategy, main).num_rows
     primary_stats = _stats(strategy, bars, primary)
     shadow_stats = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
@@ -275,12 +277,12 @@ def summarise(
         days=round((int(curve.closes_ms[-1]) - curve.start_ms) / DAY_MS, 8),
         market_data_venue=strategy.source.venue,
         simulated=strategy.simulated,
-        bars=len(curve.closes_ms),
+        bars=count,
         minutes=(span.end_ms - span.start_ms) // 60_000,
         missing_minutes=missing_minutes(strategy, bars),
         missing_bars=missing_bars(strategy, bars),
         warm_up_minutes=strategy.warm_up_span.minutes if strategy.warm_up_ms else 0,
-        days_with_bars=days_with_bars(curve.times_ms),
+        days_with_bars=days_with_bars(curve.times_ms[: count + 1]),
         missing_warm_up_minutes=missing_warm_up_minutes(strategy, bars),
         primary=primary_stats,
         shadow=shadow_stats,

@@ -31,6 +31,7 @@ from tbv8.experiments.result import (
     SearchTrial,
     best_text,
     caution,
+    deflate,
     drawdown_text,
     efficiency_text,
     gains_text,
@@ -218,6 +219,19 @@ def test_a_comparison_counts_the_tries_that_came_after_the_result(
     assert luck.deflated is not None
     assert (compared.tries, compared.deflated_sharpe) == (6, luck.deflated)
     assert replaced.deflated_sharpe is None
+
+
+@pytest.mark.parametrize(
+    ("tries", "known", "has_value"), [(1, 0, True), (6, 1, False), (6, 2, True)]
+)
+def test_luck_among_tries_over_other_days_is_unknown(
+    tries: int, known: int, *, has_value: bool
+) -> None:
+    ratios = {bytes([at]): 1.0 + at for at in range(known)}
+
+    found = deflate(noise(1, 1)[0], ratios, tries)
+
+    assert (found is not None) == has_value
 
 
 def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None:

@@ -48,13 +48,13 @@ class ByHand:
         self,
         *,
         channels: tuple[Channel, ...] = ("trades", "bbo"),
-        held: RecordedState | None = None,
+        stored: RecordedState | None = None,
         kept_minutes: int | None = None,
         limit: int = 1000,
     ) -> None:
         self.outbox = Outbox(limit)
         self.tracker = SeriesTracker(
-            BTC, channels, self.outbox, held or RecordedState(), kept_minutes=kept_minutes
+            BTC, channels, self.outbox, stored or RecordedState(), kept_minutes=kept_minutes
         )
 
     def up(self, channel: Channel, at_s: float) -> None:
@@ -76,29 +76,27 @@ class ByHand:
     def lost(self, last_s: float) -> None:
         self.tracker.disconnect("connection closed", ms(last_s))
 
-    def recent(self, trades: Iterable[Trade], *, asked_s: float) -> bool:
+    def recent(self, trades: Iterable[Trade], *, sent_s: float) -> bool:
         """Take the venue's newest trades by REST; return whether the stream is dead."""
-        at_ms = ms(asked_s)
+        at_ms = ms(sent_s)
         return self.tracker.record_recent_trades(
             list(trades), sent_ms=at_ms, received_ms=at_ms, now_ms=at_ms
         )
 
-    def book(self, bid: float, *, asked_s: float) -> bool:
+    def book(self, bid: float, *, sent_s: float) -> bool:
         """Take the venue's best quote by REST; return whether the stream is dead."""
-        return self.tracker.compare_book(
-            quote(asked_s, bid), sent_ms=ms(asked_s), now_ms=ms(asked_s)
-        )
+        return self.tracker.compare_book(quote(sent_s, bid), sent_ms=ms(sent_s), now_ms=ms(sent_s))
 
-    def refill(self, span: Span, bars: Iterable[Bar], *, asked_s: float) -> None:
+    def refill(self, span: Span, bars: Iterable[Bar], *, sent_s: float) -> None:
         """Take the venue's own bars by REST and let what is over go."""
-        self.tracker.minutes.refill(span, bars, sent_ms=ms(asked_s))
-        self.tick(asked_s)
+        self.tracker.minutes.refill(span, bars, sent_ms=ms(sent_s))
+        self.tick(sent_s)
 
-    def wants(self, at_s: float) -> list[str]:
+    def needed(self, at_s: float) -> list[str]:
         """Return what should be asked by REST."""
         return [need.kind for need in self.tracker.needs(ms(at_s))]
 
-    def wanted_minutes(self, at_s: float) -> Span | None:
+    def needed_span(self, at_s: float) -> Span | None:
         """Return for which time the venue's own bars should be asked for."""
         spans = [need.span for need in self.tracker.needs(ms(at_s)) if need.kind == "minutes"]
         return spans[0] if spans else None

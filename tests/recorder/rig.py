@@ -168,16 +168,16 @@ def _check_quotes(db_path: Path, venue: str, truth: Truth, symbol: str) -> None:
         " ORDER BY ts_ms, rowid",
         (venue, symbol),
     )
-    held = {row[:5] for row in found}
+    stored = {row[:5] for row in found}
     assert found
-    assert len(held) == len(found)
-    assert held <= {tuple(quote[:5]) for quote in truth.quotes}
+    assert len(stored) == len(found)
+    assert stored <= {tuple(quote[:5]) for quote in truth.quotes}
     began_ms = min(row[5] for row in found)
     gaps = gaps_in(db_path, venue, "bbo", symbol=symbol)
     before: tuple[float | None, ...] | None = None
     lost = []
     for ts_ms, *values in (quote[:5] for quote in truth.quotes):
-        if (ts_ms, *values) in held:
+        if (ts_ms, *values) in stored:
             before = tuple(values)
         elif ts_ms > began_ms and tuple(values) != before and not _within(gaps, ts_ms):
             lost.append(ts_ms)

@@ -68,13 +68,13 @@ def test_hostile_frames_are_logged_and_recording_continues(
         written = status().trades
         wait_until(lambda: status().trades > written + 20 and status().bbo > 20)
         counted = counts(status())
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
 
     check(db_path, "mexc", mexc.truth("BTC_USDT"))
     assert counted == (len(UNREADABLE), len(UNBEARABLE))
-    assert said.replace("\n", "").isprintable()
+    assert output.replace("\n", "").isprintable()
     reasons = {reason for (reason,) in rows(db_path, "SELECT reason FROM recording_gaps")}
-    assert "unreadable frame, recorded as a gap" in said
+    assert "unreadable frame, recorded as a gap" in output
     assert any(r"\x1b[2J\x9b bye" in reason for reason in reasons)
     assert [reason for reason in reasons if not reason.isprintable() or len(reason) > 300] == []
 
@@ -129,7 +129,7 @@ def served[T](ask: Callable[[int], T], *, connection_s: float = 5.0) -> T:
 
 
 @pytest.mark.parametrize(
-    ("asked", "begins"),
+    ("requested", "begins"),
     [
         (b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", b"HTTP/1.1 200 OK\r\n"),
         (b"GET /metrics?x=1 HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 OK\r\n"),
@@ -143,11 +143,11 @@ def served[T](ask: Callable[[int], T], *, connection_s: float = 5.0) -> T:
     ],
 )
 def test_metrics_answer_one_request_and_close(
-    asked: bytes, begins: bytes, capfd: pytest.CaptureFixture[str]
+    requested: bytes, begins: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def ask(port: int) -> bytes:
         try:
-            return answer(port, asked)
+            return answer(port, requested)
         except ConnectionResetError:
             return b""
 
@@ -162,11 +162,11 @@ def test_metrics_limit_the_number_and_duration_of_connections(
 ) -> None:
     def ask(port: int) -> bytes:
         with ExitStack() as stack:
-            held = [
+            stored = [
                 stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
                 for _ in range(200)
             ]
-            assert {end_of(connection) for connection in held} == {b""}  # or TimeoutError
+            assert {end_of(connection) for connection in stored} == {b""}  # or TimeoutError
         return answer(port, b"GET /healthz HTTP/1.1\r\n\r\n")
 
     got = served(ask, connection_s=0.5)

@@ -47,14 +47,14 @@ def lose_the_wal(db_path: Path) -> None:
     db_path.with_name(f"{db_path.name}-wal").unlink()
 
 
-def held(db_path: Path) -> set[tuple[object, ...]]:
+def stored(db_path: Path) -> set[tuple[object, ...]]:
     return set(rows(db_path, "SELECT ts_ms, trade_id FROM trades"))
 
 
 def await_trades(db_path: Path, *, more: int = 10) -> None:
     wait_until(lambda: is_made(db_path))
-    before = len(held(db_path))
-    wait_until(lambda: len(held(db_path)) >= before + more)
+    before = len(stored(db_path))
+    wait_until(lambda: len(stored(db_path)) >= before + more)
 
 
 def is_made(db_path: Path) -> bool:
@@ -113,7 +113,7 @@ def test_recording_continues_in_the_file_that_is_at_the_path(
     assert (MOVED,) in reasons, rows(db_path, "SELECT * FROM recording_gaps")
     for moved in (folder / "moved.sqlite", tmp_path / "elsewhere" / "tbv8.sqlite"):
         if moved.exists():
-            assert_complete(held(moved) | held(db_path), db_path, hyperliquid)
+            assert_complete(stored(moved) | stored(db_path), db_path, hyperliquid)
 
 
 def assert_complete(both: set[tuple[object, ...]], db_path: Path, hyperliquid: LiveServer) -> None:
@@ -142,7 +142,7 @@ def test_waiting_rows_are_written_to_the_new_database(
         other.close()
         await_trades(db_path)
 
-    assert told <= held(db_path)
+    assert told <= stored(db_path)
 
 
 def test_a_database_moved_at_the_end_is_noticed_too(db_path: Path, hyperliquid: LiveServer) -> None:

@@ -45,10 +45,10 @@ class Scene:
     """A tracker, the venue, and what was said; `tracker` waits for the minutes from noon on."""
 
     def __init__(self, server: LiveServer, *, kept_minutes: int | None = None) -> None:
-        self.hand = ByHand(held=RecordedState(minute_ms=NOON, close=5.0))
+        self.hand = ByHand(stored=RecordedState(minute_ms=NOON, close=5.0))
         self.live = MexcLive()
         self.live.kept_minutes = kept_minutes
-        self.said: list[str] = []
+        self.output: list[str] = []
         self.dead: list[tuple[str, str]] = []
         self.now_ms = ms(NOW_S)
         self.clock = Clock(local_ms=self._now_ms, steady_ms=self._now_ms)
@@ -70,7 +70,7 @@ class Scene:
                     {"BTC/USDT": self.hand.tracker},
                     clock=self.clock,
                     pace=QUICK,
-                    log=self.said.append,
+                    log=self.output.append,
                     on_stall=self._note_dead,
                 )
                 refill.listings = {"BTC/USDT": CONTRACT}
@@ -97,7 +97,7 @@ class Scene:
         self.play(scene)
 
 
-def asked(server: LiveServer, part: str) -> list[str]:
+def requested(server: LiveServer, part: str) -> list[str]:
     return [
         event.detail for event in server.log() if event.event == "rest" and part in event.detail
     ]
@@ -110,7 +110,7 @@ def test_minutes_are_requested_page_by_page_until_none_is_missing(server: LiveSe
 
     pages = [
         tuple(int(number) - NOON // 1000 for number in re.findall(r"(?:start|end)=(\d+)", detail))
-        for detail in asked(server, "kline")
+        for detail in requested(server, "kline")
     ]
     assert pages[:2] == [(0, 239), (240, 479)]
     bars = {bar.ts_ms: bar.close for bar in server.truth("BTC_USDT").bars}
@@ -173,7 +173,7 @@ def test_a_pending_request_is_not_sent_twice(server: LiveServer) -> None:
     scene = Scene(server)
     scene.run(lambda: len(scene.hand.written) >= 10)
 
-    assert len(asked(server, "kline")) == 1
+    assert len(requested(server, "kline")) == 1
 
 
 def test_a_failed_request_is_repeated_after_a_pause_and_logged_at_times(server: LiveServer) -> None:
@@ -188,8 +188,8 @@ def test_a_failed_request_is_repeated_after_a_pause_and_logged_at_times(server: 
             assert not refill._may_send("BTC/USDT", need)
             assert refill._may_send("BTC/USDT", Need(kind="recent"))
             refill._not_before_s.clear()
-        assert scene.said == [scene.said[0]]
-        assert "cannot fetch minutes (3 failures in a row)" in scene.said[0]
+        assert scene.output == [scene.output[0]]
+        assert "cannot fetch minutes (3 failures in a row)" in scene.output[0]
 
         await refill._fulfil("BTC/USDT", CONTRACT, need)
         assert refill._may_send("BTC/USDT", need)
@@ -236,12 +236,12 @@ def test_a_long_outage_is_warned_of_from_half_of_the_kept_minutes_on(
     async def warn(refill: Refill) -> None:
         tracker = scene.hand.tracker
         refill._warn_before_loss("BTC/USDT", tracker, ms(599))
-        assert scene.said == []
+        assert scene.output == []
         refill._warn_before_loss("BTC/USDT", tracker, ms(600))
-        assert len(scene.said) == 1
+        assert len(scene.output) == 1
         refill._warn_before_loss("BTC/USDT", tracker, ms(610))
-        assert len(scene.said) == 1
-        assert "lacks minutes since" in scene.said[0]
+        assert len(scene.output) == 1
+        assert "lacks minutes since" in scene.output[0]
 
     scene.play(warn)
 

@@ -71,19 +71,19 @@ def test_a_signal_stops_the_recorder_after_it_wrote_all_rows(
     with process(db_path, hyperliquid) as child:
         await_rows(db_path, more=20)
         child.send_signal(number)
-        said, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=60)
 
-    assert child.returncode == 0, said
-    assert "recorded" in said
-    assert "Traceback" not in said
+    assert child.returncode == 0, output
+    assert "recorded" in output
+    assert "Traceback" not in output
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
 
 
 def test_the_recorder_stops_after_the_given_time(db_path: Path, hyperliquid: LiveServer) -> None:
     with process(db_path, hyperliquid, "3") as child:
-        said, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=60)
 
-    assert child.returncode == 0, said
+    assert child.returncode == 0, output
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
 
 
@@ -92,8 +92,8 @@ def test_after_a_kill_the_next_run_lists_the_gap(db_path: Path, hyperliquid: Liv
         await_rows(db_path, more=20)
         child.kill()
     killed_ms = hyperliquid.clock.now_ms()
-    held = rows(db_path, "SELECT max(received_ms) FROM trades")[0][0]
-    assert killed_ms - held < 5000  # a busy machine's; `doit bench record` has the figure
+    stored = rows(db_path, "SELECT max(received_ms) FROM trades")[0][0]
+    assert killed_ms - stored < 5000  # a busy machine's; `doit bench record` has the figure
 
     with recording(db_path, [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]) as running:
         await_rows(db_path, more=20)
@@ -145,9 +145,9 @@ def test_a_full_disk_causes_no_loss(db_path: Path, hyperliquid: LiveServer) -> N
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
         wait_until(lambda: trades(db_path) > stuck + 50)
         child.send_signal(signal.SIGINT)
-        said, _ = child.communicate(timeout=60)
+        output, _ = child.communicate(timeout=60)
 
-    assert child.returncode == 0, said
+    assert child.returncode == 0, output
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1  # from the end of the run on
 
@@ -183,9 +183,9 @@ def test_beside_a_bulk_writer_and_a_reader_nothing_is_lost_and_the_wal_stays_sma
             with closing(sqlite3.connect(db_path)) as reader:
                 for _ in range(3):
                     reader.execute("BEGIN")
-                    held = reader.execute("SELECT count(*) FROM trades").fetchone()
+                    stored = reader.execute("SELECT count(*) FROM trades").fetchone()
                     await_rows(db_path, more=20)
-                    assert reader.execute("SELECT count(*) FROM trades").fetchone() == held
+                    assert reader.execute("SELECT count(*) FROM trades").fetchone() == stored
                     reader.rollback()
             other.kill()
         wait_until(lambda: running.handle.status().waiting < 20)

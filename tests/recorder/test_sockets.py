@@ -329,9 +329,9 @@ def test_unlisted_symbols_are_left_out_and_the_others_recorded(
         assert running.handle.status().venues[0].reconnects == 0
 
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
-    said = capsys.readouterr().out
-    assert "hyperliquid: WARNING: NOPE/USDT is not recorded: the venue does not list NOPE" in said
-    assert "mexc: WARNING: none of its symbols can be recorded" in said
+    output = capsys.readouterr().out
+    assert "hyperliquid: WARNING: NOPE/USDT is not recorded: the venue does not list NOPE" in output
+    assert "mexc: WARNING: none of its symbols can be recorded" in output
 
 
 @pytest.fixture

@@ -90,8 +90,8 @@ def test_a_trade_dated_a_little_ahead_is_stored_and_hides_no_stall(
 
     # then the stream dies without a word, and REST has news
     newest = [trade(NOON), trade(NOON + 60_000)]
-    asked = {"sent_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
-    assert tracker.record_recent_trades(newest, **asked)
+    requested = {"sent_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
+    assert tracker.record_recent_trades(newest, **requested)
 
 
 def test_a_rejected_event_is_a_gap_of_its_own_stream(tracker: SeriesTracker) -> None:
@@ -116,13 +116,13 @@ def test_stored_times_far_ahead_do_not_hide_the_end_of_the_last_run(
     )
     commit(db_path, batch)
 
-    held = read_recorded_state(db_path, BTC, now_ms=NOON + 5000)
+    stored = read_recorded_state(db_path, BTC, now_ms=NOON + 5000)
     outbox = Outbox()
-    SeriesTracker(BTC, ("trades", "bbo"), outbox, held)
+    SeriesTracker(BTC, ("trades", "bbo"), outbox, stored)
 
-    assert held.trade_ms == NOON
-    assert held.bbo == quote(NOON)
-    assert (held.open_gaps, held.strays) == ((), (stray,))
+    assert stored.trade_ms == NOON
+    assert stored.bbo == quote(NOON)
+    assert (stored.open_gaps, stored.strays) == ((), (stray,))
     commit(db_path, outbox.batch)
     columns = "channel, start_ms, end_ms, reason"
     assert rows(db_path, f"SELECT {columns} FROM recording_gaps ORDER BY 1, 2") == [
@@ -254,9 +254,9 @@ def test_a_run_that_begins_after_an_impossible_bar_has_the_last_price(db_path: P
     refill(tracker, broken, at_s=150)
     commit(db_path, outbox.batch)
 
-    held = read_recorded_state(db_path, BTC, now_ms=NOON)
+    stored = read_recorded_state(db_path, BTC, now_ms=NOON)
 
-    assert (held.minute_ms, held.close) == (NOON + 2 * MINUTE_MS, 5.5)
+    assert (stored.minute_ms, stored.close) == (NOON + 2 * MINUTE_MS, 5.5)
 
 
 # A recorder beside two venues
@@ -306,8 +306,10 @@ def test_impossible_values_harm_only_the_streams_of_their_venue(
     assert after["mexc"].unreadable == 0
     assert [stream.gaps for stream in after["mexc"].streams] == [0, 0]
     assert all(stream.gaps for stream in after["hyperliquid"].streams)
-    said = capsys.readouterr().out
-    assert "hyperliquid: event not stored, recorded as a gap: BTC/USDT: a trade is dated 20" in said
+    output = capsys.readouterr().out
+    assert (
+        "hyperliquid: event not stored, recorded as a gap: BTC/USDT: a trade is dated 20" in output
+    )
 
 
 @pytest.mark.parametrize(

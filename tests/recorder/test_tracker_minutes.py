@@ -95,7 +95,7 @@ def test_a_complete_minute_without_a_trade_is_flat_at_the_last_close(tracker: By
 
 
 def test_before_the_first_price_there_is_no_bar(tracker: ByHand) -> None:
-    tracker.recent([], asked_s=65)
+    tracker.recent([], sent_s=65)
     tracker.tick(65)
     tracker.note_event(75, price=6.0)
     tracker.note_event(122.5)
@@ -134,7 +134,7 @@ def waiting(tracker: ByHand) -> ByHand:
 def test_an_incomplete_minute_and_all_later_ones_wait_for_the_venues_own_bar(
     waiting: ByHand,
 ) -> None:
-    waiting.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=190)
+    waiting.refill(minutes(1, 2), [bar(1, 7.0)], sent_s=190)
 
     assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
     assert [m.refilled for m in waiting.outbox.batch.minutes] == [False, True, False]
@@ -144,11 +144,11 @@ def test_an_incomplete_minute_and_all_later_ones_wait_for_the_venues_own_bar(
 def test_the_venues_bars_are_requested_from_the_first_missing_minute_to_now(
     waiting: ByHand,
 ) -> None:
-    assert waiting.wanted_minutes(190) == minutes(1, 4)
+    assert waiting.needed_span(190) == minutes(1, 4)
 
 
 def test_a_complete_minute_keeps_the_bar_of_its_trades(waiting: ByHand) -> None:
-    waiting.refill(minutes(1, 4), [bar(1, 7.0), bar(2, 99.0)], asked_s=190)
+    waiting.refill(minutes(1, 4), [bar(1, 7.0), bar(2, 99.0)], sent_s=190)
 
     assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
 
@@ -156,38 +156,38 @@ def test_a_complete_minute_keeps_the_bar_of_its_trades(waiting: ByHand) -> None:
 def test_a_minute_counts_as_empty_after_two_requests_twenty_seconds_apart(
     waiting: ByHand,
 ) -> None:
-    waiting.refill(minutes(1, 2), [], asked_s=190)
-    waiting.refill(minutes(1, 2), [], asked_s=209.9)
+    waiting.refill(minutes(1, 2), [], sent_s=190)
+    waiting.refill(minutes(1, 2), [], sent_s=209.9)
     assert waiting.written == [(0, 5.0)]
 
-    waiting.refill(minutes(1, 2), [], asked_s=210)
+    waiting.refill(minutes(1, 2), [], sent_s=210)
 
     assert waiting.written == [(0, 5.0), (1, 5.0), (2, 8.0)]
     assert waiting.outbox.batch.minutes[1].bar.volume == 0
 
 
 def test_a_bar_in_the_second_reply_is_used(waiting: ByHand) -> None:
-    waiting.refill(minutes(1, 2), [], asked_s=190)
-    waiting.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=210)
+    waiting.refill(minutes(1, 2), [], sent_s=190)
+    waiting.refill(minutes(1, 2), [bar(1, 7.0)], sent_s=210)
 
     assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
 
 
 def test_a_minute_counts_as_empty_at_once_if_the_reply_has_a_later_bar(waiting: ByHand) -> None:
-    waiting.refill(minutes(1, 4), [bar(2)], asked_s=190)
+    waiting.refill(minutes(1, 4), [bar(2)], sent_s=190)
 
     assert waiting.written == [(0, 5.0), (1, 5.0), (2, 8.0)]
 
 
 def test_the_next_request_is_sooner_after_progress(waiting: ByHand) -> None:
     waiting.tracker.minutes.refill(minutes(1, 2), [], sent_ms=ms(190))
-    assert waiting.wanted_minutes(209.9) is None
-    assert waiting.wanted_minutes(210) is not None
+    assert waiting.needed_span(209.9) is None
+    assert waiting.needed_span(210) is not None
 
 
-@pytest.mark.parametrize(("asked_s", "taken"), [(122.9, False), (123, True)])
+@pytest.mark.parametrize(("sent_s", "taken"), [(122.9, False), (123, True)])
 def test_the_venues_bar_is_final_three_seconds_after_its_end(
-    tracker: ByHand, asked_s: float, taken: bool
+    tracker: ByHand, sent_s: float, taken: bool
 ) -> None:
     tracker.note_event(10)
     tracker.note_event(62.5)
@@ -195,8 +195,8 @@ def test_the_venues_bar_is_final_three_seconds_after_its_end(
     tracker.lost(70)
     tracker.up("trades", 75)
 
-    assert (tracker.wanted_minutes(asked_s) is not None) == taken
-    tracker.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=asked_s)
+    assert (tracker.needed_span(sent_s) is not None) == taken
+    tracker.refill(minutes(1, 2), [bar(1, 7.0)], sent_s=sent_s)
 
     assert ((1, 7.0) in tracker.written) == taken
 
@@ -224,11 +224,11 @@ def long_gap() -> ByHand:
 
 
 def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_emitted(long_gap: ByHand) -> None:
-    long_gap.refill(minutes(1, 3), [bar(1), bar(2)], asked_s=310)
+    long_gap.refill(minutes(1, 3), [bar(1), bar(2)], sent_s=310)
     assert long_gap.written == [(0, 5.0), (1, 7.0), (2, 7.0)]
     assert long_gap.gaps("bars_1m") == [(60.0, 240.0, False)]
 
-    long_gap.refill(minutes(3, 4), [bar(3)], asked_s=320)
+    long_gap.refill(minutes(3, 4), [bar(3)], sent_s=320)
     assert long_gap.written == [(0, 5.0), (1, 7.0), (2, 7.0), (3, 7.0), (4, 8.0)]
     assert long_gap.gaps("bars_1m") == [(60.0, 240.0, True)]
 
@@ -237,30 +237,30 @@ def test_refilled_minutes_are_not_requested_again(long_gap: ByHand) -> None:
     long_gap.tracker.minutes.refill(minutes(2, 3), [bar(2)], sent_ms=ms(310))
     long_gap.tracker.minutes.refill(minutes(1, 2), [bar(1)], sent_ms=ms(310))
 
-    assert long_gap.wanted_minutes(320) == minutes(3, 6)
+    assert long_gap.needed_span(320) == minutes(3, 6)
 
 
 def test_the_oldest_waiting_minute_gives_the_pending_time(long_gap: ByHand) -> None:
     assert long_gap.tracker.minutes.pending_ms(ms(310)) == 250_000
 
-    long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
+    long_gap.refill(minutes(1, 2), [bar(1)], sent_s=310)
     assert long_gap.tracker.minutes.pending_ms(ms(310)) == 190_000
 
-    long_gap.refill(minutes(2, 4), [bar(2), bar(3)], asked_s=320)
+    long_gap.refill(minutes(2, 4), [bar(2), bar(3)], sent_s=320)
     assert long_gap.tracker.minutes.pending_ms(ms(320)) == 0
 
 
 # Minutes that the venue no longer keeps: of 100 it is believed to keep 99.
 
 
-@pytest.mark.parametrize(("asked_s", "lost"), [(6000, False), (6000.1, True)])
+@pytest.mark.parametrize(("sent_s", "lost"), [(6000, False), (6000.1, True)])
 def test_a_minute_older_than_the_venues_history_is_lost_and_not_empty(
-    asked_s: float, lost: bool
+    sent_s: float, lost: bool
 ) -> None:
     tracker = lost_in_minute_1()
     tracker.up("trades", 75)
 
-    tracker.refill(minutes(1, 2), [], asked_s=asked_s)
+    tracker.refill(minutes(1, 2), [], sent_s=sent_s)
 
     # The ledger knows one span a day: the rest of the day is left out with it.
     assert tracker.gaps("bars_1m") == [(60.0, MIDNIGHT_S if lost else 120.0, False)]
@@ -268,7 +268,7 @@ def test_a_minute_older_than_the_venues_history_is_lost_and_not_empty(
 
 
 def test_after_lost_minutes_the_next_day_begins_without_a_price(long_gap: ByHand) -> None:
-    long_gap.refill(minutes(1, 2), [], asked_s=6001)
+    long_gap.refill(minutes(1, 2), [], sent_s=6001)
     long_gap.note_event(MIDNIGHT_S + 70, price=9.0)
     long_gap.note_event(MIDNIGHT_S + 122.5)
     long_gap.tick(MIDNIGHT_S + 123)
@@ -279,8 +279,8 @@ def test_after_lost_minutes_the_next_day_begins_without_a_price(long_gap: ByHand
 def test_minutes_refilled_before_a_loss_are_healed_and_the_loss_stays_listed(
     long_gap: ByHand,
 ) -> None:
-    long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
-    long_gap.refill(minutes(2, 3), [], asked_s=6060.1)
+    long_gap.refill(minutes(1, 2), [bar(1)], sent_s=310)
+    long_gap.refill(minutes(2, 3), [], sent_s=6060.1)
 
     assert long_gap.written == [(0, 5.0), (1, 7.0)]
     assert long_gap.gaps("bars_1m") == [(60.0, 120.0, True), (120.0, MIDNIGHT_S, False)]
@@ -295,7 +295,7 @@ def test_on_a_day_without_bars_only_the_lost_minutes_are_skipped() -> None:
     tracker.note_event(65, price=8.0)
     tracker.note_event(122.5)
 
-    tracker.refill(minutes(0, 1), [], asked_s=6000.1)
+    tracker.refill(minutes(0, 1), [], sent_s=6000.1)
 
     assert tracker.gaps("bars_1m") == [(0.0, 60.0, False)]
     assert tracker.written == [(1, 8.0)]
@@ -305,10 +305,10 @@ def test_on_a_day_without_bars_only_the_lost_minutes_are_skipped() -> None:
 
 
 def test_minutes_continue_at_the_end_of_the_last_run_with_its_close() -> None:
-    tracker = ByHand(channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0))
+    tracker = ByHand(channels=("trades",), stored=RecordedState(minute_ms=ms(60), close=4.0))
     tracker.up("trades", 130)  # the third minute is the first that is watched
 
-    tracker.refill(minutes(1, 3), [bar(2)], asked_s=190)
+    tracker.refill(minutes(1, 3), [bar(2)], sent_s=190)
 
     assert tracker.written == [(1, 4.0), (2, 7.0)]
 
@@ -319,13 +319,13 @@ def test_gaps_of_earlier_runs_within_a_healed_gap_are_healed_with_it() -> None:
         for start, end in ((60, None), (120, None), (180, ms(240)))
     )
     tracker = ByHand(
-        channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0, open_gaps=left)
+        channels=("trades",), stored=RecordedState(minute_ms=ms(60), close=4.0, open_gaps=left)
     )
     tracker.up("trades", 290)
 
-    tracker.refill(minutes(1, 5), [bar(1), bar(2), bar(3)], asked_s=400)
+    tracker.refill(minutes(1, 5), [bar(1), bar(2), bar(3)], sent_s=400)
     assert tracker.gaps("bars_1m") == [(60.0, 300.0, False)]
-    tracker.refill(minutes(4, 5), [bar(4)], asked_s=402)
+    tracker.refill(minutes(4, 5), [bar(4)], sent_s=402)
 
     assert tracker.gaps("bars_1m") == [
         (60.0, 300.0, True),

@@ -16,7 +16,7 @@ def tracker() -> ByHand:
     tracker = ByHand()
     tracker.up("trades", -10)
     tracker.up("bbo", -10)
-    tracker.recent([], asked_s=-5)
+    tracker.recent([], sent_s=-5)
     return tracker
 
 
@@ -44,7 +44,7 @@ def test_an_id_that_is_used_again_at_another_time_is_another_trade(
 
 def test_before_the_first_minute_the_database_finds_duplicates() -> None:
     tracker = ByHand()
-    tracker.recent([trade(5)], asked_s=10)
+    tracker.recent([trade(5)], sent_s=10)
 
     assert tracker.late == [5.0]
 
@@ -131,7 +131,7 @@ def test_a_late_quote_does_not_become_the_newest(tracker: ByHand) -> None:
     tracker.see(4, 5.0)
 
     assert tracker.bids == [5.0, 4.0]
-    assert not tracker.book(5.0, asked_s=5)
+    assert not tracker.book(5.0, sent_s=5)
     assert tracker.tracker.streams["bbo"].unchanged_ms == ms(5)
 
 
@@ -206,7 +206,7 @@ def test_a_continued_gap_is_no_longer_healed(tracker: ByHand) -> None:
     tracker.note_event(30)
     tracker.lost(31)
     tracker.up("trades", 40)
-    tracker.recent([trade(27), trade(41)], asked_s=45)
+    tracker.recent([trade(27), trade(41)], sent_s=45)
     assert tracker.gaps("trades") == [(28.0, 42.0, True)]
 
     tracker.lost(45)
@@ -244,7 +244,7 @@ def test_a_quiet_stream_confirmed_by_rest_may_have_missed_only_its_silence_limit
     tracker: ByHand,
 ) -> None:
     tracker.see(0, 5.0)
-    tracker.book(5.0, asked_s=90)
+    tracker.book(5.0, sent_s=90)
     tracker.lost(95)
 
     assert tracker.gaps("bbo") == [(70.0, None, False)]  # 95 - 3 - 20 - 2
@@ -252,7 +252,7 @@ def test_a_quiet_stream_confirmed_by_rest_may_have_missed_only_its_silence_limit
 
 def test_a_stream_contradicted_by_rest_has_a_gap_since_its_last_event(tracker: ByHand) -> None:
     tracker.see(0, 5.0)
-    tracker.book(6.0, asked_s=10)
+    tracker.book(6.0, sent_s=10)
     tracker.lost(15)
 
     assert tracker.gaps("bbo") == [(-2.0, None, False)]
@@ -300,13 +300,13 @@ def test_a_stopping_recorder_emits_complete_minutes_and_opens_a_gap(tracker: ByH
 def test_a_stream_is_stalled_if_rest_has_a_trade_that_never_arrived(tracker: ByHand) -> None:
     tracker.note_event(30)
 
-    assert not tracker.recent([trade(30), trade(60)], asked_s=62.9)  # it may be under way
+    assert not tracker.recent([trade(30), trade(60)], sent_s=62.9)  # it may be under way
     assert tracker.gaps("trades") == []
 
     tracker = ByHand()
     tracker.up("trades", -10)
     tracker.note_event(30)
-    assert tracker.recent([trade(30), trade(60)], asked_s=63)
+    assert tracker.recent([trade(30), trade(60)], sent_s=63)
     assert tracker.gaps("trades") == [(28.0, None, False)]
     assert tracker.trades == [30.0, 60.0]
 
@@ -315,29 +315,29 @@ def test_a_trade_from_before_the_stream_was_up_does_not_mean_a_stall() -> None:
     for happened_s, dead in ((-8, False), (-7.9, True)):
         tracker = ByHand()
         tracker.up("trades", -10)
-        assert tracker.recent([trade(-9), trade(happened_s)], asked_s=10) == dead
+        assert tracker.recent([trade(-9), trade(happened_s)], sent_s=10) == dead
 
 
 def test_a_stream_is_stalled_if_even_the_oldest_trade_by_rest_is_new(tracker: ByHand) -> None:
     tracker.note_event(30)
 
-    assert tracker.recent([trade(61)], asked_s=63)
+    assert tracker.recent([trade(61)], sent_s=63)
 
 
 def test_rest_moves_the_watermark_to_three_seconds_before_the_request(tracker: ByHand) -> None:
     tracker.note_event(10)
-    tracker.recent([trade(10)], asked_s=64.9)
+    tracker.recent([trade(10)], sent_s=64.9)
     tracker.tick(65)
     assert tracker.written == []
 
-    tracker.recent([trade(10)], asked_s=65)
+    tracker.recent([trade(10)], sent_s=65)
     tracker.tick(65)
     assert tracker.written == [(0, 5.0)]
 
 
 def test_rest_moves_no_watermark_if_it_does_not_reach_back_to_known_trades(tracker: ByHand) -> None:
     tracker.note_event(30, at_s=75)
-    assert not tracker.recent([trade(60)], asked_s=76)
+    assert not tracker.recent([trade(60)], sent_s=76)
     tracker.tick(76)
 
     assert tracker.written == []
@@ -365,7 +365,7 @@ def test_a_stalled_stream_is_up_again_by_an_event_later_than_its_ack_only(tracke
 
 
 def test_a_stalled_stream_is_up_again_if_rest_has_nothing_new_since_its_ack() -> None:
-    for trades, asked_s, dead, up in (
+    for trades, sent_s, dead, up in (
         ([60.0], 72.9, False, False),  # asked too early to tell of anything behind the ack
         ([60.0], 73.5, False, True),
         ([60.0, 70.2], 73.5, True, False),
@@ -376,27 +376,27 @@ def test_a_stalled_stream_is_up_again_if_rest_has_nothing_new_since_its_ack() ->
         tracker.tracker.mark_stalled("trades")
         tracker.up("trades", 70)
 
-        assert tracker.recent([trade(second) for second in trades], asked_s=asked_s) == dead
+        assert tracker.recent([trade(second) for second in trades], sent_s=sent_s) == dead
         assert tracker.tracker.streams["trades"].up == up
 
 
 def test_a_quote_stream_is_stalled_if_two_books_three_seconds_apart_differ(tracker: ByHand) -> None:
     tracker.see(0, 5.0)
 
-    assert not tracker.book(6.0, asked_s=10)
-    assert not tracker.book(6.0, asked_s=12.9)
-    assert tracker.book(6.0, asked_s=13)
+    assert not tracker.book(6.0, sent_s=10)
+    assert not tracker.book(6.0, sent_s=12.9)
+    assert tracker.book(6.0, sent_s=13)
     assert tracker.gaps("bbo") == [(-2.0, None, False)]
 
 
 def test_an_event_or_an_equal_book_in_between_clears_the_mismatch(tracker: ByHand) -> None:
     tracker.see(0, 5.0)
-    tracker.book(6.0, asked_s=10)
+    tracker.book(6.0, sent_s=10)
     tracker.see(11, 6.0)
-    assert not tracker.book(7.0, asked_s=14)
+    assert not tracker.book(7.0, sent_s=14)
 
-    tracker.book(6.0, asked_s=15)
-    assert not tracker.book(7.0, asked_s=18)
+    tracker.book(6.0, sent_s=15)
+    assert not tracker.book(7.0, sent_s=18)
 
 
 def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(
@@ -404,13 +404,13 @@ def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(
 ) -> None:
     tracker.see(0, 5.0)
     tracker.tracker.mark_stalled("bbo")
-    assert not tracker.book(5.0, asked_s=9)  # not even subscribed again
+    assert not tracker.book(5.0, sent_s=9)  # not even subscribed again
     assert not tracker.tracker.streams["bbo"].up
 
     tracker.up("bbo", 20)
-    assert tracker.book(6.0, asked_s=30)
+    assert tracker.book(6.0, sent_s=30)
     tracker.up("bbo", 40)
-    assert not tracker.book(5.0, asked_s=50)
+    assert not tracker.book(5.0, sent_s=50)
     assert tracker.gaps("bbo") == [(-2.0, 52.0, False)]
 
 
@@ -426,7 +426,7 @@ def outage(tracker: ByHand) -> None:
 
 
 @pytest.mark.parametrize(
-    ("oldest_s", "asked_s", "healed"),
+    ("oldest_s", "sent_s", "healed"),
     [
         pytest.param(27.9, 42.0, True, id="from before it until the stream was up"),
         pytest.param(28.0, 45.0, False, id="from its start: one before may be in it too"),
@@ -435,11 +435,11 @@ def outage(tracker: ByHand) -> None:
     ],
 )
 def test_a_gap_is_healed_only_if_rest_returned_all_its_trades(
-    tracker: ByHand, oldest_s: float, asked_s: float, healed: bool
+    tracker: ByHand, oldest_s: float, sent_s: float, healed: bool
 ) -> None:
     outage(tracker)
 
-    tracker.recent([trade(oldest_s), trade(40)], asked_s=asked_s)
+    tracker.recent([trade(oldest_s), trade(40)], sent_s=sent_s)
 
     assert tracker.gaps("trades") == [(28.0, 42.0, healed)]
 
@@ -452,11 +452,11 @@ def test_overlapping_replies_heal_a_gap_together(
 ) -> None:
     tracker.note_event(30)
     tracker.lost(31)
-    tracker.recent([trade(27), trade(33)], asked_s=37)
+    tracker.recent([trade(27), trade(33)], sent_s=37)
     assert tracker.gaps("trades") == [(28.0, None, False)]  # it lasts: nothing heals it yet
     tracker.up("trades", 40)
 
-    tracker.recent([trade(oldest_s), trade(41)], asked_s=45)
+    tracker.recent([trade(oldest_s), trade(41)], sent_s=45)
 
     assert tracker.gaps("trades") == [(28.0, 42.0, healed)]
 
@@ -469,7 +469,7 @@ def test_nothing_is_healed_while_the_buffer_is_full() -> None:
     tracker.outbox.update_flags()
     assert tracker.outbox.full
 
-    tracker.recent([trade(27), trade(41.5)], asked_s=45)
+    tracker.recent([trade(27), trade(41.5)], sent_s=45)
 
     assert tracker.gaps("trades") == [(28.0, 42.0, False)]
     assert 41.5 not in tracker.trades
@@ -481,22 +481,22 @@ def test_nothing_is_healed_while_the_buffer_is_full() -> None:
 def test_the_trades_around_the_start_are_requested_until_a_reply_covers_it() -> None:
     tracker = ByHand()
     tracker.up("trades", -10)
-    assert tracker.wants(-9) == ["recent"]
+    assert tracker.needed(-9) == ["recent"]
 
-    tracker.recent([], asked_s=-8.1)
-    assert tracker.wants(-6.2) == []  # not at once again
-    assert tracker.wants(-6.1) == ["recent"]
+    tracker.recent([], sent_s=-8.1)
+    assert tracker.needed(-6.2) == []  # not at once again
+    assert tracker.needed(-6.1) == ["recent"]
 
-    tracker.recent([], asked_s=-8)
-    assert tracker.wants(-5) == []
+    tracker.recent([], sent_s=-8)
+    assert tracker.needed(-5) == []
 
 
 def test_a_silent_stream_is_checked_after_its_silence_limit(tracker: ByHand) -> None:
     tracker.see(30, 1.0)
     tracker.note_event(10)
 
-    assert tracker.wants(30.0) == []
-    assert tracker.wants(30.1) == ["recent"]
+    assert tracker.needed(30.0) == []
+    assert tracker.needed(30.1) == ["recent"]
 
 
 def test_the_silence_limit_follows_the_event_rate_within_ten_to_sixty_seconds() -> None:
@@ -507,8 +507,8 @@ def test_the_silence_limit_follows_the_event_rate_within_ten_to_sixty_seconds() 
             tracker.see(number * step_s, float(number + 1))
         last_s = (count - 1) * step_s
 
-        assert tracker.wants(last_s + patience_s) == []
-        assert tracker.wants(last_s + patience_s + 0.1) == ["bbo"]
+        assert tracker.needed(last_s + patience_s) == []
+        assert tracker.needed(last_s + patience_s + 0.1) == ["bbo"]
 
 
 def test_a_complete_minute_before_its_watermark_is_checked_before_the_silence_limit(
@@ -516,11 +516,11 @@ def test_a_complete_minute_before_its_watermark_is_checked_before_the_silence_li
 ) -> None:
     tracker.see(60, 1.0)
     tracker.note_event(61.9)
-    assert tracker.wants(64.9) == []
-    assert tracker.wants(65) == ["recent"]
+    assert tracker.needed(64.9) == []
+    assert tracker.needed(65) == ["recent"]
 
     tracker.note_event(62)
-    assert tracker.wants(65) == []
+    assert tracker.needed(65) == []
 
 
 def test_a_stalled_stream_is_checked_six_seconds_after_its_new_subscription(
@@ -529,47 +529,47 @@ def test_a_stalled_stream_is_checked_six_seconds_after_its_new_subscription(
     tracker.see(20, 1.0)
     tracker.note_event(10)
     tracker.tracker.mark_stalled("trades")
-    assert "recent" not in tracker.wants(25)
+    assert "recent" not in tracker.needed(25)
 
     tracker.up("trades", 20)
-    assert "recent" not in tracker.wants(25.9)
-    assert "recent" in tracker.wants(26)
+    assert "recent" not in tracker.needed(25.9)
+    assert "recent" in tracker.needed(26)
 
 
 # After a restart.
 
 
 def test_the_gap_since_the_last_run_begins_two_seconds_before_its_last_event() -> None:
-    tracker = ByHand(held=RecordedState(trade_ms=ms(30), bbo=quote(20, 5.0)))
+    tracker = ByHand(stored=RecordedState(trade_ms=ms(30), bbo=quote(20, 5.0)))
 
     assert tracker.gaps("trades") == [(28.0, None, False)]
     assert tracker.gaps("bbo") == [(18.0, None, False)]
 
 
 def test_written_minutes_imply_complete_trades_before_their_end() -> None:
-    tracker = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60), close=5.0))
+    tracker = ByHand(stored=RecordedState(trade_ms=ms(30), minute_ms=ms(60), close=5.0))
 
     assert tracker.gaps("trades") == [(58.0, None, False)]
     assert tracker.gaps("bars_1m") == [(60.0, None, False)]
 
 
 def test_minutes_waiting_for_a_refill_imply_nothing() -> None:
-    tracker = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60)))
+    tracker = ByHand(stored=RecordedState(trade_ms=ms(30), minute_ms=ms(60)))
 
     assert tracker.gaps("trades") == [(28.0, None, False)]
     assert tracker.gaps("bars_1m") == [(60.0, None, False)]
 
 
 def test_without_the_trades_channel_no_minutes_are_requested() -> None:
-    tracker = ByHand(channels=("bbo",), held=RecordedState(minute_ms=ms(60), close=5.0))
+    tracker = ByHand(channels=("bbo",), stored=RecordedState(minute_ms=ms(60), close=5.0))
 
     assert tracker.gaps("bars_1m") == []
-    assert tracker.wanted_minutes(600) is None
+    assert tracker.needed_span(600) is None
 
 
 def test_an_open_gap_of_an_earlier_run_continues() -> None:
     left = Gap(series=BTC, channel="trades", start_ms=ms(10), end_ms=None, reason="x")
-    tracker = ByHand(held=RecordedState(trade_ms=ms(30), open_gaps=(left,)))
+    tracker = ByHand(stored=RecordedState(trade_ms=ms(30), open_gaps=(left,)))
     assert tracker.gaps("trades") == []
 
     tracker.up("trades", 100)

@@ -79,9 +79,9 @@ def _check_quotes(world: World) -> None:
     assert set(found) <= truth
     gaps = gaps_in(world, "bbo")
     before: tuple[float | None, ...] | None = None
-    held = {row[0] for row in found}
+    stored = {row[0] for row in found}
     for quote in sorted(world.quotes, key=lambda q: q.ts_ms):
-        if quote.ts_ms in held:
+        if quote.ts_ms in stored:
             before = _values(quote)
         elif quote.ts_ms >= world.began_ms and _values(quote) != before:
             assert any(g.start_ms <= quote.ts_ms < g.end_ms for g in gaps), (quote, gaps)
@@ -109,21 +109,21 @@ def _check_bars(world: World) -> None:
     if known:
         unhealed = gaps_in(world, "bars_1m", healed=0)
         ended = [gap for gap in unhealed if gap.end_ms < 2**62]
-        held = {row[0] for row in found}
+        stored = {row[0] for row in found}
         last_ms = world.now_ms // MINUTE_MS * MINUTE_MS - MINUTE_MS
         for open_ms in range(known[0].start_ms, last_ms, MINUTE_MS):
             listed = any(g.start_ms <= open_ms < g.end_ms for g in unhealed)
             given_up = any(g.start_ms <= open_ms < g.end_ms for g in ended)
-            assert not (open_ms in held and given_up), open_ms
-            assert open_ms in held or listed or open_ms >= world.waiting_from_ms, open_ms
+            assert not (open_ms in stored and given_up), open_ms
+            assert open_ms in stored or listed or open_ms >= world.waiting_from_ms, open_ms
     with open_bars(world.db_path) as store:
         assert list(verify(store, "bars_1m", BTC)) == []
 
 
 def _unknowable_minutes(world: World, truth: list[tuple[float, ...]]) -> set[float]:
     """Return minutes with a late trade that nobody could know of, and the flat ones behind them."""
-    held = set(rows(world.db_path, "SELECT ts_ms, trade_id FROM trades"))
-    missing = {ts_ms // MINUTE_MS * MINUTE_MS for ts_ms, _id in world.forgiven - held}
+    stored = set(rows(world.db_path, "SELECT ts_ms, trade_id FROM trades"))
+    missing = {ts_ms // MINUTE_MS * MINUTE_MS for ts_ms, _id in world.forgiven - stored}
     found: set[float] = set()
     for ts_ms, *_prices, volume in truth:
         if ts_ms in missing or (volume == 0 and ts_ms - MINUTE_MS in found):

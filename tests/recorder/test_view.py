@@ -148,8 +148,8 @@ def test_similar_log_lines_are_printed_once_in_a_while(capsys: pytest.CaptureFix
         view.log(f"mexc: cannot connect (port {port})")
     view.log("hyperliquid: another matter")
 
-    said = capsys.readouterr().out.splitlines()
-    assert [text.split("Z ")[1] for text in said] == [
+    output = capsys.readouterr().out.splitlines()
+    assert [text.split("Z ")[1] for text in output] == [
         "mexc: cannot connect (port 1)",
         "hyperliquid: another matter",
     ]

@@ -31,7 +31,7 @@ class Scene:
     """A writer, what it said, and the trades of each batch that it committed."""
 
     def __init__(self, store: TickStore, outbox: Outbox, *, pace: Pace = QUICK) -> None:
-        self.said: list[str] = []
+        self.output: list[str] = []
         self.committed: list[list[float]] = []
         self.outbox = outbox
         self.hand = ByHand()
@@ -41,7 +41,7 @@ class Scene:
             {BTC: self.hand.tracker},
             local_ms=lambda: 7,
             pace=pace,
-            log=self.said.append,
+            log=self.output.append,
             on_commit=self._note,
         )
 
@@ -107,8 +107,8 @@ def test_a_failed_batch_is_written_once_and_before_later_rows(
     assert (scene.writer.trades, scene.writer.commits) == (3, 2)
     assert scene.writer.waiting_since_s is None
     assert not scene.outbox.stuck
-    assert "2 rows in memory" in scene.said[0]
-    assert "can be written again" in scene.said[-1]
+    assert "2 rows in memory" in scene.output[0]
+    assert "can be written again" in scene.output[-1]
 
 
 def test_the_commit_callback_runs_when_readers_see_the_rows(
@@ -222,5 +222,5 @@ def test_dropped_events_are_logged_once_there_is_room_again(store: TickStore) ->
         await until(lambda: len(scene.committed) == 3)
 
     scene.play(play)
-    told = [line.partition(" dropped ")[2] for line in scene.said if "dropped" in line]
+    told = [line.partition(" dropped ")[2] for line in scene.output if "dropped" in line]
     assert told == [f"{lost} events: see recording_gaps" for lost in (3, 2)]

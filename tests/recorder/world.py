@@ -87,9 +87,9 @@ class World:
 
     def start(self) -> None:
         self.outbox = Outbox()
-        held = read_recorded_state(self.db_path, BTC, now_ms=self.now_ms)
+        stored = read_recorded_state(self.db_path, BTC, now_ms=self.now_ms)
         kept = self.knobs.kept_minutes
-        self.tracker = SeriesTracker(BTC, ("trades", "bbo"), self.outbox, held, kept_minutes=kept)
+        self.tracker = SeriesTracker(BTC, ("trades", "bbo"), self.outbox, stored, kept_minutes=kept)
         self._rest_ms.clear()
 
     def kill(self) -> None:

@@ -24,6 +24,7 @@ from tests.backtest.builders import (
     make_bars,
     make_pair,
     make_strategy,
+    read_rows,
     rules,
     run_strategy,
 )
@@ -299,6 +300,25 @@ def test_several_symbols_keep_their_own_open_positions(
     assert found.primary.pnl == 16
     assert found.symbols == ("BTC/USDT", "ETH/USDT")
     assert str(found).startswith("test_v1: BTC/USDT, ETH/USDT 1h, 5 bars of sample")
+
+
+def test_the_end_counts_if_the_main_symbol_has_no_bar_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two ETH are sold at 8, at the last close of BTC, and are worth 6 two hours later.
+    install(monkeypatch, tmp_path / "more", "pair", PAIR)
+    strategy = make_pair(
+        {3: "1 -2"},
+        instruments={"hyperliquid": dict.fromkeys(("BTC/USDT", "ETH/USDT"), rules(taker_fee="0"))},
+    )
+    bars = bars_of(strategy, make_bars([100, 102, 104]), make_bars([7, 8, 8, 7, 6]))
+
+    found = backtest(strategy, bars, tmp_path)
+
+    assert (found.bars, found.days) == (3, round(5 / 24, 8))
+    assert found.primary.pnl == found.primary.unrealized_pnl == 4
+    last = read_rows(tmp_path / "test_v1" / "equity.csv")[-1]
+    assert (last["ts_ms"], last["price_BTC/USDT"]) == (str(START_MS + 5 * HOUR_MS), "104.0")
 
 
 def test_orders_cancelled_by_a_fill_are_explained_as_denied_ones(

@@ -520,10 +520,10 @@ def test_a_day_edited_by_hand_is_not_extended_but_may_be_fetched_again(
     with pytest.raises(DataError) as refused:
         hold(db_path, BTC, Span(day(1) + HOUR, day(3)))
 
-    said = str(refused.value)
-    assert said.startswith("ohlcv_1m sample:BTC/USDT 2024-01-02: ")
-    assert "doit verify" in said
-    assert "\n" not in said
+    output = str(refused.value)
+    assert output.startswith("ohlcv_1m sample:BTC/USDT 2024-01-02: ")
+    assert "doit verify" in output
+    assert "\n" not in output
     assert (bars_in(db_path, BTC), ledger_in(db_path, BTC)) == before
 
     hold(db_path, BTC, days(1, 3))
@@ -706,10 +706,10 @@ def test_reading_days_finds_edits_by_hand(db_path: Path, sql: str, moment: int, 
     with pytest.raises(DataError) as refused, open_bars(db_path) as store:
         read_checked(store, BTC, "ohlcv_1m", read_days(store.query, BTC, "ohlcv_1m"))
 
-    said = str(refused.value)
-    assert said.startswith(f"ohlcv_1m sample:BTC/USDT {named}: its rows do not match its ledger")
-    assert "doit verify" in said
-    assert "\n" not in said
+    output = str(refused.value)
+    assert output.startswith(f"ohlcv_1m sample:BTC/USDT {named}: its rows do not match its ledger")
+    assert "doit verify" in output
+    assert "\n" not in output
 
 
 def test_reading_no_days_gives_no_bars(db_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_flipped_byte_is_damage_in_one_line(db_path: Path, bit: int) -> None:
     places = [18, 44, 47, 56, 100, *(at + n for at in tables for n in range(0, 160, 8))]
 
     # when a byte of it is another, one at a time
-    said = set()
+    output = set()
     for at in places:
         for suffix in ("-wal", "-shm"):
             db_path.with_name(f"{db_path.name}{suffix}").unlink(missing_ok=True)
@@ -42,12 +42,12 @@ def test_a_flipped_byte_is_damage_in_one_line(db_path: Path, bit: int) -> None:
         try:
             use(db_path)
         except DataError as e:
-            said.add(str(e))
+            output.add(str(e))
 
     # then
-    assert len(said) >= 2
-    assert [line for line in said if not line.startswith(f"{db_path}: ")] == []
-    assert [line for line in said if not line.isprintable()] == []
+    assert len(output) >= 2
+    assert [line for line in output if not line.startswith(f"{db_path}: ")] == []
+    assert [line for line in output if not line.isprintable()] == []
 
 
 def test_an_undamaged_schema_is_recognised(db_path: Path) -> None:

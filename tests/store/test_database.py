@@ -17,8 +17,8 @@ def test_an_absent_database_is_refused_and_not_created(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused, open_reader(tmp_path / "tbv8.sqlite"):
         pass
 
-    said = f"{tmp_path}/tbv8.sqlite: there is no database: run `doit migrate`"
-    assert str(refused.value) == said
+    output = f"{tmp_path}/tbv8.sqlite: there is no database: run `doit migrate`"
+    assert str(refused.value) == output
     assert not list(tmp_path.iterdir())
 
 
@@ -28,8 +28,8 @@ def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError) as refused, open_reader(tmp_path / "tbv8.sqlite"):
         pass
 
-    said = f"{tmp_path}/tbv8.sqlite: has no tables yet: run `doit migrate`"
-    assert str(refused.value) == said
+    output = f"{tmp_path}/tbv8.sqlite: has no tables yet: run `doit migrate`"
+    assert str(refused.value) == output
 
 
 def test_a_reader_cannot_write(db_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_revision_of_a_database_before_its_first_migration_is_none(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "output"),
     [
         ("database is locked", "locked by another program"),
         ("IO: Failed to step query: database table is locked: x", "locked by another program"),
@@ -130,9 +130,9 @@ def test_the_revision_of_a_database_before_its_first_migration_is_none(tmp_path:
         ("no such table: bars_9m", None),
     ],
 )
-def test_errors_of_the_driver_become_messages_with_a_cure(message: str, said: str | None) -> None:
+def test_errors_of_the_driver_become_messages_with_a_cure(message: str, output: str | None) -> None:
     problem = file_problem(Path("nowhere/tbv8.sqlite"), message)
 
-    assert (problem is None) == (said is None)
-    if problem is not None and said is not None:
-        assert problem.startswith(f"nowhere/tbv8.sqlite: {said}")
+    assert (problem is None) == (output is None)
+    if problem is not None and output is not None:
+        assert problem.startswith(f"nowhere/tbv8.sqlite: {output}")

@@ -145,27 +145,27 @@ def record(db_path: Path, **parts: Any) -> None:
 def test_trades_are_exported_in_the_order_of_arrival(db_path: Path, tmp_path: Path) -> None:
     moments = [(MONDAY + 5, "b"), (MONDAY + 5, "a"), (MONDAY + 2, "c"), (MONDAY + DAY_MS, "d")]
     key = (LIVE.venue, LIVE.symbol)
-    heard = [trade_row(Trade(*key, ms, name, 7.5, 0.5, "sell"), ms + 9) for ms, name in moments]
-    record(db_path, trades=heard)
+    received = [trade_row(Trade(*key, ms, name, 7.5, 0.5, "sell"), ms + 9) for ms, name in moments]
+    record(db_path, trades=received)
 
     assert write_ticks(db_path, tmp_path, "trades") == 2
 
     read = pl.read_parquet(tmp_path / "hyperliquid" / "*" / "trades" / "*.parquet")
-    assert read.rows() == [heard[2], heard[0], heard[1], heard[3]]
+    assert read.rows() == [received[2], received[0], received[1], received[3]]
     assert read.columns[2:] == ["ts_ms", "trade_id", "price", "size", "side", "received_ms"]
 
 
 def test_quotes_keep_an_empty_side_as_null(db_path: Path, tmp_path: Path) -> None:
     key = (LIVE.venue, LIVE.symbol)
-    heard = [
+    received = [
         bbo_row(Bbo(*key, MONDAY + n, None if n < 2000 else 1.5, None, 2.0, 3.0), 7)
         for n in range(2500)
     ]
-    record(db_path, bbo=heard)
+    record(db_path, bbo=received)
 
     write_ticks(db_path, tmp_path, "bbo")
 
-    assert pl.read_parquet(tmp_path / "**" / "*.parquet").rows() == heard
+    assert pl.read_parquet(tmp_path / "**" / "*.parquet").rows() == received
 
 
 def test_marks_keep_an_absent_open_interest_as_null(db_path: Path, tmp_path: Path) -> None:
@@ -235,10 +235,10 @@ def test_a_copy_is_one_snapshot_while_another_process_writes(
     copy_database(db_path, target, advance=told.append)
 
     ((after,),) = rows(db_path, "SELECT count(*) FROM trades")
-    ((held,),) = rows(target, "SELECT count(*) FROM trades")
+    ((stored,),) = rows(target, "SELECT count(*) FROM trades")
     assert writer.is_alive()
-    assert before <= held < after
-    assert held % 2 == 0
+    assert before <= stored < after
+    assert stored % 2 == 0
     assert rows(target, "PRAGMA integrity_check") == [("ok",)]
     assert sum(told) == round(target.stat().st_size / 1e6)
     with open_bars(target) as store:
@@ -323,8 +323,8 @@ def test_a_month_is_one_file_of_the_rows_of_its_days(db_path: Path, tmp_path: Pa
     assert files(folder) == ["2024-01.parquet", "2024-02.parquet"]
     january = pl.read_parquet(folder / "2024-01.parquet")
     assert january["ts_ms"].to_list() == list(range(day(29), day(31), MINUTE_MS))
-    said = pq.read_schema(folder / "2024-02.parquet").metadata
-    assert (said[b"tbv8.month"], said[b"tbv8.start"]) == (b"2024-02", b"2024-02-01T00:00:00Z")
+    output = pq.read_schema(folder / "2024-02.parquet").metadata
+    assert (output[b"tbv8.month"], output[b"tbv8.start"]) == (b"2024-02", b"2024-02-01T00:00:00Z")
 
 
 def test_a_month_is_written_again_when_one_of_its_days_changed(

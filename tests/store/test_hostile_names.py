@@ -38,9 +38,9 @@ def test_export_stays_below_its_folder(
         store.commit(Batch(bbo=[bbo_row(quote, MONDAY + 6)]), now_ms=MONDAY + 7)
 
     with open_reader(db_path) as query:
-        held = exportable(query, series, "ohlcv_1m", Span(0, 2**50))
+        stored = exportable(query, series, "ohlcv_1m", Span(0, 2**50))
         quotes = tick_days(query, series, "bbo", Span(0, 2**50))
-    export_bars(db_path, folder, series, "ohlcv_1m", held, advance=lambda _: None)
+    export_bars(db_path, folder, series, "ohlcv_1m", stored, advance=lambda _: None)
     export_ticks(db_path, folder, series, "bbo", quotes, advance=lambda _: None)
 
     written = sorted(folder.rglob("*.parquet"))
@@ -57,10 +57,10 @@ def test_names_and_reasons_are_printed_escaped(db_path: Path) -> None:
     shell(db_path, f"DELETE FROM ohlcv_1m WHERE ts_ms = {MONDAY + DAY_MS // 2}")
 
     with open_bars(db_path) as store:
-        said = [str(problem) for problem in verify(store, "ohlcv_1m", series)]
+        output = [str(problem) for problem in verify(store, "ohlcv_1m", series)]
 
-    assert said
-    assert all(line.isprintable() for line in said)
+    assert output
+    assert all(line.isprintable() for line in output)
     assert str(series) == r"\x1b[2J:A\n/\u202e"
     assert element("td", "\x1b[2J\u202e<b>\n") == "<td>\\x1b[2J\\u202e&lt;b&gt;\n</td>"
     assert element("td", title="\x07\x9b") == '<td title="\\x07\\x9b"></td>'

@@ -178,7 +178,7 @@ def test_history_wins_over_recorded_days(db_path: Path) -> None:
         found = read_stored_days(query, BTC, ONE_MINUTE)
         some = read_stored_days(query, BTC, ONE_MINUTE, Span(day(1) + HOUR, day(2) + HOUR))
 
-    assert [(held.dataset, held.ledger.day_ms) for held in found] == [
+    assert [(stored.dataset, stored.ledger.day_ms) for stored in found] == [
         ("bars_1m", day(0)),
         ("ohlcv_1m", day(1)),
         ("bars_1m", day(2)),
@@ -229,7 +229,7 @@ def test_days_of_a_built_timeframe_are_its_own(db_path: Path) -> None:
         found = read_stored_days(store.query, BTC, parse_timeframe("1M"))
         other = read_stored_days(store.query, BTC, FIVE_MINUTES)
 
-    assert [(held.dataset, held.ledger.day_ms) for held in found] == [("bars_1mo", day(0))]
+    assert [(stored.dataset, stored.ledger.day_ms) for stored in found] == [("bars_1mo", day(0))]
     assert other == []
 
 
@@ -248,7 +248,7 @@ def test_a_fingerprint_depends_on_the_rows_of_its_span_alone(
     hole = Span(day(1) + 100 * MINUTE_MS, day(1) + 200 * MINUTE_MS)
     wanted = Span(day(0) + start * MINUTE_MS, day(0) + end * MINUTE_MS)
 
-    def held(label: str) -> str | None:
+    def stored(label: str) -> str | None:
         first = data.draw(st.integers(-1440, start), label=f"{label} from")
         last = data.draw(st.integers(end, 4 * 1440), label=f"{label} to")
         cuts = data.draw(st.lists(st.integers(first, last), max_size=4), label=f"{label} cuts")
@@ -267,7 +267,7 @@ def test_a_fingerprint_depends_on_the_rows_of_its_span_alone(
             )
         return print_of(shared_store.query, series, wanted)
 
-    one, other = held("one"), held("other")
+    one, other = stored("one"), stored("other")
 
     assert one == other
     assert one is not None

@@ -83,7 +83,10 @@ def test_a_day_changed_by_hand_has_no_digest(db_path: Path, with_recorder: bool)
 
     assert [digest == "" for *_edges, digest in found] == [True, False, False][: len(found)]
     with open_reader(db_path) as query:
-        assert [held.digest is None for held in read_days(query, BTC, "ohlcv_1m")] == [True, False]
+        assert [stored.digest is None for stored in read_days(query, BTC, "ohlcv_1m")] == [
+            True,
+            False,
+        ]
 
 
 def test_a_built_day_changed_by_hand_has_no_inputs(db_path: Path) -> None:
@@ -113,4 +116,4 @@ def test_the_last_day_of_a_span_is_read_and_the_next_is_not(db_path: Path) -> No
     with open_reader(db_path) as query:
         found = read_days(query, BTC, "ohlcv_1m", Span(day(0) + DAY_MS - 1, day(2)))
 
-    assert [held.day_ms for held in found] == [day(0), day(1)]
+    assert [stored.day_ms for stored in found] == [day(0), day(1)]

@@ -140,17 +140,17 @@ def test_bars_and_their_ledger_stay(db_path: Path) -> None:
 
 def test_a_replay_of_pruned_trades_is_not_counted_again(db_path: Path) -> None:
     """A venue sends its last trades on each subscription; on a quiet market they are old."""
-    heard = [trade(BTC, NOON), trade(BTC, NOON + 1000, price=7.0)]
+    received = [trade(BTC, NOON), trade(BTC, NOON + 1000, price=7.0)]
     bar = Bar(NOON, 5.0, 7.0, 5.0, 7.0, 2.0)
     later = trade(BTC, NOON + 3 * MINUTE_MS)
     flat = [
         RecordedMinute(series=BTC, bar=Bar(NOON + n * MINUTE_MS, 7, 7, 7, 7, 0)) for n in (1, 2)
     ]
-    commit(db_path, trades=[*heard, later], minutes=[RecordedMinute(series=BTC, bar=bar), *flat])
+    commit(db_path, trades=[*received, later], minutes=[RecordedMinute(series=BTC, bar=bar), *flat])
     before = bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")
     drop(db_path, NOON + 2 * MINUTE_MS)
 
-    commit(db_path, late=heard)
+    commit(db_path, late=received)
 
     assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
 

@@ -343,10 +343,10 @@ def test_a_damaged_file_is_refused_in_one_line_by_all(db_path: Path, kind: str) 
         store.query("SELECT name FROM sqlite_master")
 
     for refused in (upgrading, reading, writing):
-        said = str(refused.value)
-        assert said.startswith(f"{db_path}: ")
-        assert "damaged: restore a copy, or move it away and run again" in said
-        assert "\n" not in said
+        output = str(refused.value)
+        assert output.startswith(f"{db_path}: ")
+        assert "damaged: restore a copy, or move it away and run again" in output
+        assert "\n" not in output
     assert db_path.read_bytes() == before
 
 
@@ -405,13 +405,13 @@ def test_a_folder_without_permission_is_refused_in_one_line(
     db_path: Path,
 ) -> None:
     with closed_folder(db_path) as folder:
-        said = {}
+        output = {}
         for name in ("absent.sqlite", "below/absent.sqlite", db_path.name):
             with pytest.raises(DataError) as refused:
                 migrate(folder / name, root=ROOT)
-            said[name] = str(refused.value)
+            output[name] = str(refused.value)
 
-    assert said == {
+    assert output == {
         "absent.sqlite": Line(f"{folder}/absent.sqlite: cannot be opened: ..."),
         "below/absent.sqlite": f"{folder}/below: cannot be created: Permission denied: create "
         "that folder, or set another db_path in config/data.yaml",

@@ -91,8 +91,8 @@ def test_minutes_extend_the_ledger_of_their_day(db_path: Path) -> None:
     commit(db_path, minutes=[minute(1, 6.0), minute(2, 7.0, refilled=True)])
 
     check_ledger(db_path, start=0, end=3, source="record; rest")
-    held = read_recorded_state(db_path, BTC, now_ms=NOON)
-    assert (held.minute_ms, held.close) == (NOON + 3 * MINUTE_MS, 7.0)
+    stored = read_recorded_state(db_path, BTC, now_ms=NOON)
+    assert (stored.minute_ms, stored.close) == (NOON + 3 * MINUTE_MS, 7.0)
 
 
 def test_minutes_across_midnight_belong_to_two_days(db_path: Path) -> None:

@@ -68,11 +68,11 @@ def test_a_trial_comes_back_as_it_was_written_and_is_replaced_under_its_key(db_p
     with open_reader(db_path) as query:
         found = read_trials(query, [key(1), key(2), key(3)])
         details = dict(read_details(query, [key(1)]))
-        held = read_digests(query, [key(n) for n in range(2000)])
+        stored = read_digests(query, [key(n) for n in range(2000)])
 
     assert found == {key(1): trial(1), key(2): other}
     assert details == {key(1): DETAILS}
-    assert held == {key(1): (b"d" * 32, ""), key(2): (b"d" * 32, '{"a.csv": "x"}')}
+    assert stored == {key(1): (b"d" * 32, ""), key(2): (b"d" * 32, '{"a.csv": "x"}')}
 
 
 def test_an_experiment_is_what_was_listed_last(db_path: Path) -> None:
@@ -184,6 +184,6 @@ def test_lists_of_ten_thousand_trials_are_read_quickly(db_path: Path) -> None:
         )
 
     with open_reader(db_path) as query:
-        held = read_digests(query, [key(n) for n in range(5_000, 15_000)])
+        stored = read_digests(query, [key(n) for n in range(5_000, 15_000)])
 
-    assert len(held) == 5_000
+    assert len(stored) == 5_000

@@ -31,7 +31,7 @@ FIVE_MINUTES = parse_timeframe("5m")
 
 
 @pytest.fixture
-def held(db_path: Path) -> Path:
+def stored(db_path: Path) -> Path:
     """Return a database of three days of 1m and 5m bars; the second day lacks an hour."""
     hole = Span(day(1), day(1) + HOUR_MS)
     hold(db_path, BTC, days(0, 3), minute_bars(days(0, 3), without=[hole]))
@@ -44,7 +44,7 @@ def found(db_path: Path, dataset: str = "ohlcv_1m", series: Series = BTC) -> lis
         return list(verify(store, dataset, series))
 
 
-def said(problems: Iterable[DayProblem]) -> list[tuple[int, str]]:
+def problems_of(problems: Iterable[DayProblem]) -> list[tuple[int, str]]:
     """Return day (from 0) and words of each problem."""
     return [((problem.day_ms - day(0)) // DAY_MS, problem.problem) for problem in problems]
 
@@ -68,16 +68,16 @@ def repair(
         return drop(store, problems, can_fetch=can_fetch)
 
 
-def test_written_days_have_no_problems_despite_missing_minutes(held: Path) -> None:
-    assert found(held) == []
-    assert found(held, "bars_5m") == []
+def test_written_days_have_no_problems_despite_missing_minutes(stored: Path) -> None:
+    assert found(stored) == []
+    assert found(stored, "bars_5m") == []
 
 
-def test_all_datasets_and_series_are_found_by_rows_or_ledger(held: Path) -> None:
-    shell(held, "INSERT INTO bars_1h VALUES ('sample', 'ETH/USDT', 0, 1, 1, 1, 1, 1, 60)")
-    shell(held, "CREATE TABLE bars_of_gold (ts_ms)")
+def test_all_datasets_and_series_are_found_by_rows_or_ledger(stored: Path) -> None:
+    shell(stored, "INSERT INTO bars_1h VALUES ('sample', 'ETH/USDT', 0, 1, 1, 1, 1, 1, 60)")
+    shell(stored, "CREATE TABLE bars_of_gold (ts_ms)")
 
-    with open_bars(held) as store:
+    with open_bars(stored) as store:
         assert stored_series(store) == [("bars_1h", ETH), ("bars_5m", BTC), ("ohlcv_1m", BTC)]
         assert "bars_of_gold" not in stored_datasets(store)
         assert {"ohlcv_1m", "bars_1m", "bars_5m", "bars_1mo"} < set(stored_datasets(store))
@@ -193,28 +193,28 @@ WRONG = [
 
 @pytest.mark.parametrize(("sql", "problems"), WRONG)
 def test_a_wrong_day_is_reported_dropped_and_restored(
-    held: Path, sql: str, problems: list[str]
+    stored: Path, sql: str, problems: list[str]
 ) -> None:
-    before = bars_in(held, BTC), ledger_in(held, BTC)
-    shell(held, sql.replace(":noon", str(NOON)).replace(":day", str(day(1))))
+    before = bars_in(stored, BTC), ledger_in(stored, BTC)
+    shell(stored, sql.replace(":noon", str(NOON)).replace(":day", str(day(1))))
 
-    wrong = found(held)
+    wrong = found(stored)
 
-    assert said(wrong) == [(1, problem) for problem in problems]
-    assert repair(held, wrong) == []
-    assert [row for row in bars_in(held, BTC) if day(1) <= row[0] < day(2)] == []
-    assert [row[0] for row in ledger_in(held, BTC)] == [day(0), day(2)]
-    assert found(held) == []
+    assert problems_of(wrong) == [(1, problem) for problem in problems]
+    assert repair(stored, wrong) == []
+    assert [row for row in bars_in(stored, BTC) if day(1) <= row[0] < day(2)] == []
+    assert [row[0] for row in ledger_in(stored, BTC)] == [day(0), day(2)]
+    assert found(stored) == []
     hole = Span(day(1), day(1) + HOUR_MS)
-    hold(held, BTC, days(1, 2), minute_bars(days(1, 2), without=[hole]))
-    assert (bars_in(held, BTC), ledger_in(held, BTC)) == before
+    hold(stored, BTC, days(1, 2), minute_bars(days(1, 2), without=[hole]))
+    assert (bars_in(stored, BTC), ledger_in(stored, BTC)) == before
 
 
-def test_a_ledger_row_without_rows_is_reported(held: Path) -> None:
-    shell(held, "DROP TRIGGER ohlcv_1m_delete")
-    shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms >= ?", (day(2),))
+def test_a_ledger_row_without_rows_is_reported(stored: Path) -> None:
+    shell(stored, "DROP TRIGGER ohlcv_1m_delete")
+    shell(stored, "DELETE FROM ohlcv_1m WHERE ts_ms >= ?", (day(2),))
 
-    assert said(found(held)) == [
+    assert problems_of(found(stored)) == [
         (2, "its rows do not match the ledger's digest"),
         (2, "0 rows, but 1440 in the ledger"),
     ]
@@ -229,37 +229,39 @@ def test_a_ledger_row_without_rows_is_reported(held: Path) -> None:
         pytest.param("9223372036854775807", "9223372036854775807", id="the largest number"),
     ],
 )
-def test_an_impossible_time_is_reported_and_dropped(held: Path, ts_ms: str, first: str) -> None:
-    before = bars_in(held, BTC)
-    shell(held, f"INSERT INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', {ts_ms}, 1, 1, 1, 1, 1)")
+def test_an_impossible_time_is_reported_and_dropped(stored: Path, ts_ms: str, first: str) -> None:
+    before = bars_in(stored, BTC)
+    shell(stored, f"INSERT INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', {ts_ms}, 1, 1, 1, 1, 1)")
 
-    wrong = found(held)
+    wrong = found(stored)
 
     assert [problem.problem for problem in wrong] == [
         f"1 row with an impossible ts_ms, first {first!r}"
     ]
-    assert repair(held, wrong) == []
-    assert found(held) == []
-    assert bars_in(held, BTC) == before
+    assert repair(stored, wrong) == []
+    assert found(stored) == []
+    assert bars_in(stored, BTC) == before
 
 
-def test_built_bars_are_rebuilt_after_a_repair(held: Path) -> None:
-    before = bars_in(held, BTC, "bars_5m"), ledger_in(held, BTC, "bars_5m")
-    shell(held, "UPDATE bars_5m SET minutes = 0, volume = 1 WHERE ts_ms = ?", (NOON,))
-    shell(held, "INSERT INTO bars_5m VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1, 5)", (day(7),))
+def test_built_bars_are_rebuilt_after_a_repair(stored: Path) -> None:
+    before = bars_in(stored, BTC, "bars_5m"), ledger_in(stored, BTC, "bars_5m")
+    shell(stored, "UPDATE bars_5m SET minutes = 0, volume = 1 WHERE ts_ms = ?", (NOON,))
+    shell(
+        stored, "INSERT INTO bars_5m VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1, 5)", (day(7),)
+    )
 
-    wrong = found(held, "bars_5m")
+    wrong = found(stored, "bars_5m")
 
-    assert said(wrong) == [
+    assert problems_of(wrong) == [
         (1, "1 row without any 1m bars, first 2024-01-02T12:00:00Z"),
         (1, CHANGED),
         (7, "1 row without a ledger row"),
     ]
     # no venue is needed where the minutes are held
-    assert said(repair(held, wrong, can_fetch=nowhere)) == [(7, wrong[2].problem)]
-    build_bars(held, BTC, FIVE_MINUTES, chunk_days=90, now_ms=1)
-    shell(held, "DELETE FROM bars_5m WHERE ts_ms = ?", (day(7),))
-    assert (bars_in(held, BTC, "bars_5m"), ledger_in(held, BTC, "bars_5m")) == before
+    assert problems_of(repair(stored, wrong, can_fetch=nowhere)) == [(7, wrong[2].problem)]
+    build_bars(stored, BTC, FIVE_MINUTES, chunk_days=90, now_ms=1)
+    shell(stored, "DELETE FROM bars_5m WHERE ts_ms = ?", (day(7),))
+    assert (bars_in(stored, BTC, "bars_5m"), ledger_in(stored, BTC, "bars_5m")) == before
 
 
 def test_monthly_bars_stay_when_a_day_is_dropped(db_path: Path) -> None:
@@ -281,7 +283,7 @@ def test_recorded_bars_are_reported_and_not_dropped(db_path: Path) -> None:
 
     wrong = found(db_path, "bars_1m")
 
-    assert said(wrong) == [(1, CHANGED)]
+    assert problems_of(wrong) == [(1, CHANGED)]
     assert repair(db_path, wrong) == wrong
     assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
 
@@ -304,7 +306,7 @@ def test_recorded_bars_that_are_given_up_become_a_recording_gap(db_path: Path) -
     with open_bars(db_path) as store:
         give_up(store, wrong)
 
-    assert said(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 row without a ledger row")]
+    assert problems_of(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 row without a ledger row")]
     assert found(db_path, "bars_1m") == []
     assert bars_in(db_path, BTC, "bars_1m") == ledger_in(db_path, BTC, "bars_1m") == []
     assert (bars_in(db_path, ETH, "bars_1m"), bars_in(db_path, BTC)) == before
@@ -317,32 +319,32 @@ def test_recorded_bars_that_are_given_up_become_a_recording_gap(db_path: Path) -
     ]
 
 
-def test_history_that_the_venue_no_longer_has_is_not_dropped(held: Path) -> None:
-    shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
-    before = bars_in(held, BTC)
+def test_history_that_the_venue_no_longer_has_is_not_dropped(stored: Path) -> None:
+    shell(stored, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
+    before = bars_in(stored, BTC)
 
-    wrong = found(held)
+    wrong = found(stored)
 
-    assert repair(held, wrong, can_fetch=nowhere) == wrong
-    assert bars_in(held, BTC) == before
-    with open_bars(held) as store:
+    assert repair(stored, wrong, can_fetch=nowhere) == wrong
+    assert bars_in(stored, BTC) == before
+    with open_bars(stored) as store:
         give_up(store, wrong)
-    assert bars_in(held, BTC) == [row for row in before if not day(1) <= row[0] < day(2)]
-    assert [known for (known,) in ledger_in(held, BTC, columns="day_ms")] == [day(0), day(2)]
-    assert rows(held, "SELECT * FROM recording_gaps") == []
+    assert bars_in(stored, BTC) == [row for row in before if not day(1) <= row[0] < day(2)]
+    assert [known for (known,) in ledger_in(stored, BTC, columns="day_ms")] == [day(0), day(2)]
+    assert rows(stored, "SELECT * FROM recording_gaps") == []
 
 
-def test_a_ledger_of_a_missing_table_is_reported_and_dropped(held: Path) -> None:
-    shell(held, "DROP TABLE bars_5m")
+def test_a_ledger_of_a_missing_table_is_reported_and_dropped(stored: Path) -> None:
+    shell(stored, "DROP TABLE bars_5m")
 
-    wrong = found(held, "bars_5m")
+    wrong = found(stored, "bars_5m")
 
-    assert said(wrong) == [
+    assert problems_of(wrong) == [
         (number, f"the ledger has {count} rows, but there is no such table of bars")
         for number, count in enumerate((288, 276, 288))
     ]
-    assert repair(held, wrong) == []
-    assert ledger_in(held, BTC, "bars_5m") == []
+    assert repair(stored, wrong) == []
+    assert ledger_in(stored, BTC, "bars_5m") == []
 
 
 def test_days_before_the_listing_have_no_problems(db_path: Path) -> None:
@@ -352,12 +354,12 @@ def test_days_before_the_listing_have_no_problems(db_path: Path) -> None:
     assert found(db_path) == []
 
 
-def test_verifying_does_not_wait_for_a_writer(held: Path) -> None:
-    writer = open_shell(held)
+def test_verifying_does_not_wait_for_a_writer(stored: Path) -> None:
+    writer = open_shell(stored)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("DELETE FROM ohlcv_1m")
     try:  # one that waited would end in an error: the writer's transaction stays open
-        with open_bars(held) as store, store.transaction("DEFERRED"):
+        with open_bars(stored) as store, store.transaction("DEFERRED"):
             problems = list(verify(store, "ohlcv_1m", BTC))
     finally:
         writer.close()
@@ -365,10 +367,10 @@ def test_verifying_does_not_wait_for_a_writer(held: Path) -> None:
     assert problems == []
 
 
-def test_problems_read_as_lines(held: Path) -> None:
-    shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
+def test_problems_read_as_lines(stored: Path) -> None:
+    shell(stored, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
 
-    assert str(found(held)[0]) == f"ohlcv_1m sample:BTC/USDT 2024-01-02: {CHANGED}"
+    assert str(found(stored)[0]) == f"ohlcv_1m sample:BTC/USDT 2024-01-02: {CHANGED}"
 
 
 @pytest.mark.slow

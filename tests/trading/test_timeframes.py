@@ -119,3 +119,13 @@ def test_bars_of_two_timeframes_do_not_look_ahead(two: Path) -> None:
     verdict = look_ahead(strategy, sample_bars("5m", days=3))
 
     assert verdict.decisions_cut == verdict.decisions > 10
+
+
+def test_orders_are_matched_by_the_shortest_bars() -> None:
+    day, four_hours, week = map(parse_timeframe, ("1d", "4h", "1w"))
+
+    strategy = make_strategy(timeframe=day, bars=(week, four_hours))
+
+    assert strategy.detail == "none"
+    assert strategy.step == four_hours
+    assert make_strategy(timeframe=four_hours, bars=(week, day)).step == four_hours

@@ -125,7 +125,7 @@ def day_stem(day: Span) -> str:
     return f"{BTC}-1m-{iso_day(day.start_ms)}"
 
 
-def asked(server: BinanceServer) -> list[str]:
+def requested(server: BinanceServer) -> list[str]:
     """Return the archive files that were asked for, without CHECKSUMs, in order of first asking."""
     paths = [logged.path for logged in server.requests_of(".zip")]
     names = [path.rpartition("/")[2] for path in paths if path.endswith(".zip")]

@@ -147,7 +147,7 @@ class Servers:
         for server in self.live.values():
             server.fault(live_faults.Fault(kind="rest", how="raw", raw=raw, times=10**9))
 
-    def asked(self) -> int:
+    def requested(self) -> int:
         """Return how many requests were answered so since `strike`, and before at live venues."""
         live = (server.count("rest") for server in self.live.values())
         return sum(logged.fault == "raw" for logged in self.binance.log) + sum(live)

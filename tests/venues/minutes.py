@@ -22,10 +22,10 @@ def fetch_minutes(server: LiveServer, name: str, part: Span) -> Any:
     """Return the venue's reply to the request of a backfill for `part`."""
     live = VENUES[name].live
     assert live is not None
-    asked = live().minutes_request(Listing(native=LIVE_VENUES[name].native), part)
+    requested = live().minutes_request(Listing(native=LIVE_VENUES[name].native), part)
     request = Request(
-        f"{server.rest_url}{asked.path}?{urlencode(asked.params)}",
-        asked.body,
+        f"{server.rest_url}{requested.path}?{urlencode(requested.params)}",
+        requested.body,
         headers={"Content-Type": "application/json"},
     )
     with urlopen(request, timeout=10) as reply:

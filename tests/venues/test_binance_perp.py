@@ -52,8 +52,8 @@ def test_files_with_and_without_a_header_and_rest_give_the_bars_of_the_market(
         *("2025-02-01", "2025-02-02", "2025-02-03", "rest"),
     ]
     assert notes(pieces) == []
-    asked = {log.path.split("/klines")[0] for log in server.log if "klines" in log.path}
-    assert asked == {f"/data/futures/um/{part}" for part in ("monthly", "daily")} | {"/fapi/v1"}
+    requested = {log.path.split("/klines")[0] for log in server.log if "klines" in log.path}
+    assert requested == {f"/data/futures/um/{part}" for part in ("monthly", "daily")} | {"/fapi/v1"}
 
 
 def test_history_goes_back_to_the_first_day_of_the_venue() -> None:

@@ -30,12 +30,12 @@ from tests.venues.binance_spot import (
     BTC,
     KLINES,
     REAL,
-    asked,
     bars_of,
     fetched,
     joined,
     notes,
     opened,
+    requested,
     served,
     sources,
     span,
@@ -112,7 +112,7 @@ def test_nothing_is_downloaded_of_an_unknown_symbol(server: BinanceServer) -> No
     with opened(server) as history, pytest.raises(VenueError, match="does not know BTCUSDX"):
         list(history.fetch("BTCUSDX", [span("2024-01-01", "2024-02-01")]))
 
-    assert not asked(server)
+    assert not requested(server)
 
 
 def test_the_listing_is_requested_once_per_session(server: BinanceServer) -> None:
@@ -207,7 +207,7 @@ def test_only_the_data_of_the_gaps_is_requested(
     pieces = fetched(server, gaps)
 
     assert sources(pieces) == expected
-    assert sorted(asked(server)) == files  # side by side, so in any order
+    assert sorted(requested(server)) == files  # side by side, so in any order
     assert joined(pieces) == sorted(gaps)
     assert bars_of(pieces) == truth(market, sorted(gaps))
 
@@ -274,7 +274,7 @@ def test_closing_early_ends_at_once_though_downloads_hang(server: BinanceServer)
         pieces.close()
 
         assert time.monotonic() - started < 60  # not the 200 s of a download
-    assert len(asked(server)) <= 9
+    assert len(requested(server)) <= 9
 
 
 def test_closing_early_leaves_no_thread_behind(server: BinanceServer) -> None:

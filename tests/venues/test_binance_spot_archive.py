@@ -25,12 +25,12 @@ from tests.venues.binance_spot import (
     KLINES,
     REAL,
     VirtualTime,
-    asked,
     bars_of,
     fetched,
     joined,
     notes,
     opened,
+    requested,
     served,
     sources,
     span,
@@ -218,7 +218,7 @@ def test_a_month_that_is_not_published_comes_from_its_days(
 
     pieces = fetched(server, [month])  # the month's file appears on Monday, 6 January
 
-    assert asked(server) == ["2024-12", "2024-12-30", "2024-12-31"]
+    assert requested(server) == ["2024-12", "2024-12-30", "2024-12-31"]
     assert sources(pieces) == ["2024-12-30", "2024-12-31"]
     assert bars_of(pieces) == truth(market, [month])
 

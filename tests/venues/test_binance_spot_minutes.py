@@ -117,7 +117,7 @@ def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "span", "missing"),
+    ("stored", "span", "missing"),
     [
         pytest.param((), (at(0), at(3)), [(0, 3)], id="all of it"),
         pytest.param((0, 1, 2), (at(0), at(3)), [], id="nothing"),
@@ -129,9 +129,11 @@ def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
     ],
 )
 def test_minutes_without_a_bar_are_returned_as_runs(
-    held: tuple[int, ...], span: tuple[int, int], missing: list[tuple[int, int]]
+    stored: tuple[int, ...], span: tuple[int, int], missing: list[tuple[int, int]]
 ) -> None:
-    assert missing_runs(minutes_at(*held), Span(*span)) == [Span(at(a), at(b)) for a, b in missing]
+    assert missing_runs(minutes_at(*stored), Span(*span)) == [
+        Span(at(a), at(b)) for a, b in missing
+    ]
 
 
 def test_of_two_parts_the_bar_of_the_earlier_one_stays() -> None:

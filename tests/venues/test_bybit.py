@@ -83,11 +83,11 @@ def test_trades_of_one_match_stay_in_the_order_of_their_frame(feed: BybitFeed) -
 
 def test_a_block_trade_was_not_in_the_book_and_is_left_out(feed: BybitFeed) -> None:
     block = printed(BT=True, p="1000", i="block")
-    asked = {"execId": "x", "price": "1", "size": "2", "side": "Buy", "time": "7"}
+    requested = {"execId": "x", "price": "1", "size": "2", "side": "Buy", "time": "7"}
 
     assert list(feed.parse(trades_frame(block, printed(RPI=True)))) == [SOLD]
     assert (
-        LIVE.recent_trades_request("BTC/USDT", BTC).parse(rows(asked | {"isBlockTrade": True}))
+        LIVE.recent_trades_request("BTC/USDT", BTC).parse(rows(requested | {"isBlockTrade": True}))
         == []
     )
 
@@ -310,12 +310,12 @@ def test_markets_are_read_page_by_page_with_the_type_of_others() -> None:
 
 def test_pages_without_an_end_are_not_followed_for_ever() -> None:
     page = rows(CONTRACT, nextPageCursor="again")
-    asked: Any = LIVE.listings_request()
+    requested: Any = LIVE.listings_request()
     for _ in range(19):
-        asked = asked.parse(page)
+        requested = requested.parse(page)
 
     with pytest.raises(VenueError, match="more than 20 pages"):
-        asked.parse(page)
+        requested.parse(page)
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,8 @@ def test_stored_bars_are_not_requested_and_holes_are_requested_twice(
         day(1),
         day(1) + 1000 * MINUTE_MS,
     ]
-    asked = [int(query["start"]) * 1000 for query in server.asked()]
-    assert sorted(asked) == sorted(
+    requested = [int(query["start"]) * 1000 for query in server.asked()]
+    assert sorted(requested) == sorted(
         [day(0), day(0), day(0) + 1000 * MINUTE_MS, day(2), day(2) + 1000 * MINUTE_MS]
     )
 
@@ -318,11 +318,11 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
         fill(db_path, venue, *wanted)
 
         with open_bars(db_path) as store:
-            held = read_covered_spans(store.query, SERIES, HISTORY)
+            stored = read_covered_spans(store.query, SERIES, HISTORY)
             assert list(verify(store, HISTORY, SERIES)) == []
-    assert missing_spans(wanted, held) == []
+    assert missing_spans(wanted, stored) == []
     assert bars_in(db_path, SERIES) == [
-        row for row in truth if any(span.start_ms <= row[0] < span.end_ms for span in held)
+        row for row in truth if any(span.start_ms <= row[0] < span.end_ms for span in stored)
     ]
 
 

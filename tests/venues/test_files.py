@@ -406,7 +406,7 @@ def test_times_without_a_zone_are_in_the_configured_zone(
 
 
 @pytest.mark.parametrize(
-    ("wall", "said"),
+    ("wall", "output"),
     [
         ("2024-03-31 02:30:00", "ts 2024-03-31T02:30:00 does not exist in Europe/Berlin"),
         ("2024-10-27 02:30:00", "ts 2024-10-27T02:30:00 exists twice in Europe/Berlin"),
@@ -414,11 +414,11 @@ def test_times_without_a_zone_are_in_the_configured_zone(
     ],
 )
 def test_an_ambiguous_or_nonexistent_local_time_is_refused_with_its_line(
-    put: Callable[..., Path], wall: str, said: str
+    put: Callable[..., Path], wall: str, output: str
 ) -> None:
     path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")
 
-    with pytest.raises(DataError, match=f"^x:3: {said}"):
+    with pytest.raises(DataError, match=f"^x:3: {output}"):
         read_file(path, name="x", zone="Europe/Berlin")
 
 
@@ -708,17 +708,19 @@ def refuse(_problem: str) -> bool:
 def test_an_import_replaces_other_bars_only_if_told_to(
     put: Callable[..., Path], db_path: Path
 ) -> None:
-    held, longer = (put(csv_of(minute_bars(days(0, end))), f"until-{end}") for end in (2, 3))
+    stored, longer = (put(csv_of(minute_bars(days(0, end))), f"until-{end}") for end in (2, 3))
     other = put(csv_of(minute_bars(days(1, 3), shift=1)), "other")
     short = put(csv_of(minute_bars(days(1, 2)).slice(0, 100)), "short")
-    store(db_path, held, may_replace=refuse)
+    store(db_path, stored, may_replace=refuse)
     store(db_path, longer, may_replace=refuse)  # the same bars, and more
     before = bars_in(db_path, MINE)
-    asked: list[str] = []
+    requested: list[str] = []
 
-    assert store(db_path, other, may_replace=lambda problem: bool(asked.append(problem))) is None
+    assert (
+        store(db_path, other, may_replace=lambda problem: bool(requested.append(problem))) is None
+    )
     assert bars_in(db_path, MINE) == before
-    assert asked == [f"2,880 of the stored minutes of mine:BTC/USDT differ from {other}"]
+    assert requested == [f"2,880 of the stored minutes of mine:BTC/USDT differ from {other}"]
     assert store(db_path, short, may_replace=refuse) == Span(day(1), day(1) + 100 * 60_000)
 
     assert store(db_path, other, may_replace=lambda _: True) == days(1, 3)

@@ -64,7 +64,7 @@ def fill(db_path: Path, url: str, spans: Sequence[Span], series: Series = PERP) 
     backfill(db_path, series, spans, venue=one, now_ms=NOW, dataset=FUNDING)
 
 
-def held(db_path: Path, series: Series = PERP) -> Told:
+def stored(db_path: Path, series: Series = PERP) -> Told:
     return rows(
         db_path,
         "SELECT ts_ms, rate, interval_hours FROM funding WHERE venue = ? AND symbol = ?"
@@ -89,7 +89,7 @@ def test_funding_of_past_months_comes_from_files_and_the_rest_by_rest(
 
     fill(db_path, binance.url, [wanted])
 
-    assert held(db_path) == paid(wanted)
+    assert stored(db_path) == paid(wanted)
     files = [log.path.rpartition("/")[2] for log in binance.requests_of(".zip", status=200)]
     assert sorted(file for file in files if file.endswith(".zip")) == [
         f"BTCUSDT-fundingRate-{month}.zip" for month in ("2023-11", "2023-12", "2024-01", "2024-02")
@@ -128,7 +128,7 @@ def test_payments_missing_in_a_file_come_from_rest(
 
     fill(db_path, binance.url, [wanted])
 
-    assert held(db_path) == paid(wanted)
+    assert stored(db_path) == paid(wanted)
     name = "BTCUSDT-fundingRate-2024-01.zip"
     assert f"   {PERP}: {name}: 3 missing payments came from REST" in (
         capsys.readouterr().out.splitlines()
@@ -144,7 +144,7 @@ def test_unpaid_hours_are_reported_and_not_guessed(binance: BinanceServer, db_pa
 
     fill(db_path, binance.url, [wanted])
 
-    assert lacking.start_ms not in {row[0] for row in held(db_path)}
+    assert lacking.start_ms not in {row[0] for row in stored(db_path)}
     told = "SELECT day_ms, missing FROM history_coverage WHERE missing"
     assert rows(db_path, told) == [(parse_time("2024-01-10"), 8)]
     with open_bars(db_path) as store:
@@ -173,7 +173,7 @@ def test_an_unusable_file_is_noted_and_its_month_comes_from_rest(
 
     fill(db_path, binance.url, [wanted])
 
-    assert held(db_path) == paid(wanted)
+    assert stored(db_path) == paid(wanted)
     assert words in capsys.readouterr().out
     assert ledger_in(db_path, PERP, FUNDING, columns="DISTINCT source") == [("rest",)]
 
@@ -187,14 +187,14 @@ def test_a_newest_payment_that_is_not_published_yet_is_requested_again(
     try:
         binance.hide(Hidden("BTCUSDT", "rest", noon, noon + MINUTE_MS))
         fill(db_path, binance.url, [wanted])
-        assert noon not in {row[0] for row in held(db_path)}
+        assert noon not in {row[0] for row in stored(db_path)}
 
         binance.behave()
         fill(db_path, binance.url, [wanted])
     finally:
         binance.now_ms = server_now
 
-    assert held(db_path) == paid(wanted)
+    assert stored(db_path) == paid(wanted)
 
 
 FAULTS = st.builds(
@@ -242,9 +242,9 @@ def test_for_any_spans_faults_and_kills_the_table_equals_the_payments(
     known = [
         Span(*edges) for edges in ledger_in(db_path, PERP, FUNDING, columns="start_ms, end_ms")
     ]
-    assert held(db_path) == [row for one in known for row in paid(one)]
+    assert stored(db_path) == [row for one in known for row in paid(one)]
     for one in wanted:
-        assert set(paid(one)) <= set(held(db_path))
+        assert set(paid(one)) <= set(stored(db_path))
     with open_bars(db_path) as store:
         assert list(verify(store, FUNDING, PERP)) == []
 
@@ -286,7 +286,7 @@ def test_all_pages_of_payments_of_a_live_venue_are_fetched(db_path: Path, name: 
         ]
         fill(db_path, server.rest_url, [span("2023-11-01", "2024-03-10T12:00:00")], series)
 
-    assert held(db_path, series) == [
+    assert stored(db_path, series) == [
         row for row in truth if row[0] < parse_time("2024-03-10T12:00:00Z")
     ]
     told = "SELECT sum(missing) FROM history_coverage WHERE source NOT LIKE 'not listed%'"
@@ -302,7 +302,7 @@ def test_a_payment_that_a_live_venue_does_not_publish_is_missing(db_path: Path, 
         market.untold_rates.add(untold)
         fill(db_path, server.rest_url, [span("2024-03-01", "2024-03-10")], series)
 
-    assert untold not in {row[0] for row in held(db_path, series)}
+    assert untold not in {row[0] for row in stored(db_path, series)}
     missing = LIVE_VENUES[name].funding_hours
     assert ledger_in(db_path, series, FUNDING, columns="sum(missing)") == [(missing,)]
 

@@ -49,7 +49,7 @@ def test_an_honest_server_is_served(servers: Servers, name: str) -> None:
 def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, what: str) -> None:
     servers.strike(EVERY[what])
     reply_s = SOON_S if what in SLOW else REPLY_S
-    before, began_s = servers.asked(), time.monotonic()
+    before, began_s = servers.requested(), time.monotonic()
 
     def ask(name: str) -> str:
         try:
@@ -59,15 +59,15 @@ def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, what: str)
         return "no word"
 
     with ThreadPoolExecutor(len(QUESTIONS)) as threads:
-        said = dict(zip(QUESTIONS, threads.map(ask, QUESTIONS), strict=True))
+        output = dict(zip(QUESTIONS, threads.map(ask, QUESTIONS), strict=True))
 
     assert time.monotonic() - began_s < TRIES * reply_s + 60  # of a busy machine
-    assert [line for line in said.values() if not line.isprintable() or len(line) > 1000] == []
-    silent = {name for name, line in said.items() if line == "no word"}
+    assert [line for line in output.values() if not line.isprintable() or len(line) > 1000] == []
+    silent = {name for name, line in output.items() if line == "no word"}
     if "a clock of" in what:
         silent -= {f"{name}'s refill" for name in LIVE_VENUES}  # the recorder judges a clock
     assert silent <= {"binance's archive", "binance's CHECKSUM"}  # REST has the bars as well
-    assert servers.asked() - before in range(
+    assert servers.requested() - before in range(
         1 if what in SLOW else len(QUESTIONS), 4 * len(QUESTIONS) + 1
     )
 
@@ -86,12 +86,14 @@ def test_no_reply_takes_more_than_100_mb_or_60_s(servers: Servers) -> None:
             return float(client.stdout.readline())
 
         servers.behave()
-        asked = [name for name in QUESTIONS if name.startswith(("binance", "mexc"))]  # all clients
-        for name in asked:
+        requested = [
+            name for name in QUESTIONS if name.startswith(("binance", "mexc"))
+        ]  # all clients
+        for name in requested:
             ask(name)  # libraries are imported, and caches are warm
         for what in LARGE:
             servers.strike(EVERY[what])
-            for name in asked:
+            for name in requested:
                 began_s = time.monotonic()
                 cost_mb[what, name] = ask(name)
                 took_s[what, name] = time.monotonic() - began_s

@@ -179,8 +179,8 @@ def held_out(value: Any) -> Iterator[Any]:
 
 
 def odd_messages(message: Any) -> Iterator[bytes]:
-    for held in held_out(message):
-        text = json.dumps(held)
+    for stored in held_out(message):
+        text = json.dumps(stored)
         for odd in ODD:
             yield text.replace(f'"{_HELD}"', odd).encode()
 
@@ -212,17 +212,17 @@ def test_impossible_values_are_refused_in_every_field(name: str) -> None:
     parse, message = MESSAGES[name]
     check(parse(json.dumps(message).encode()))
 
-    said = []
+    output = []
     for raw in odd_messages(message):
         try:
             value = parse(raw)
         except VenueError as e:
-            said.append(str(e))
+            output.append(str(e))
         else:
             check(value)
-    assert said
-    assert max(map(len, said)) < 800
-    assert not [line for line in said if "\n" in line]
+    assert output
+    assert max(map(len, output)) < 800
+    assert not [line for line in output if "\n" in line]
 
 
 def test_rows_of_binance_with_impossible_values_are_refused_or_dropped() -> None:
@@ -265,7 +265,7 @@ def test_an_impossible_contract_size_makes_only_its_market_unusable(
     assert broken.problem is not None
     assert "contract size" in broken.problem
     assert len(broken.problem) < 100
-    with pytest.raises(VenueError, match="BTC_USDT is of"):
+    with pytest.raises(VenueError, match=r"BTC_USDT is .* contract size"):
         MEXC.minutes_request(broken, HOUR).parse(json.dumps(mexc_reply(KLINES)).encode())
 
 

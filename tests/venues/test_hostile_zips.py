@@ -126,16 +126,16 @@ def test_a_file_cut_off_or_changed_anywhere_is_unusable_or_right(zipped: bytes) 
         for bit in (1, 0x80, 0xFF)
     ]
 
-    said = set()
+    output = set()
     for one in damaged:
         try:
-            said.add(str(rows_of(one)))
+            output.add(str(rows_of(one)))
         except UnusableError as e:
-            said.add(str(e))
+            output.add(str(e))
 
-    assert str(len(ROWS)) in said
-    assert [line for line in said if not line.isprintable()] == []
-    assert {line for line in said if line.isdecimal()} == {str(len(ROWS))}
+    assert str(len(ROWS)) in output
+    assert [line for line in output if not line.isprintable()] == []
+    assert {line for line in output if line.isdecimal()} == {str(len(ROWS))}
 
 
 def test_a_directory_of_a_million_files_is_not_read() -> None:

@@ -124,11 +124,11 @@ def test_temporary_failures_are_retried_and_refusals_are_not(mexc: LiveServer) -
 
     with session("mexc", mexc) as history:
         assert len(rows(history.fetch("BTC_USDT", [span]))) == 5
-        asked = mexc.count("rest")
+        requested = mexc.count("rest")
         mexc.fault(Fault(kind="rest", status=404, times=1))
         with pytest.raises(VenueError, match="HTTP 404"):
             history.clock_ms()
-        assert mexc.count("rest") == asked + 1
+        assert mexc.count("rest") == requested + 1
         with pytest.raises(VenueError, match=r"does not know NOPE: correct `symbols` in"):
             list(history.fetch("NOPE", [span]))
         mexc.fault(Fault(kind="rest", status=500, times=100))
@@ -174,10 +174,10 @@ def test_a_minute_that_is_not_published_yet_does_not_count_as_missing(
 
 
 def test_a_minute_before_stored_ones_counts_as_missing(db_path: Path, mexc: LiveServer) -> None:
-    series, held = Series("mexc", "BTC/USDT"), Span(NOON - 5 * MINUTE_MS, NOON)
+    series, stored = Series("mexc", "BTC/USDT"), Span(NOON - 5 * MINUTE_MS, NOON)
     span = Span(NOON - 10 * MINUTE_MS, NOON)
-    backfill(db_path, series, [held], venue=at(mexc), now_ms=NOON)
-    show_only(mexc, "mexc", Span(span.start_ms, held.start_ms), 2 * [(0, 1, 2)])
+    backfill(db_path, series, [stored], venue=at(mexc), now_ms=NOON)
+    show_only(mexc, "mexc", Span(span.start_ms, stored.start_ms), 2 * [(0, 1, 2)])
 
     backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 

@@ -13,7 +13,7 @@ from tbv8.backfill import backfill, compare, draw_hours
 from tbv8.config.records import Venue as VenueConfig
 from tbv8.market import MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
-from tbv8.venues.base import FromExchange, FromFiles, Venue
+from tbv8.venues.base import ExchangeOrigin, FilesOrigin, Venue
 from tbv8.venues.registry import VENUES, find_history, find_venue, make_history
 from tests.builders import ROOT, bars_in, shell
 from tests.servers.binance import BinanceServer, WeightMeter
@@ -112,13 +112,13 @@ def test_fetched_bars_equal_the_direct_request(db_path: Path, name: str) -> None
 @pytest.mark.parametrize(
     "origin",
     [
-        FromFiles(path="bars/{symbol}.csv", root=ROOT, symbols={}, zone=""),
-        FromExchange(exchange="kraken"),
+        FilesOrigin(path="bars/{symbol}.csv", root=ROOT, symbols={}, zone=""),
+        ExchangeOrigin(exchange="kraken"),
     ],
     ids=["files", "ccxt"],
 )
 def test_a_history_reaches_the_processes_of_parallel_tasks(
-    origin: FromFiles | FromExchange,
+    origin: FilesOrigin | ExchangeOrigin,
 ) -> None:
     history = pickle.loads(pickle.dumps(make_history(origin)))  # by `doit -n 2`
 

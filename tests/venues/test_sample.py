@@ -112,8 +112,8 @@ def test_the_columns_are_those_of_a_table_of_bars(bars: pa.Table) -> None:
 def test_only_the_outages_are_missing(bars: pa.Table) -> None:
     ts_ms = bars["ts_ms"].to_pylist()
 
-    held = [Span(opened, opened + MINUTE_MS) for opened in ts_ms]
-    assert gaps(SPAN, held) == list(OUTAGES)
+    stored = [Span(opened, opened + MINUTE_MS) for opened in ts_ms]
+    assert gaps(SPAN, stored) == list(OUTAGES)
     assert ts_ms == sorted(set(ts_ms))
     assert SPAN.minutes == 262_080
     assert sorted(outage.minutes for outage in OUTAGES) == [5, 7, 23, 90, 240]

@@ -25,9 +25,7 @@ from tbv8.venues.base import FilesOrigin
 CACHE_PATH = Path("data/.files.json")
 """The path of the cache, below the project's folder."""
 
-_CLOCK_TICK_NS = (
-    20_000_000  # a file that is written twice within one tick of its clock looks the same
-)
+_CLOCK_TICK_NS = 20_000_000  # two writes within a tick of the file system's clock look the same
 _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 
 
