@@ -23,7 +23,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tbv8.backfill import backfill, import_file
+from tbv8.backfill.fill import backfill
+from tbv8.backfill.importing import import_file
 from tbv8.config.records import Venue
 from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.data import backfill_state
