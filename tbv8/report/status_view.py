@@ -16,7 +16,7 @@ from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
 from tbv8.text import counted, printable
 
-_WIDTH = 1000  # columns
+_WIDTH = 100_000  # columns: rich would cut wider rows, such as those of 200 symbols
 _MAX_REASON = 70  # characters, on a terminal
 _MAX_REASONS = 2  # of a task
 _MAX_ROWS = 40  # of a table; longer ones have a row per kind
