@@ -15,7 +15,7 @@ import msgspec
 
 from tbv8.config.files import Channel, Detail, Instrument, Message, Routing
 from tbv8.config.source import module_path
-from tbv8.errors import ConfigError
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
 from tbv8.venues.base import FetchRules, HistorySource
 from tbv8.venues.registry import find_funding, find_history, find_rules, find_venue
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Executor = Literal["pool", "ray"]
 Funding = Literal["history", "held", "fixed"]
-Kind = Literal["venue", "instrument", "strategy", "experiment"]
+Kind = Literal["history", "venue", "instrument", "strategy", "experiment"]
 
 _FEWEST_BLOCKS = 5
 
@@ -327,12 +327,18 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """An error in a file of `config/` or in an instrument; only the tasks that need it fail.
 
-    `name` is the file's name without suffix.
+    `name` is the file's name without suffix. The kind `history` is about the history venue, which
+    has no history under the command line's options.
     """
 
     kind: Kind
     name: str
     error: ConfigError
+
+    @property
+    def by_options(self) -> bool:
+        """True if only the command line's options cause it, so that groups leave its task out."""
+        return isinstance(self.error, OptionsError)
 
 
 class PaperLimits(msgspec.Struct, frozen=True, kw_only=True):

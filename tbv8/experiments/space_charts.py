@@ -333,7 +333,7 @@ def path_section(findings: Findings) -> PageSection:
             best.append(value)
             numbers.append(row.number)
     best.append(best[-1])
-    numbers.append(len(findings.rows))
+    numbers.append(len(findings.rows) - 1)
     metric = _metric_name(findings)
     chart = Chart(
         id="path-chart",

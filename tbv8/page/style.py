@@ -139,6 +139,7 @@ tr:has(a[data-trade]) { cursor: pointer; }
   color: var(--muted); }
 .keys .swatch { margin-right: 6px; }
 [hidden] { display: none !important; }
+#drawn-table td:first-child { white-space: normal; min-width: 7rem; }
 @media (max-width: 640px) {
   main { padding: 18px 12px 48px; }
   section { padding: 14px 12px; }

@@ -61,9 +61,8 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
         yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
     note = (
-        f"USD at the close of each bar. The dotted curve keeps {exposed.percent} of its equity "
-        "in the market: the mean of the strategy's position, in which short counts against long. "
-        f"{thinned}"
+        "USD at the close of each bar. The dotted curve keeps the strategy's mean position, "
+        f"{exposed.percent} of the equity, long minus short. {thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
     return "equity", "Equity against buy and hold", [caption(note), scale, chart]
@@ -135,7 +134,10 @@ def drawdown_part(result: Result) -> Part:
     if not falls:
         note = f"The equity never fell below an earlier value. {thinned}"
         return "drawdown", "Drawdown", [caption(note), chart]
-    note = f"Percent below the highest equity so far; the list has the deepest. {thinned}"
+    note = (
+        "The equity in percent below its highest value so far; the table lists the deepest "
+        f"drawdowns. {thinned}"
+    )
     return "drawdown", "Drawdown", [caption(note), chart, _list(falls, times_ms)]
 
 

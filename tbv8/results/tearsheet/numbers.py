@@ -10,7 +10,7 @@ import msgspec
 
 from tbv8.market import FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
-from tbv8.page.words import NONE, length, number
+from tbv8.page.words import NONE, capital, length, number
 from tbv8.results.read import Account, Result
 from tbv8.results.statistics import measure_curve
 from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
@@ -59,11 +59,11 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     )
     parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
-        "After fees, slippage and funding. The drawdown uses the equity at every bar's close, "
-        "volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 days. Buy and "
-        f"hold invests the whole balance at the first close{parts}. The column "
-        f"'{exposed.name}' keeps that share of its equity in the same market at no cost: the mean "
-        "of the strategy's position, in which short counts against long."
+        "All numbers are after fees, slippage and funding. The drawdown uses the equity at every "
+        "bar's close; volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 "
+        f"days. Buy and hold invests the whole balance at the first close{parts}. "
+        f"{capital(exposed.name)} is a second benchmark: it keeps the strategy's mean position, "
+        f"{exposed.percent} of the equity, long minus short, in the same market at no cost."
     )
     if result.summary.is_short:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
@@ -132,11 +132,11 @@ _RISKS: tuple[_Row, ...] = (
     ("days below the peak", "max_drawdown_days", ",.1f"),
     ("Time with a position", "exposure", PERCENT),
     ("Average position, share of equity", "average_position", PERCENT),
-    ("the same, short against long", "net_position", SIGNED_PERCENT),
+    ("the same, long minus short", "net_position", SIGNED_PERCENT),
     ("Turnover a year, times the equity", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (
-    ("Round trips, from flat to flat", "trades", WHOLE),
+    ("Round trips, closed or turned", "trades", WHOLE),
     ("Entries, including increases", "entries", WHOLE),
     ("Exits, including partial ones", "exits", WHOLE),
     ("Win rate", "win_rate", PERCENT),
@@ -154,5 +154,5 @@ _COSTS: tuple[_Row, ...] = (
     ("Equity at the start", "start_equity", TWO_PLACES),
     ("Equity at the end", "end_equity", TWO_PLACES),
     ("Profit or loss", "pnl", TWO_PLACES),
-    ("of it unrealised at the end", "unrealized_pnl", TWO_PLACES),
+    ("of which unrealised at the end", "unrealized_pnl", TWO_PLACES),
 )
