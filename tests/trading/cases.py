@@ -2864,14 +2864,33 @@ IOC, FOK = {"time_in_force": "IOC"}, {"time_in_force": "FOK"}
 LARGER = limit("i", "buy", 2, 100, **IOC)
 """An order that fills at a close at 100, and enlarges a long position by 2."""
 
+CHILD = {"parent": "e", "contingency": "OUO", "reduce_only": True}
 SIBLINGS = [
     market("e", "buy", 2),
-    stop("sl", "sell", 2, 90, parent="e", linked=("tp",), contingency="OUO", **RO),
-    limit("tp", "sell", 1, 105, parent="e", linked=("sl",), contingency="OUO", **RO),
+    stop("sl", "sell", 2, 90, linked=("tp",), **CHILD),
+    limit("tp", "sell", 1, 105, linked=("sl",), **CHILD),
 ]
 """A long position of 2, its stop, and a target of half of it."""
 
 REDUCERS = [
+    Case(
+        "a refused change of size behind a sibling's fill leaves what the fill left",
+        [
+            (
+                0,
+                [
+                    market("e", "buy", 2),
+                    limit("a", "sell", 1, 105, linked=("b",), **CHILD),
+                    limit("b", "sell", 2, 106, linked=("a",), post_only=True, **CHILD),
+                ],
+            ),
+            (1, Modify("a", price=D(100))),
+            (1, Modify("b", price=D(99), quantity=D("1.5"))),
+        ],
+        [FLAT, (100, 107, 100, 105)],
+        [(0, "e", "buy", 2, 100), (1, "a", "sell", 1, 100), (2, "b", "sell", 1, 106)],
+        0,
+    ),
     *(
         Case(
             f"a change of size {name} a sibling's fill in one callback",
