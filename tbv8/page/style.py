@@ -73,6 +73,7 @@ figure + p { margin-top: 12px; }
   background-repeat: no-repeat; }
 .scroll::-webkit-scrollbar { width: 9px; height: 9px; }
 .scroll::-webkit-scrollbar-thumb { background: var(--axis); border-radius: 5px; }
+.scroll + .scroll { margin-top: 12px; }
 .rows { color: var(--muted); font-size: 12px; margin: 4px 0 0; text-align: right; }
 table { border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
@@ -151,6 +152,7 @@ tr:has(a[data-trade]) { cursor: pointer; }
   th, td { padding-right: 6px; }
   table { font-size: 12px; }
   .columns td:first-child, #luck-table td:first-child { white-space: normal; min-width: 5rem; }
+  #entries-table td, #exits-table td { white-space: normal; }
   #strategies-table td:nth-child(2) { white-space: normal; overflow-wrap: anywhere;
     min-width: 5rem; }
   #strategies-table th button::after { content: none; }
