@@ -22,7 +22,8 @@ from __future__ import annotations
 import html
 import sys
 import webbrowser
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
@@ -340,8 +341,15 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
             'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
             path=e.path,
         ) from e
-    try:
+    with _argument_errors():
         return load_folder(root, overrides=overrides or {})
+
+
+@contextmanager
+def _argument_errors() -> Iterator[None]:
+    """Replace an error about the command line by one about an argument."""
+    try:
+        yield
     except ConfigError as e:
         if e.path is None:
             raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from e
@@ -352,7 +360,8 @@ def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) 
     """Return a strategy or an experiment of the project, or raise the error of its file."""
     if name in choices:
         return choices[name]
-    project.check_file(kind, name)
+    with _argument_errors():
+        project.check_file(kind, name)
     folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
     raise ConfigError(unknown(kind, name, choices), path=Path("config") / folder)
 

@@ -302,7 +302,7 @@ class _Walk:
         if order.price >= reached if order.buy else order.price <= reached:
             self._fill(order, order.price, path_price, maker=False)
             return
-        self._start_resting(order, reached)
+        self._start_resting(order, path_price)
 
     def _start_resting(self, order: WorkingOrder, path_price: int) -> None:
         """Turn a stop-limit into a resting limit order."""

@@ -238,7 +238,7 @@ def test_a_session_without_history_of_its_strategy_can_be_replayed(project: Proj
 
 def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     world = World(project.db_path)
-    inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True))
+    inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True), {})
     config = make_session_config(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
     world.run(config, minutes=60)
     write_results({"primary": config})

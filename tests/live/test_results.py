@@ -154,6 +154,19 @@ def test_a_new_session_sets_the_results_of_the_previous_one_aside(
     assert manifest.inputs["session"].value["primary"]["id"] == before.session_id
 
 
+def test_results_are_not_those_of_a_later_session_with_the_same_number_and_start(
+    world: World, config: SessionConfig
+) -> None:
+    write_results({"primary": config})
+    shell(world.db_path, "UPDATE sessions SET began_ms = began_ms + 1")
+
+    assert not check_replay({"primary": config}).endswith(" result files")
+    world.run(config, minutes=1)
+
+    assert world.texts("kept")
+    assert not config.folder.exists()
+
+
 def test_a_journal_that_was_changed_is_named_and_no_result_written(
     world: World, config: SessionConfig
 ) -> None:

@@ -7,7 +7,7 @@ import json
 import msgspec
 
 from tbv8.config.document import plain
-from tbv8.config.records import Strategy
+from tbv8.config.source import class_text
 from tbv8.page.html import Html, element, join, tiles
 from tbv8.page.words import number
 from tbv8.results.read import Result
@@ -50,9 +50,10 @@ def page_header(result: Result) -> Html:
 def _paper_text(result: Result) -> str:
     """Return the sentence about a paper session: its name, start and the time of the page."""
     times = {name: moment(time) for name, time in result.inputs["span"].value.items()}
+    bars = "not from the venue's own addresses" if result.addresses else "from the live market"
     return (
         f"Paper session {result.paper_name} since {times['start']} UTC, shown as of "
-        f"{times['end']} UTC. Bars came from the live market; no order was sent to a venue."
+        f"{times['end']} UTC. Bars came {bars}; no order was sent to a venue."
     )
 
 
@@ -73,18 +74,12 @@ def _settings(result: Result) -> list[str]:
         for symbol, rules in strategy.instruments[run.venue].items()
     )
     return [
-        f"{_class_text(strategy)}: {params or 'no params'}. Starts with "
+        f"{class_text(strategy.module, strategy.class_name)}: {params or 'no params'}. Starts with "
         f"{float(strategy.starting_balance_usd):,.8g} USD",
         f"Limits: position {positions}, daily loss {plain(risk.max_daily_loss_usd)} USD, leverage "
         f"{plain(risk.max_leverage)}. Slippage {counted(strategy.slippage_ticks, 'tick')}. "
         f"Fees: {fees}",
     ]
-
-
-def _class_text(strategy: Strategy) -> str:
-    """Return a strategy's class as its file names it."""
-    separator = ":" if strategy.module.endswith(".py") else "."
-    return f"{strategy.module}{separator}{strategy.class_name}"
 
 
 def headline_tiles(result: Result) -> Html:
