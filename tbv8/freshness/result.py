@@ -186,9 +186,7 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
     return _key(strategy, engine_files - code_files(*_DRAWING), "nautilus_trader", "numpy")
 
 
-def session_inputs(
-    strategy: Strategy, addresses: Mapping[str, Sequence[str]]
-) -> dict[str, Input]:
+def session_inputs(strategy: Strategy, addresses: Mapping[str, Sequence[str]]) -> dict[str, Input]:
     """Return the parts of a paper session's key: all inputs but its minutes.
 
     Args:

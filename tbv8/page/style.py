@@ -152,7 +152,6 @@ tr:has(a[data-trade]) { cursor: pointer; }
   th, td { padding-right: 6px; }
   table { font-size: 12px; }
   .columns td:first-child, #luck-table td:first-child { white-space: normal; min-width: 5rem; }
-  #entries-table td, #exits-table td { white-space: normal; }
   #strategies-table td:nth-child(2) { white-space: normal; overflow-wrap: anywhere;
     min-width: 5rem; }
   #strategies-table th button::after { content: none; }
