@@ -195,7 +195,8 @@ def session_inputs(strategy: Strategy, addresses: Mapping[str, Sequence[str]]) -
     """
     live = ("live/driver.py", "live/minutes.py")
     engine_files = code_files("market.py", "risk", "trading", *live)
-    other = {ADDRESS_PART: make_input(dict(addresses))} if addresses else {}
+    lists = {venue: list(urls) for venue, urls in addresses.items()}  # as the journal has them
+    other = {ADDRESS_PART: make_input(lists)} if lists else {}
     return {**_key(strategy, engine_files, "nautilus_trader", "numpy"), **other}
 
 

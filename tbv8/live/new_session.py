@@ -19,7 +19,6 @@ from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso, iso_day
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
-from tbv8.venues.registry import find_history
 
 _MAX_AGE_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
 _FETCH_TIMEOUT_S = 180.0  # the time limit for fetching the minutes since its last run
@@ -144,11 +143,11 @@ def _missing_warm_up(
     config: SessionConfig, symbol: str, first_ms: int, closed: ClosedMinutes, now_ms: int
 ) -> DataError:
     missing = Span(closed.until_ms, closed.next_ms or config.strategy.timeframe.ceil(now_ms))
-    series, source = config.series[symbol], find_history(config.venue)
+    series = config.series[symbol]
     fetch = (
         f"fetch them by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
         f"end={iso(ONE_MINUTE.floor(now_ms))} backfill:{series}`, "
-        if source and source.span(now_ms).start_ms <= first_ms
+        if config.history_ms is not None and config.history_ms <= first_ms
         else ""
     )
     return DataError(

@@ -347,6 +347,7 @@ def session_configs(
             clock_ms=project.paper.clock_limit_ms,
             is_new=is_new,
             priced_at=roles.get("shadow") if role == "primary" else None,
+            history_ms=venue.history.span(project.now_ms).start_ms if venue.history else None,
         )
     return configs
 
