@@ -243,7 +243,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
             "xaxis": value_axis(
                 zeroline=False,
                 range=[0.5, trials + 0.5],
-                title={"text": f"rank in the other half, from 1 (worst) to {trials:,} (best)"},
+                title={"text": f"rank in the other half ({trials:,} is best)"},
                 **({"dtick": 1} if trials <= _MAX_TICKS else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),

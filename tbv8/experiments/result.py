@@ -34,7 +34,7 @@ from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
-from tbv8.page.words import NONE, number
+from tbv8.page.words import number
 from tbv8.results.rule_warnings import rate_warnings
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
@@ -445,7 +445,7 @@ def sharpe_text(walk: StitchedAccount) -> str:
 
 
 def efficiency_text(walk: StitchedAccount) -> str:
-    """Return the efficiency, or a dash and the reason where a ratio would mislead."""
+    """Return the efficiency, or the reason why there is none."""
     trained, count = walk.trained_sharpe, len(walk.trained_sharpes)
     if walk.efficiency is not None:
         of = "" if count == len(walk.windows) else f", of {count} of {len(walk.windows)} windows"
@@ -458,7 +458,7 @@ def efficiency_text(walk: StitchedAccount) -> str:
         why = "there is no Sharpe ratio out of sample"
     else:
         why = "the Sharpe ratio out of sample is not above 0"
-    return f"efficiency {NONE} ({why})"
+    return f"no efficiency ({why})"
 
 
 def trial_caution(number: int, *, total_return: float | None, deflated: float | None) -> str:

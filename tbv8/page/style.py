@@ -73,6 +73,7 @@ figure + p { margin-top: 12px; }
   background-repeat: no-repeat; }
 .scroll::-webkit-scrollbar { width: 9px; height: 9px; }
 .scroll::-webkit-scrollbar-thumb { background: var(--axis); border-radius: 5px; }
+.scroll + .scroll { margin-top: 12px; }
 .rows { color: var(--muted); font-size: 12px; margin: 4px 0 0; text-align: right; }
 table { border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tbv8.market import MINUTE_MS, iso
+from tbv8.page.words import length
 from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
@@ -144,7 +144,7 @@ def _session_row(session: SessionStatus) -> list[str]:
         session.state,
         _time(session.counted_ms),
         _time(session.done_ms) if session.equity is not None else "none yet",
-        _duration(session.lag_s) if session.equity is not None else "",
+        length(round(session.lag_s * 1000)) if session.equity is not None else "",
         positions or "none",
         "-" if session.equity is None else f"{session.equity:,.2f}",
         f"{session.day_loss:,.2f}",
@@ -284,7 +284,7 @@ def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
             f"{sum(gap.gaps for gap in group):,}",
             f"{sum(gap.healed for gap in group):,}",
             f"{sum(gap.open for gap in group):,}",
-            _duration(sum(gap.lost_s for gap in group)),
+            length(round(sum(gap.lost_s for gap in group) * 1000)),
         ]
         for (venue, channel), group in kinds.items()
     ]
@@ -309,7 +309,7 @@ def _gap_row(gap: GapStatus) -> list[str]:
         f"{gap.gaps:,}",
         f"{gap.healed:,}",
         f"{gap.open:,}",
-        _duration(gap.lost_s),
+        length(round(gap.lost_s * 1000)),
     ]
 
 
@@ -465,15 +465,6 @@ def _bytes(size: int) -> str:
         if size >= unit:
             return f"{size / unit:,.{1 if size < 10 * unit else 0}f} {name}"
     return f"{size / 1000:,.0f} kB"
-
-
-def _duration(seconds: float) -> str:
-    """Return `2 d 3 h`, `3 h 5 min`, `5 min 7 s`, `7 s`."""
-    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    for (large_s, large), (small_s, small) in pairwise(units):
-        if seconds >= large_s:
-            return f"{seconds // large_s:,.0f} {large} {seconds % large_s // small_s:.0f} {small}"
-    return f"{seconds:.0f} s"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -21,7 +21,7 @@ from tbv8.config import files, records
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
 from tbv8.page.plotly import PLOTLY_FILE, write_plotly
-from tbv8.page.words import minute
+from tbv8.page.words import length, minute
 from tbv8.results.tearsheet import prices
 from tbv8.results.tearsheet.part import minutes
 from tests.backtest.builders import (
@@ -147,7 +147,8 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     ends = [(run["max_drawdown_end"] or "not yet")[:10] for run in runs]
     ours, hold, _same_exposure, theirs = cells(page, "recovered")
     assert [ours, hold, theirs] == ends
-    assert cells(page, "days below the peak")[0] == f"{primary['max_drawdown_days']:,.1f}"
+    below_ms = round(primary["max_drawdown_days"] * DAY_MS)
+    assert cells(page, "time below the peak")[0] == length(below_ms)
     assert primary["halted"] == {"max_daily_loss_usd": len(primary["halts"])}
     denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
     assert (

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tbv8.market import FEWEST_DAYS, HOUR_MS
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
-from tbv8.page.words import NONE, capital, length, number
+from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Account, Result
 from tbv8.results.statistics import measure_curve
 from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
@@ -62,11 +62,12 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
         "All numbers are after fees, slippage and funding. The drawdown uses the equity at every "
         "bar's close; volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 "
         f"days. Buy and hold invests the whole balance at the first close{parts}. "
-        f"{capital(exposed.name)} is a second benchmark: it keeps the strategy's mean position, "
-        f"{exposed.percent} of the equity, long minus short, in the same market at no cost."
+        f"The column '{exposed.name}' is a second benchmark: it keeps the strategy's mean "
+        f"position, {exposed.percent} of the equity, long minus short, in the same market at no "
+        "cost."
     )
     if result.summary.is_short:
-        words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
+        words += f" A dash stands for a number that needs {FEWEST_DAYS} days, or is not defined."
     tables = [
         element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
         element("div", [trading, costs], class_="columns"),
@@ -104,6 +105,10 @@ def _day_return(day: Mapping[str, Any]) -> str:
     return f"{day['return']:{SIGNED_PERCENT}}"
 
 
+def _days(value: float) -> str:
+    return length(round(value * DAY_MS))
+
+
 def _hours(value: float) -> str:
     return length(round(value * HOUR_MS))
 
@@ -129,7 +134,7 @@ _RISKS: tuple[_Row, ...] = (
     ("peak", "max_drawdown_start", _date),
     ("bottom", "max_drawdown_bottom", _date),
     ("recovered", "recovery", _date),
-    ("days below the peak", "max_drawdown_days", ",.1f"),
+    ("time below the peak", "max_drawdown_days", _days),
     ("Time with a position", "exposure", PERCENT),
     ("Average position, share of equity", "average_position", PERCENT),
     ("the same, long minus short", "net_position", SIGNED_PERCENT),
@@ -154,5 +159,5 @@ _COSTS: tuple[_Row, ...] = (
     ("Equity at the start", "start_equity", TWO_PLACES),
     ("Equity at the end", "end_equity", TWO_PLACES),
     ("Profit or loss", "pnl", TWO_PLACES),
-    ("of which unrealised at the end", "unrealized_pnl", TWO_PLACES),
+    ("of which unrealized at the end", "unrealized_pnl", TWO_PLACES),
 )
