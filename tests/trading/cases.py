@@ -2879,7 +2879,7 @@ REDUCERS = [
             (
                 0,
                 [
-                    market("e", "buy", 2),
+                    market("e", "buy", 3),
                     limit("a", "sell", 1, 105, linked=("b",), **CHILD),
                     limit("b", "sell", 2, 106, linked=("a",), post_only=True, **CHILD),
                 ],
@@ -2888,8 +2888,8 @@ REDUCERS = [
             (1, Modify("b", price=D(99), quantity=D("1.5"))),
         ],
         [FLAT, (100, 107, 100, 105)],
-        [(0, "e", "buy", 2, 100), (1, "a", "sell", 1, 100), (2, "b", "sell", 1, 106)],
-        0,
+        [(0, "e", "buy", 3, 100), (1, "a", "sell", 1, 100), (2, "b", "sell", 1, 106)],
+        1,
     ),
     *(
         Case(
