@@ -138,7 +138,7 @@ def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
         "decides the result",
     ]
     assert [said.partition(":")[0] for said in cautions(found)] == [
-        "a span of 0.3 days is too short for annualised numbers such as the Sharpe ratio, which "
+        "a span of 0.4 days is too short for annualised numbers such as the Sharpe ratio, which "
         "need 30 days",
         "BTC/USDT",
         "hyperliquid",
@@ -309,6 +309,7 @@ def test_the_end_counts_if_the_main_symbol_has_no_bar_there(
     install(monkeypatch, tmp_path / "more", "pair", PAIR)
     strategy = make_pair(
         {3: "1 -2"},
+        span=Span(START_MS, START_MS + 5 * HOUR_MS),
         instruments={"hyperliquid": dict.fromkeys(("BTC/USDT", "ETH/USDT"), rules(taker_fee="0"))},
     )
     bars = bars_of(strategy, make_bars([100, 102, 104]), make_bars([7, 8, 8, 7, 6]))
