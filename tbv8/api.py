@@ -22,7 +22,8 @@ from __future__ import annotations
 import html
 import sys
 import webbrowser
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryDirectory
@@ -70,7 +71,7 @@ type Time = str | date | datetime
 
 _ARGUMENT = Path("argument")  # in place of a file, in errors
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "by")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "at", "entry_by", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -89,12 +90,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             `denied` and `halted` are numbers by rule, `denials` and `halts` lists of the events.
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position, at.
-        positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
-            quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
-            of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable
-            excursion: how far the price went against the position and for it, as fractions of the
-            entry price, none below 0 (0.02 is 2 %). Both are null if the database no longer has
-            the bars of the run as they were: pruned, repaired, fetched again or edited.
+        positions: As in positions.csv, a row for each round trip, from the fill that opens a
+            position to the fill that closes or turns it: symbol, opened_ms, closed_ms, side,
+            quantity, entry_price, exit_price, pnl, fees, funding. Also `entry_by` and `by`, the
+            tags or the type of the order that opened it and of the one that closed it, and `mae`
+            and `mfe`, the maximum adverse and favorable excursion: how far the price went against
+            the position and for it, as fractions of the entry price, none below 0 (0.02 is 2 %).
+            Both are null if the database no longer has the bars of the run as they were: pruned,
+            repaired, fetched again or edited.
         equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 
@@ -338,8 +341,15 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
             'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
             path=e.path,
         ) from e
-    try:
+    with _argument_errors():
         return load_folder(root, overrides=overrides or {})
+
+
+@contextmanager
+def _argument_errors() -> Iterator[None]:
+    """Replace an error about the command line by one about an argument."""
+    try:
+        yield
     except ConfigError as e:
         if e.path is None:
             raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from e
@@ -350,7 +360,8 @@ def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) 
     """Return a strategy or an experiment of the project, or raise the error of its file."""
     if name in choices:
         return choices[name]
-    project.check_file(kind, name)
+    with _argument_errors():
+        project.check_file(kind, name)
     folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
     raise ConfigError(unknown(kind, name, choices), path=Path("config") / folder)
 

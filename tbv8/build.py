@@ -60,7 +60,7 @@ def build_bars(
                 store.remove_day(series, timeframe.dataset, day_ms)
         finer = _finer_timeframes(store, series, timeframe)
         label = f"aggregate {series} {timeframe}"
-        with progress(label, len(builds.days), "days") as advance:
+        with progress(label, len(builds.days), "day") as advance:
             for chunk in _chunks(builds.days, chunk_days):
                 _build(store, series, timeframe, chunk, finer, now_ms)
                 advance(len(chunk))

@@ -2,6 +2,7 @@
 
 Tbv8Error             one line is printed, the exit code is not 0
 +-- ConfigError       a file of config/ or an argument of the command line is wrong
+|   +-- OptionsError      a valid file has no history under `venue=`, `start=` and `end=`
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 |   +-- NotMigratedError  there is no database yet, or none of this revision
 |   +-- MovedError        the open database is no longer the file at its path
@@ -37,6 +38,15 @@ class ConfigError(Tbv8Error):
         where = "command line" if path is None else str(path) + (f":{line}" if line else "")
         super().__init__(": ".join(part for part in (where, key, problem) if part))
         self.path, self.line, self.key, self.problem = path, line, key, problem
+
+
+class OptionsError(ConfigError):
+    """No history under the command line's options, where there is some without them."""
+
+    @classmethod
+    def of(cls, e: ConfigError) -> OptionsError:
+        """Return an error with the same place and text."""
+        return cls(e.problem, path=e.path, line=e.line, key=e.key)
 
 
 class DataError(Tbv8Error):

@@ -2,7 +2,8 @@
 
 The parts of its inputs are `config`, `strategy`, `engine`, `versions`, `span`, one
 `bars:<symbol>:<timeframe>` for each series that was read, `files` for the files that the strategy
-opened, and `page`, the code that only draws.
+opened, and `page`, the code that only draws. A paper session has `session`, and `addresses` if its
+bars came from others than the venue's own.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ PAGE = "tearsheet.html"
 
 FILES_PART = "files"
 SESSION_PART = "session"
+ADDRESS_PART = "addresses"
 PAGE_PART = "page"
 PLOTLY_BESIDE = "shared by all pages"
 """The value of plotly.min.js in the page's part of the key, if it is in the results folder."""

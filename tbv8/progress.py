@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from tbv8.text import counted, plural
+
 _LINE_EVERY_S = 10.0
 _MIN_MEASURED_S = 0.05  # a shorter time gives no meaningful rate
 
@@ -20,15 +22,18 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
-    """Show the progress towards `total`; call the yielded function with each finished amount."""
+def progress(label: str, total: int, noun: str) -> Iterator[Advance]:
+    """Show the progress towards `total`; call the yielded function with each finished amount.
+
+    `noun` is the unit in the singular.
+    """
     if sys.stdout.isatty():
-        yield from _bar(label, total, unit)
+        yield from _bar(label, total, noun)
     else:
-        yield from _lines(label, total, unit)
+        yield from _lines(label, total, noun)
 
 
-def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
+def _bar(label: str, total: int, noun: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -48,7 +53,7 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     )
     started_s = time.monotonic()
     with Progress(*columns, console=Console(file=sys.stdout), transient=True) as shown:
-        task = shown.add_task(label, total=total, unit=unit, rate="0", note="")
+        task = shown.add_task(label, total=total, unit=plural(noun), rate="0", note="")
         finished = 0
 
         def advance(amount: int, note: str = "") -> None:
@@ -57,10 +62,10 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
             shown.update(task, completed=finished, rate=_rate(finished, started_s), note=note)
 
         yield advance
-    _closing_line(label, finished, unit, started_s)
+    _closing_line(label, finished, noun, started_s)
 
 
-def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
+def _lines(label: str, total: int, noun: str) -> Iterator[Advance]:
     started_s = printed_s = time.monotonic()
     finished = 0
 
@@ -70,22 +75,22 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
         now_s = time.monotonic()
         if now_s - printed_s >= _LINE_EVERY_S and finished < total:
             printed_s = now_s
-            rate = finished / (now_s - started_s)
+            left_s = (total - finished) / max(finished / (now_s - started_s), 1e-3)
+            rate = f"{_rate(finished, started_s)}/s, {left_s:,.0f} s to go"
             print(
-                f"   {label}: {finished:,} of {total:,} {unit}, {_rate(finished, started_s)}/s, "
-                f"{(total - finished) / max(rate, 1e-3):,.0f} s to go{f', {note}' if note else ''}",
+                f"   {label}: {finished:,} of {counted(total, noun)}, {rate}"
+                f"{f', {note}' if note else ''}",
                 flush=True,
             )
 
     yield advance
-    _closing_line(label, finished, unit, started_s)
+    _closing_line(label, finished, noun, started_s)
 
 
-def _closing_line(label: str, finished: int, unit: str, started_s: float) -> None:
+def _closing_line(label: str, finished: int, noun: str, started_s: float) -> None:
     elapsed_s = time.monotonic() - started_s
-    unit = unit.removesuffix("s") if finished == 1 else unit
     rate = f" ({_rate(finished, started_s)}/s)" if elapsed_s >= _MIN_MEASURED_S else ""
-    print(f"   {label}: {finished:,} {unit} in {elapsed_s:.1f} s{rate}", flush=True)
+    print(f"   {label}: {counted(finished, noun)} in {elapsed_s:.1f} s{rate}", flush=True)
 
 
 def _rate(finished: int, started_s: float) -> str:

@@ -11,11 +11,16 @@ _MAX_LINE = 1000
 
 
 def counted(count: int, noun: str) -> str:
-    """Return `1 fill`, `2,000 fills`, `3 entries`."""
-    if count != 1:
-        has_new_ending = noun[-1] == "y" and noun[-2] not in "aeiou"
-        noun = f"{noun[:-1]}ies" if has_new_ending else f"{noun}s"
-    return f"{count:,} {noun}"
+    """Return `1 fill`, `2,000 fills`, `3 entries`, `2 MB`."""
+    return f"{count:,} {noun if count == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Return `fills`, `entries`; a unit such as `MB` has no other form."""
+    if noun.isupper():
+        return noun
+    has_new_ending = noun[-1] == "y" and noun[-2] not in "aeiou"
+    return f"{noun[:-1]}ies" if has_new_ending else f"{noun}s"
 
 
 def printable(text: str, *, allowed: str = "") -> str:

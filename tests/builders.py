@@ -120,7 +120,7 @@ def hold(
     updated_ms: int = 1,
     dataset: str = "ohlcv_1m",
 ) -> None:
-    """Write history as `tbv8.backfill` does; without `bars`, a bar for every minute."""
+    """Write history as `tbv8.backfill.fill` does; without `bars`, a bar for every minute."""
     with open_bars(db_path) as store:
         write_history(
             store,

@@ -17,7 +17,7 @@ from tests.builders import ROOT, copy_config
 MAY_IMPORT = {
     "text": "",
     "errors": "text",
-    "progress": "",
+    "progress": "text",
     "ending": "",
     "files": "",
     "serving": "errors",

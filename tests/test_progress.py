@@ -13,7 +13,7 @@ def test_the_closing_line_has_a_rate_only_of_a_measured_time(
     for took_s in (0.0, 2.0):
         times = iter([100.0])
         monkeypatch.setattr("time.monotonic", lambda end=100.0 + took_s, ts=times: next(ts, end))
-        with progress("funding of x", 4368, "hours") as advance:
+        with progress("funding of x", 4368, "hour") as advance:
             advance(4368)
         monkeypatch.undo()
 

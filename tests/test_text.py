@@ -21,6 +21,7 @@ from tbv8.text import counted, file_name, one_line, quoted
         (1, "try", "1 try"),
         (12, "try", "12 tries"),
         (3, "entry", "3 entries"),
+        (3, "MB", "3 MB"),
     ],
 )
 def test_a_count_has_the_form_of_its_noun(count: int, noun: str, text: str) -> None:

@@ -74,7 +74,7 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     ends = [int(instants_ms[-1]), *sorted({*cuts, *bars_cut})]
     parts = [_until(strategy, bars, end_ms) for end_ms in ends]
     reruns = sum(_count(strategy, part) for part in parts)
-    with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
+    with progress(f"lookahead {strategy.strategy_id}", reruns, "bar") as advance:
         for end_ms, part in zip(ends, parts, strict=True):
             _compare(strategy, whole, part, end_ms, decimals, is_whole=end_ms == ends[0])
             advance(_count(strategy, part))

@@ -1,4 +1,4 @@
-"""The closed positions of a stored result, with the reason of each exit and its excursions."""
+"""The closed positions of a stored result, with reasons of entry and exit, and excursions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbv8.errors import DataError
 from tbv8.manifest import Manifest
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
 from tbv8.results.read import read_trades
-from tbv8.results.tearsheet.round_trips import closings, excursions
+from tbv8.results.tearsheet.round_trips import excursions, read_ends
 from tbv8.store.bars import open_bars, read_checked_days, rows_within
 from tbv8.store.database import check_revision
 from tbv8.store.ledger import fingerprint, read_stored_days
@@ -27,19 +27,23 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 def read_round_trips(folder: Path, steps: Steps | None) -> pa.Table:
-    """Return positions.csv of a run with three more columns.
+    """Return positions.csv of a run with four more columns.
 
-    `by` is the reason of the exit: the tags of the closing order, or its type without tags. `mae`
-    and `mfe` are the maximum adverse and favorable excursion of the price, as in the tearsheet:
-    fractions of the entry price, at least 0; null without `steps`.
+    `entry_by` and `by` are the reasons of entry and exit: the tags of the opening and of the
+    closing order, or its type if it has none. `mae` and `mfe` are the maximum adverse and favorable
+    excursion of the price, as in the tearsheet: fractions of the entry price, at least 0; null
+    without `steps`.
     """
     trades = read_trades(folder)
     positions = trades["positions"]
-    ends = closings(**trades)
+    ends = read_ends(**trades)
     reach: tuple[Floats | None, Floats | None] = (None, None)
     if steps is not None:
         reach = excursions(positions, ends, steps.bars, steps.step)
-    columns = {"by": pa.array(ends.reasons, pa.string())}
+    columns = {
+        "entry_by": pa.array(ends.entry_by, pa.string()),
+        "by": pa.array(ends.exit_by, pa.string()),
+    }
     for name, values in zip(("mae", "mfe"), reach, strict=True):
         nulls = pa.nulls(positions.num_rows, pa.float64())
         columns[name] = nulls if values is None else pa.array(values, pa.float64())

@@ -37,7 +37,7 @@ _TASKS = (
     ("backtest:STRATEGY", "backtest a strategy, after fetching and building its data"),
     (
         "experiment:ID",
-        "run many trials of a strategy; walkforward:ID and montecarlo:ID are its parts",
+        "run many trials of a strategy; walkforward:ID and montecarlo:ID are the same task",
     ),
     ("lookahead:STRATEGY", "check that a strategy uses no bar before its close"),
     ("reproduce:STRATEGY", "run a result again and compare every byte; also of an experiment"),

@@ -26,6 +26,7 @@ from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem
 from tbv8.errors import ConfigError, Tbv8Error
+from tbv8.tasks.meant import meant_command, meant_option, meant_task
 from tbv8.tasks.options import OPTIONS
 from tbv8.tasks.task import ClosedPipeError, os_problem
 
@@ -37,7 +38,8 @@ class OneLineErrors:
     """A mixin before pydoit's command class: a user's error is printed as one line.
 
     With `suggests_commands` the error about an unknown task may suggest a command. With
-    `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config.
+    `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config;
+    without names, tasks that only the options leave without history are left out.
     """
 
     suggests_commands = False
@@ -60,12 +62,10 @@ class OneLineErrors:
         if not self.is_about_tasks:
             self._warnings = list(dict.fromkeys(str(problem.error) for problem in problems))
             return
-        if self.sel_default_tasks:  # type: ignore[attr-defined]
-            _check_problems(problems, None)
-            return
         names = [task.name for task in tasks]
         named = [name for pattern in self.sel_tasks for name in fnmatch.filter(names, pattern)]  # type: ignore[attr-defined]
-        _check_problems(problems, with_dependencies(tasks, named).values())
+        needed = with_dependencies(tasks, named).values()
+        _check_problems(problems, needed, all_files=self.sel_default_tasks)  # type: ignore[attr-defined]
 
     def help(self) -> str:
         """Return the help without the keys of options in pydoit's own config files."""
@@ -156,6 +156,11 @@ class OneLineErrors:
             return InvalidCommand(f"option {name} not recognized{hint}")
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.suggests_commands else []  # type: ignore[attr-defined]
+        if meant := meant_task(name, in_args, tasks):
+            command: str = self.get_name()  # type: ignore[attr-defined]
+            task = f"'{meant}'" if "*" in meant else meant
+            words = f"doit {task}" if command == "run" else f"doit {command} {task}"
+            return InvalidCommand(f"unknown task {name!r}, did you mean `{words}`?")
         return _unknown_task(name, tasks, commands)
 
     def _long_options(self, in_args: Sequence[str]) -> list[str]:
@@ -170,21 +175,24 @@ class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no
     """Errors in files of config/ that the tasks need, one line each."""
 
 
-def _check_problems(problems: Iterable[Problem], needed: Iterable[Task] | None) -> None:
+def _check_problems(
+    problems: Collection[Problem], needed: Iterable[Task], *, all_files: bool
+) -> None:
     """Print a warning for each problem in config/ that no needed task depends on.
 
     Args:
         problems: All problems.
-        needed: The tasks to run, with their dependencies; None if all problems are errors.
+        needed: The tasks to run, with their dependencies.
+        all_files: Also refuse the problems of files, whose cause is not in the options.
 
     Raises:
         BrokenConfigError: A needed task has a problem.
     """
     messages = {str(problem.error): None for problem in problems}
-    fatal = messages
-    if needed is not None:
-        metas = [task.meta for task in needed if task.meta]
-        fatal = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
+    metas = [task.meta for task in needed if task.meta]
+    fatal = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
+    if all_files:
+        fatal |= {str(problem.error): None for problem in problems if not problem.by_options}
     _print_warnings(message for message in messages if message not in fatal)
     if fatal:
         raise BrokenConfigError(
@@ -302,7 +310,9 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) 
 
 
 def _near_option(name: str, longs: Iterable[str], subject: str) -> str:
-    """Return a question about the nearest option, or the command that lists the options."""
+    """Return a cure for an unknown option, the nearest one, or the command that lists them."""
+    if cure := meant_option(name, subject):
+        return f": {cure}"
     near = nearest(name.lstrip("-").partition("=")[0], longs)
     return f", did you mean '--{near}'?" if near else f": `doit help {subject}` lists the options"
 
@@ -312,6 +322,8 @@ def _unknown_task(name: str, tasks: Iterable[str], commands: Collection[str]) ->
 
     A name without a group may be that of a command too.
     """
+    if cure := meant_command(name):
+        return InvalidCommand(f"unknown task {name!r}: {cure}")
     names = [task for task in tasks if not task.startswith("_")]
     group, colon, member = name.partition(":")
     siblings = [task.removeprefix(f"{group}:") for task in names if task.startswith(f"{group}:")]

@@ -31,8 +31,10 @@ class Trials(ProjectCommand):
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
         "above what the best of all tries reaches by luck. A try is a variant with a result of the "
-        "strategy's class on its series, as its file has them now, by any experiment. PBO is the "
-        "probability of backtest overfitting, from the experiment's last result. Trials without a "
+        "strategy's class on its series, as its file has them now, by any experiment. PBO, the "
+        "probability of backtest overfitting, is of the whole search, from the experiment's last "
+        "result: how often the trial with the highest Sharpe ratio on half of the days (whatever "
+        "the objective is) is no better than the median on the others. Trials without a "
         "result come last, with the reason."
     )
     cmd_options = (
@@ -81,8 +83,8 @@ class Compare(ProjectCommand):
         "A name is a strategy's or an experiment's; of an experiment the chosen trial is shown. "
         "Tries is the number of variants of that strategy that experiments have run on its series; "
         "DSR is deflated by all of them, also for a single backtest. PBO, out of sample and "
-        "efficiency are of the experiment's last result; efficiency is the Sharpe ratio out of "
-        "sample over the mean of those in sample."
+        "efficiency are of the whole experiment, from its last result, not of the trial; "
+        "efficiency is the Sharpe ratio out of sample over the mean of those in sample."
     )
     cmd_options = (JSON,)
 

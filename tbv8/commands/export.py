@@ -192,7 +192,7 @@ def _export(project: Project, options: _Options, folder: Path, *, by: Partition)
     dataset = options.dataset
     export = export_ticks if dataset in RECORDED_TABLES else export_bars
     for series, days in _days(project, options).items():
-        with progress(f"export {dataset} of {series}", len(days), "days") as advance:
+        with progress(f"export {dataset} of {series}", len(days), "day") as advance:
             written, unchanged = export(
                 project.db_path, folder, series, dataset, days, by=by, advance=advance
             )
@@ -206,7 +206,7 @@ def _export_file(project: Project, options: _Options, path: Path) -> None:
     from tbv8.store.export import export_file
 
     days = _days(project, options)
-    with progress(f"export {options.dataset}", sum(map(len, days.values())), "days") as advance:
+    with progress(f"export {options.dataset}", sum(map(len, days.values())), "day") as advance:
         export_file(project.db_path, path, options.dataset, days, advance=advance)
     columns = ", distinguished by the columns venue and symbol" if len(days) > 1 else ""
     print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}{columns}")

@@ -62,7 +62,7 @@ class Import(ProjectCommand):
     def _execute(
         self, venue: str, symbol: str, zone: str, replace: bool, pos_args: Sequence[str]
     ) -> int:
-        from tbv8.backfill import import_file
+        from tbv8.backfill.importing import import_file
         from tbv8.store.schema import migrate
 
         project: Project = self.loader.namespace["PROJECT"]

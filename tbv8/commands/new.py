@@ -80,7 +80,10 @@ class New(ProjectCommand):
         if kind not in kinds:
             raise InvalidCommand(unknown("kind", kind, kinds))
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-            raise InvalidCommand(f"{name!r}: write a name of lower-case letters, digits and _")
+            problem = "is a word of Python" if keyword.iskeyword(name) else "cannot be a name"
+            raise InvalidCommand(
+                f"{name!r} {problem}: write lower-case letters, digits and _, a letter first"
+            )
         project: Project = self.loader.namespace["PROJECT"]
         files = kinds[kind](project, name)
         for path in files:

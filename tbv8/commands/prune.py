@@ -220,7 +220,7 @@ def _prune_sessions(project: Project, name: str, *, yes: bool) -> int:
             {n for s in chosen for n in (s.strategy_id, f"{s.strategy_id}.{s.role}")}
         ):
             stack.enter_context(session_lock(project.db_path, lock))
-        advance = stack.enter_context(progress(f"drop session {name}", total, "rows"))
+        advance = stack.enter_context(progress(f"drop session {name}", total, "row"))
         for s in chosen:
             drop_session(project.db_path, s.session_id, now_ms=project.now_ms, advance=advance)
     print(f"dropped {counted(len(chosen), 'session')}")
@@ -232,7 +232,7 @@ def _prune_sessions(project: Project, name: str, *, yes: bool) -> int:
 
 def _drop_old(project: Project, old: OldRows) -> None:
     label = f"prune {old.table} of {old.series}"
-    with progress(label, old.rows, "rows") as advance:
+    with progress(label, old.rows, "row") as advance:
         prune(project.db_path, old, advance=advance)
 
 
@@ -248,7 +248,7 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
     rows = sum(counts.values())
     if not _is_confirmed(rows, yes=yes):
         return 1
-    with recorder_lock(project.db_path), progress(f"drop {series}", rows, "rows") as advance:
+    with recorder_lock(project.db_path), progress(f"drop {series}", rows, "row") as advance:
         drop_series(project.db_path, series, advance=advance)
     venue = project.venues.get(series.venue)
     is_imported = venue is not None and venue.history is None

@@ -40,8 +40,9 @@ class Run(OneLineErrors, doit.cmd_run.Run):
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run the tasks, or refuse `--help` after the name of a task."""
-        if "--help" in in_args and not in_args[0].startswith("-"):
-            raise InvalidCommand(f"--help: write `doit help {in_args[0]}`")
+        option = next((word for word in in_args if word in ("--help", "-h")), None)
+        if option and not in_args[0].startswith("-"):
+            raise InvalidCommand(f"{option}: write `doit help {in_args[0]}`")
         return super().parse_execute(in_args)
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -129,6 +130,8 @@ class Help(OneLineErrors, doit.cmd_help.Help):
         """Print the help; outside of a project refuse, where pydoit lists its own commands."""
         if not Path(params["dodoFile"]).exists():
             raise InvalidDodoFile(no_dodo_problem(Path.cwd()))
+        if len(args) > 1:
+            raise InvalidCommand(f"`doit help` takes one name: write `doit help {args[0]}`")
         code: int = super().execute(params, args)
         return code
 

@@ -26,8 +26,11 @@ from tbv8.text import counted
 if TYPE_CHECKING:
     from tbv8.backtest.round_trips import Steps
 
-_OPTIONAL = ("% of entry", "quantity", "MFE", "MAE", "closed")
+_OPTIONAL = ("entry by", "% of entry", "quantity", "MFE", "MAE", "closed")
 """Columns that a narrow terminal leaves out, in this order."""
+
+_IF_SEVERAL = ("symbol", "entry by")
+"""Columns that are left out if all rows have the same value."""
 
 _WRITTEN = "written about every five minutes while `doit paper` runs, and at its end"
 _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
@@ -39,11 +42,12 @@ class Trades(ProjectCommand):
     doc_purpose = "list the round trips of a result: times, prices, PnL, exit reason, MAE, MFE"
     doc_usage = "STRATEGY_ID"
     doc_description = (
-        "A round trip is a position from flat to flat. PnL is in USD, after fees and funding; % is "
-        "its share of what was entered. MAE and MFE are how far the price went against the "
-        "position and for it, in percent of the entry price; they are missing if the database no "
-        "longer has the bars of the run. By: the tags or the type of the order that closed the "
-        "position. A narrow terminal shows fewer columns."
+        "A round trip is from the fill that opens a position to the fill that closes it, or turns "
+        "it into the opposite one. PnL is in USD, after fees and funding; % is its share of what "
+        "was entered. MAE and MFE are how far the price went against the position and for it, in "
+        "percent of the entry price; they are missing if the database no longer has the bars of "
+        "the run. By: the tags or the type of the order that closed the position; entry by: those "
+        "of the order that opened it, listed if they differ. A narrow terminal shows fewer columns."
     )
     cmd_options = (
         JSON,
@@ -180,7 +184,9 @@ def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     from tbv8.experiments.listing import in_columns
 
     rows = [_row(trip) for trip in trips]
-    heads = [head for head in rows[0] if head != "symbol" or len({t["symbol"] for t in trips}) > 1]
+    heads = [
+        head for head in rows[0] if head not in _IF_SEVERAL or len({row[head] for row in rows}) > 1
+    ]
     dropped: list[str] = []
     while True:
         lines = in_columns(heads, [[row[head] for head in heads] for row in rows])
@@ -209,5 +215,6 @@ def _row(trip: Mapping[str, Any]) -> dict[str, str]:
         "% of entry": number(gain / entered if entered else None, "+.2%"),
         "MAE": number(trip["mae"], ".2%"),
         "MFE": number(trip["mfe"], ".2%"),
+        "entry by": trip["entry_by"],
         "by": trip["by"],
     }

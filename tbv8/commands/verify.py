@@ -190,7 +190,7 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
 def _compare(
     project: Project, options: _Options, against: str, *, sample: str, seed: str
 ) -> _HourComparison:
-    from tbv8.backfill import compare, draw_hours
+    from tbv8.backfill.compare import compare, draw_hours
     from tbv8.store.bars import open_bars
 
     if against != "rest":

@@ -16,11 +16,18 @@ from tbv8.config.document import Document, to_record, unknown
 from tbv8.config.files import VARIABLE, DataFile, HistoryFile, NotifySection, PaperSection
 from tbv8.config.folder import read_config
 from tbv8.config.records import Kind, Notify, PaperLimits, Problem, Project, Strategy
-from tbv8.config.spans import HistorySpan, LoadInputs, resolve_span, to_refresh
+from tbv8.config.spans import (
+    HistorySpan,
+    LoadInputs,
+    check_options,
+    resolve_span,
+    to_refresh,
+    with_options,
+)
 from tbv8.config.strategies import load_strategies
 from tbv8.config.values import to_timeframe
 from tbv8.config.venues import BrokenVenues, load_venues
-from tbv8.errors import ConfigError
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import Series, Span, Timeframe, parse_duration_ms
 
 OVERRIDES = ("venue", "start", "end", "workers", "on", "address")
@@ -92,11 +99,10 @@ def load_project(
         warnings=warnings,
         without_history={},
     )
-    resolved = resolve_span(inputs, None, None)
-    history_venue = resolved.venue
+    check_options(inputs)
+    history_venue = overrides.get("venue", settings.market_data_venue)
+    whole, history_error = _wanted_history(inputs, history_venue)
     strategies, paper_only, broken_strategies = load_strategies(inputs)
-    symbols = venues[history_venue].symbols if history_venue in venues else ()
-    whole = {Series(history_venue, symbol): [resolved.span] for symbol in symbols}
     return Project(
         root=root,
         db_path=data.db_path,
@@ -110,9 +116,21 @@ def load_project(
         now_ms=now_ms,
         paper=data.paper,
         notify=data.notify,
-        problems=_problems(broken, broken_strategies),
+        problems=(*history_error, *_problems(broken, broken_strategies)),
         warnings=tuple(warnings),
     )
+
+
+def _wanted_history(
+    inputs: LoadInputs, venue: str
+) -> tuple[dict[Series, list[Span]], list[Problem]]:
+    """Return the wanted spans of the history venue's series, or the problem of the options."""
+    try:
+        resolved = with_options(inputs, lambda i: resolve_span(i, None, None))
+    except OptionsError as e:
+        return {}, [Problem(kind="history", name=venue, error=e)]
+    symbols = inputs.venues[venue].symbols if venue in inputs.venues else ()
+    return {Series(venue, symbol): [resolved.span] for symbol in symbols}, []
 
 
 def _paper(document: Document, raw: PaperSection) -> PaperLimits:

@@ -10,12 +10,13 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
 from tbv8.config.files import Channel, Detail, Instrument, Message, Routing
 from tbv8.config.source import module_path
-from tbv8.errors import ConfigError
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import (
     DAY_MS,
     ONE_DAY,
@@ -27,14 +28,14 @@ from tbv8.market import (
     whole_bars,
 )
 from tbv8.venues.base import FetchRules, HistorySource
-from tbv8.venues.registry import find_funding, find_history, find_rules
+from tbv8.venues.registry import find_funding, find_history, find_rules, find_venue
 
 if TYPE_CHECKING:
     from tbv8.config.space import Search  # of experiments: `doit list` without any needs none
 
 Executor = Literal["pool", "ray"]
 Funding = Literal["history", "held", "fixed"]
-Kind = Literal["venue", "instrument", "strategy", "experiment"]
+Kind = Literal["history", "venue", "instrument", "strategy", "experiment"]
 
 _FEWEST_BLOCKS = 5
 
@@ -59,6 +60,14 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     multipliers: dict[str, Decimal] = {}
     exchange: str | None = None
     own_history: HistorySource | None = None
+
+    @property
+    def other_addresses(self) -> tuple[str, ...]:
+        """The addresses of its live data that replace the venue's own, without path and user."""
+        live = find_venue(self.name).live
+        own = (live().ws_url, live().rest_url) if live else ()
+        parts = (urlsplit(url) for url in (self.ws_url, self.rest_url) if url and url not in own)
+        return tuple(f"{part.scheme}://{part.netloc.rpartition('@')[2]}" for part in parts)
 
     def multiplier(self, symbol: str) -> Decimal:
         """Return the number of a symbol's units that the venue trades as one."""
@@ -343,12 +352,18 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """An error in a file of `config/` or in an instrument; only the tasks that need it fail.
 
-    `name` is the file's name without suffix.
+    `name` is the file's name without suffix. The kind `history` is about the history venue, which
+    has no history under the command line's options.
     """
 
     kind: Kind
     name: str
     error: ConfigError
+
+    @property
+    def by_options(self) -> bool:
+        """True if only the command line's options cause it, so that groups leave its task out."""
+        return isinstance(self.error, OptionsError)
 
 
 class PaperLimits(msgspec.Struct, frozen=True, kw_only=True):

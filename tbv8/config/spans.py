@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.config.document import Document, unknown
 from tbv8.config.files import BacktestSection, HistorySection
@@ -14,7 +15,7 @@ from tbv8.config.records import Venue, earliest_start_ms
 from tbv8.config.values import to_timeframe
 from tbv8.config.venues import BrokenVenues
 from tbv8.coverage import gaps
-from tbv8.errors import ConfigError
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import (
     DAY_MS,
     MINUTE_MS,
@@ -33,6 +34,7 @@ HistorySpan = Callable[[Venue, Path, Sequence[str]], Span | None]
 None if the span is unknown.
 """
 _TIMES_MS = range(parse_time("9999-01-01"))
+_OPTIONS = ("venue", "start", "end")
 
 
 class LoadInputs(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +156,42 @@ def _room(
     return room
 
 
+def check_options(inputs: LoadInputs) -> None:
+    """Refuse options that fit no strategy: unknown venues, wrong times, a start after the end."""
+    venue, start, end = (_Setting(inputs.overrides.get(name), (name,), 2) for name in _OPTIONS)
+    if venue.text is not None:
+        _venue_name(inputs, venue)
+    end_ms = _TIMES_MS.stop if end.text is None else end.time_ms()
+    if start.text is not None:
+        _limit_to_now(inputs, start, start.time_ms(), end, end_ms)
+
+
+def with_options[T](inputs: LoadInputs, resolve: Callable[[LoadInputs], T]) -> T:
+    """Return the result of `resolve` under the command line's options.
+
+    Raises:
+        OptionsError: It fails under the options, but not without them.
+        ConfigError: It fails without them too; the error has a place in a file if either has.
+    """
+    try:
+        return resolve(inputs)
+    except ConfigError as e:
+        if inputs.overrides.keys().isdisjoint(_OPTIONS):
+            raise
+        try:
+            resolve(replace(inputs, overrides={}))
+        except ConfigError as own:
+            raise (own if e.path is None else e) from None
+        raise OptionsError.of(e) from e
+
+
+def _venue_name(inputs: LoadInputs, setting: _Setting) -> str:
+    name = str(setting.text)
+    if name not in inputs.venues and name not in inputs.broken.venues:
+        setting.refuse(unknown("venue", name, inputs.venues))
+    return name
+
+
 def resolve_span(
     inputs: LoadInputs,
     backtest: BacktestSection | None,
@@ -174,9 +212,7 @@ def resolve_span(
         ConfigError: A setting is wrong, or none of the span is in the history.
     """
     for setting in _settings(inputs, backtest, document, "venue", "market_data_venue"):
-        name = str(setting.text)
-        if name not in inputs.venues and name not in inputs.broken.venues:
-            setting.refuse(unknown("venue", name, inputs.venues))
+        name = _venue_name(inputs, setting)
     for start in _settings(inputs, backtest, document, "start", "start_date"):
         start_ms = start.time_ms()
     for end in _settings(inputs, backtest, document, "end", "end_date"):

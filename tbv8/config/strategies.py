@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -38,10 +38,16 @@ from tbv8.config.source import (
     strategy_sources,
     untracked_imports,
 )
-from tbv8.config.spans import LoadInputs, ResolvedSpan, resolve_span, to_warm_up_ms
+from tbv8.config.spans import (
+    LoadInputs,
+    ResolvedSpan,
+    resolve_span,
+    to_warm_up_ms,
+    with_options,
+)
 from tbv8.config.values import check_amount, to_timeframe
 from tbv8.config.venues import QUOTES, check_rate, check_symbol, warn_of_percent
-from tbv8.errors import ConfigError
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe
 from tbv8.venues.registry import find_venue
 
@@ -64,9 +70,9 @@ def _load_strategy(inputs: LoadInputs, document: Document) -> Strategy:
     strategy_id = check_name(document, "strategy_id", raw.strategy_id)
     symbols = _strategy_symbols(document, raw)
     try:
-        history = _strategy_history(inputs, document, raw, symbols)
+        history = with_options(inputs, lambda i: _strategy_history(i, document, raw, symbols))
     except ConfigError as e:  # a paper session reads the bars of its own venue
-        with suppress(ConfigError):
+        with nullcontext() if isinstance(e, OptionsError) else suppress(ConfigError):
             no_history = ResolvedSpan(raw.routing.primary, Span(0, 0))
             strategy = _make_strategy(inputs, document, raw, symbols, no_history)
             inputs.without_history[strategy_id] = e

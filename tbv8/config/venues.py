@@ -237,12 +237,16 @@ def warn_of_percent(
     warnings: list[str], document: Document, key: tuple[str, ...], rate: Decimal
 ) -> None:
     """Add a warning if a fee or a funding rate looks like percent."""
-    if rate.copy_abs() >= _PERCENT:
-        percent, fraction = plain(rate * 100), plain(rate / 100)
-        warnings.append(
-            f"{document.place(key)}: {'.'.join(key)}: {rate} is {percent} % of the notional: "
-            f"if you meant {rate} %, write {fraction}"
-        )
+    if text := percent_text(rate):
+        warnings.append(f"{document.place(key)}: {'.'.join(key)}: {text}")
+
+
+def percent_text(rate: Decimal) -> str:
+    """Return the value of a rate that looks like percent, and the cure; "" for any other rate."""
+    if rate.copy_abs() < _PERCENT:
+        return ""
+    percent, fraction = plain(rate * 100), plain(rate / 100)
+    return f"{rate} is {percent} % of the notional: if you meant {rate} %, write {fraction}"
 
 
 def _url(document: Document, key: str, url: str | None, schemes: tuple[str, str]) -> str | None:

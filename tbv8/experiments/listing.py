@@ -22,7 +22,13 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of, subject_text
-from tbv8.experiments.result import caution, deflate, to_daily_returns, to_equity
+from tbv8.experiments.result import (
+    deflate,
+    experiment_caution,
+    to_daily_returns,
+    to_equity,
+    trial_caution,
+)
 from tbv8.files import replacing
 from tbv8.manifest import read_manifest, read_summary_json
 from tbv8.market import Span, parse_time, parse_timeframe
@@ -137,7 +143,7 @@ def trial_lines(listed: TrialList) -> list[str]:
     head = (
         f"{listed.experiment_id}: {counted(listed.trials, 'trial')}{missing}{failed}; "
         f"{counted(listed.tries, 'try')} of {listed.subject} by all experiments; "
-        f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
+        f"probability of overfitting (PBO) of the search {number(listed.overfitting, '.0%')}"
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"
     legend = f"{promotion} writes trial N as a strategy. DSR is the deflated Sharpe ratio."
@@ -161,17 +167,17 @@ def trial_lines(listed: TrialList) -> list[str]:
 
 
 def _cautions(listed: TrialList) -> list[str]:
-    """Return the line that warns of the first trial, if anything speaks against it."""
-    if not listed.shown:
-        return []
-    first = listed.shown[0]
-    text = caution(
-        total_return=first.total_return,
-        deflated=first.deflated_sharpe,
-        overfitting=listed.overfitting,
-        out_of_sample=listed.out_of_sample_return,
+    """Return a line that warns of the first trial, and one that warns of the experiment."""
+    texts = [
+        trial_caution(row.number, total_return=row.total_return, deflated=row.deflated_sharpe)
+        for row in listed.shown[:1]
+    ]
+    texts.append(
+        experiment_caution(
+            overfitting=listed.overfitting, out_of_sample=listed.out_of_sample_return
+        )
     )
-    return [f"! trial {first.number}: {text}"] if text else []
+    return [f"! {text}" for text in texts if text]
 
 
 def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -335,7 +341,7 @@ def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
             number(row.max_drawdown, ".2%"),
             number(row.trades, ","),
             number(row.out_of_sample_return, "+.2%"),
-            number(row.efficiency if (row.efficiency or 0) > 0 else None, ".2f"),
+            number(row.efficiency, ".2f"),
         ]
         for row in compared
     ]

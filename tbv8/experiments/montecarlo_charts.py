@@ -28,10 +28,10 @@ def monte_carlo_section(findings: Findings, monte_carlo: MonteCarloResult) -> Pa
         element(
             "p",
             f"Alternatives of trial {_number(findings)}, drawn from the days and round trips of "
-            "the span; they cannot show anything that did not happen in it. Of all paths, 5% are "
-            "below the value in a column 5%, and 5% above the value in a column 95%. The last "
-            "columns are shares of all paths: how many end with such a loss of the starting "
-            "balance or a larger one, and how many have such a drawdown or a larger one.",
+            "the span; they cannot show anything that did not happen in it. 5% of the paths are "
+            "below the value in the column 5%, and 5% are above the value in the column 95%. The "
+            "columns with ≥ are shares of the paths: those that end with at least this loss of the "
+            "starting balance, and those with at least this drawdown.",
             class_="note",
         ),
         _overview(monte_carlo),
@@ -102,9 +102,9 @@ def _note(findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: P
     if name == "days":
         chance = monte_carlo.days.p_value if monte_carlo.days else None
         return (
-            f"As many days as there were, drawn with replacement in {blocks}. If such days gained "
-            f"nothing on average, {number(chance, '.1%')} of paths would gain at least as much as "
-            "the trial."
+            f"As many days as there were, drawn with replacement in {blocks}. With the mean return "
+            f"removed from the days, {number(chance, '.1%')} of paths still gain at least as much "
+            "as the trial: near 0% speaks for skill."
         )
     if name == "trades":
         return (
@@ -121,8 +121,8 @@ def _note(findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: P
     failed = f" It failed on {counted(monte_carlo.failed, 'market')}." if monte_carlo.failed else ""
     return (
         f"The whole trial, with every rule, on prices made of the real days in {blocks}. Its "
-        f"return on the real market is higher than on {share} of these. They "
-        f"do not count as tries.{failed}"
+        f"return on the real market is higher than on {share} of these. Trials on them do not "
+        f"count as tries.{failed}"
     )
 
 

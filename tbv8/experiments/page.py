@@ -17,6 +17,7 @@ from tbv8.experiments.result import (
     Findings,
     SearchTrial,
     best_text,
+    cautions,
     efficiency_text,
     gains_text,
     no_choice_text,
@@ -98,6 +99,7 @@ def _header(findings: Findings) -> Html:
             ),
             class_="facts",
         ),
+        [element("p", caution, class_="caution") for caution in cautions(findings)],
     )
 
 
@@ -119,13 +121,14 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
     yield (
         "Probability of overfitting",
         number(overfitting.probability if overfitting else None, ".0%"),
-        "how often the best trial on half of the days is no better than the median on the others"
+        "how often the trial with the highest Sharpe ratio on half of the days is no better than "
+        "the median on the others"
         if overfitting
         else "too few days or trials to tell",
     )
     if walk:
         yield (
-            "Out of sample",
+            "Walk-forward, out of sample",
             f"{walk.performance.total_return:+.2%}",
             f"{gains_text(walk)}, {sharpe_text(walk)}, {efficiency_text(walk)}",
         )
@@ -160,14 +163,14 @@ def _luck(findings: Findings) -> PageSection:
             number(luck.deflated, ".1%"),
         ],
         [
-            f"The same for {luck.effective:,.1f} unrelated tries, which have as much luck as these "
-            f"{counted(luck.tries, 'try')} that resemble each other",
+            f"Deflated Sharpe ratio if the {counted(luck.tries, 'try')}, which are similar, are "
+            f"counted as {luck.effective:,.1f} independent ones",
             number(luck.deflated_effective, ".1%"),
         ],
     ]
     note = (
-        "A try is a variant of this strategy with a result on this series in the database, from "
-        "any experiment. Sources: Bailey and López de Prado, The Deflated "
+        "A try is a set of values with which any experiment has run this strategy on this market. "
+        "Sources: Bailey and López de Prado, The Deflated "
         "Sharpe Ratio, 2014; Bailey, Borwein, López de Prado and Zhu, The Probability of Backtest "
         "Overfitting, 2017."
     )
@@ -189,16 +192,17 @@ def _cross_validation(blocks: int, overfitting: Overfitting | None) -> list[Chil
         ("--up", "better than the median trial"),
     ]
     return [
-        element("h3", "Rank of the best trial of one half of the days in the other half"),
+        element("h3", "How the best trial of one half of the days ranks in the other half"),
         color_keys(keys),
         draw(_ranks(overfitting)),
         element(
             "p",
             f"The days are cut into {blocks} blocks, which can be split into two halves in "
-            f"{overfitting.splits:,} ways. In {overfitting.probability:.0%} of these splits the "
-            "best trial of one half was no better than the median trial in the other half: that is "
-            f"the probability of overfitting. In {overfitting.loss:.0%} of them the best trial of "
-            "one half lost money in the other.",
+            f"{overfitting.splits:,} ways. The best trial of a half is the one with the highest "
+            f"Sharpe ratio there, whatever the objective is. In {overfitting.probability:.0%} of "
+            "the splits it was no better than the median trial in the other half: that is the "
+            f"probability of overfitting. In {overfitting.loss:.0%} of the splits it lost money in "
+            "the other half.",
             class_="note",
         ),
     ]
@@ -239,7 +243,7 @@ def _ranks(overfitting: Overfitting) -> Chart:
             "xaxis": value_axis(
                 zeroline=False,
                 range=[0.5, trials + 0.5],
-                title={"text": f"rank in the other half, from 1 (worst) to {trials:,} (best)"},
+                title={"text": f"rank in the other half ({trials:,} is best)"},
                 **({"dtick": 1} if trials <= _MAX_TICKS else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),

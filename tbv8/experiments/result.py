@@ -34,7 +34,8 @@ from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
-from tbv8.page.words import NONE, number
+from tbv8.page.words import number
+from tbv8.results.rule_warnings import rate_warnings
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
 from tbv8.store.trials import Trial, read_details, read_trials, read_variants
@@ -350,13 +351,16 @@ def result_lines(findings: Findings) -> list[str]:
         deaths = sum(row.trial.status == "died" for row in failed)
         note = f" (in {deaths:,} the process died)" if deaths else ""
         lines.append(f"  ! {counted(len(failed), 'trial')} failed{note}: {failed[0].error}")
+    warnings = [f"  ! {text}" for text in cautions(findings)]
     if findings.chosen is None:
+        lines += warnings
         lines.append(f"  ! {no_choice_text(experiment, [row.trial for row in findings.rows])}")
         return lines
     lines.append(f"  {best_text(findings, findings.chosen)}")
     lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
-    if text := _caution(findings, findings.chosen):
-        lines.append(f"  ! {text}")
+    if findings.luck:
+        lines.append(f"  {overfitting_text(findings.luck)}")
+    lines += warnings
     if findings.monte_carlo:
         lines += [f"  {line}" for line in _monte_carlo_lines(findings.monte_carlo)]
     if findings.walk:
@@ -441,55 +445,65 @@ def sharpe_text(walk: StitchedAccount) -> str:
 
 
 def efficiency_text(walk: StitchedAccount) -> str:
-    """Return the efficiency, or a dash and the reason where a ratio would mislead."""
+    """Return the efficiency, or the reason why there is none."""
     trained, count = walk.trained_sharpe, len(walk.trained_sharpes)
+    if walk.efficiency is not None:
+        of = "" if count == len(walk.windows) else f", of {count} of {len(walk.windows)} windows"
+        return f"efficiency {walk.efficiency:.2f} (mean Sharpe ratio in sample {trained:.2f}{of})"
     if trained is None:
         why = f"no window has a Sharpe ratio in sample, which needs {FEWEST_DAYS} days"
     elif trained <= 0:
         why = f"the mean Sharpe ratio in sample is {trained:.2f}, not above 0"
-    elif walk.efficiency is None:
+    elif walk.performance.sharpe is None:
         why = "there is no Sharpe ratio out of sample"
-    elif walk.efficiency <= 0:
-        why = "the Sharpe ratio out of sample is not above 0"
     else:
-        of = "" if count == len(walk.windows) else f", of {count} of {len(walk.windows)} windows"
-        return f"efficiency {walk.efficiency:.2f} (mean Sharpe ratio in sample {trained:.2f}{of})"
-    return f"efficiency {NONE} ({why})"
+        why = "the Sharpe ratio out of sample is not above 0"
+    return f"no efficiency ({why})"
 
 
-def caution(
-    *,
-    total_return: float | None,
-    deflated: float | None,
-    overfitting: float | None,
-    out_of_sample: float | None,
-) -> str:
-    """Return the reasons against trading a trial, in one line; empty if there are none."""
-    reasons = []
+def trial_caution(number: int, *, total_return: float | None, deflated: float | None) -> str:
+    """Return the reason against trading a trial; empty if there is none."""
     if total_return is not None and total_return < 0:
-        reasons.append(f"it loses {-total_return:.2%}")
-    elif deflated is not None and deflated < _MIN_DEFLATED:
-        reasons.append(
-            f"deflated Sharpe ratio {deflated:.0%}, below {_MIN_DEFLATED:.0%}: it may be luck"
+        return f"trial {number} loses {-total_return:.2%}"
+    if deflated is not None and deflated < _MIN_DEFLATED:
+        return (
+            f"the deflated Sharpe ratio of trial {number} is {deflated:.0%}, below "
+            f"{_MIN_DEFLATED:.0%}: it may be luck"
         )
+    return ""
+
+
+def experiment_caution(*, overfitting: float | None, out_of_sample: float | None) -> str:
+    """Return the reasons against trusting the choice of an experiment; empty if there are none."""
+    reasons = []
     if overfitting is not None and overfitting > _MAX_OVERFITTING:
         reasons.append(
-            f"probability of overfitting {overfitting:.0%}, above {_MAX_OVERFITTING:.0%}: the best "
-            "trial does worse than most on other days"
+            f"the search has a probability of overfitting of {overfitting:.0%}, above "
+            f"{_MAX_OVERFITTING:.0%}: the trial with the highest Sharpe ratio on half of the days "
+            "is mostly no better than the median on the others"
         )
     if out_of_sample is not None and out_of_sample < 0:
-        reasons.append(f"out of sample {out_of_sample:+.2%}")
+        reasons.append(f"the walk-forward of the experiment loses {-out_of_sample:.2%}")
     return "; ".join(reasons)
 
 
-def _caution(findings: Findings, chosen: SearchTrial) -> str:
-    luck, walk = findings.luck, findings.walk
-    return caution(
-        total_return=chosen.trial.total_return,
-        deflated=luck.deflated if luck else None,
-        overfitting=luck.probability if luck else None,
-        out_of_sample=walk.performance.total_return if walk else None,
-    )
+def cautions(findings: Findings) -> list[str]:
+    """Return the warnings that belong above the numbers of a result."""
+    strategy, luck, walk = findings.experiment.strategy, findings.luck, findings.walk
+    texts = [*rate_warnings(strategy, [strategy.routing.primary])]
+    if chosen := findings.chosen:
+        texts += [
+            trial_caution(
+                chosen.number,
+                total_return=chosen.trial.total_return,
+                deflated=luck.deflated if luck else None,
+            ),
+            experiment_caution(
+                overfitting=luck.probability if luck else None,
+                out_of_sample=walk.performance.total_return if walk else None,
+            ),
+        ]
+    return [text for text in texts if text]
 
 
 METHODS = {
@@ -555,14 +569,15 @@ def headline(trial: Trial, luck: Luck | None) -> str:
 
 
 def luck_text(luck: Luck) -> str:
-    """Return the text that accompanies every Sharpe ratio of a chosen trial."""
+    """Return the text that accompanies every Sharpe ratio of a trial."""
     deflated = number(luck.deflated, ".0%")
-    overfitting = number(luck.probability, ".0%")
-    why = " (too few days or trials)" if luck.probability is None else ""
-    return (
-        f"deflated Sharpe ratio (DSR) {deflated} after {counted(luck.tries, 'try')}, "
-        f"probability of overfitting (PBO) {overfitting}{why}"
-    )
+    return f"deflated Sharpe ratio (DSR) {deflated} after {counted(luck.tries, 'try')}"
+
+
+def overfitting_text(luck: Luck) -> str:
+    """Return the text about the search as a whole."""
+    why = " (too few days or trials)" if luck.probability is None else ", by Sharpe ratio"
+    return f"probability of overfitting (PBO) of the search {number(luck.probability, '.0%')}{why}"
 
 
 def metric_text(name: str, value: float) -> str:

@@ -85,14 +85,14 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         if is_open:
             runner.run_open()
         rows.write_listed(experiment.experiment_id, survey.to_rows(survey.fixed_trials))
-        unit = "search and in-sample trials" if experiment.walk_forward else "trials"
-        runner.run_missing(survey.fixed_trials, unit)
+        noun = "search and in-sample trial" if experiment.walk_forward else "trial"
+        runner.run_missing(survey.fixed_trials, noun)
         with open_reader(db_path) as query:
             following = survey.dependent_trials(query)
         tested = [trial for trial in following if trial.is_try]
-        runner.run_missing(tested, "out-of-sample trials")
+        runner.run_missing(tested, "out-of-sample trial")
         side_trials = [trial for trial in following if not trial.is_try]
-        runner.run_missing(side_trials, "Monte Carlo trials")
+        runner.run_missing(side_trials, "Monte Carlo trial")
         planned = [*survey.fixed_trials, *following]
         rows.write_listed(experiment.experiment_id, survey.to_rows(planned))
     if has_plotly(results_path):
@@ -231,7 +231,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, max_trials: int |
 
     with (
         _executor(experiment, tables, funding, code) as pool,
-        progress(f"reproduce {name}", len(planned), "trials") as advance,
+        progress(f"reproduce {name}", len(planned), "trial") as advance,
     ):
         pool.run([(at, _job(survey, trial)) for at, trial in enumerate(planned)], on_outcome)
     return len(planned)
@@ -268,7 +268,7 @@ class _Runner:
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 
-    def run_missing(self, planned: Sequence[PlannedTrial], unit: str, *, suffix: str = "") -> None:
+    def run_missing(self, planned: Sequence[PlannedTrial], noun: str, *, suffix: str = "") -> None:
         """Run the trials without a row.
 
         Raises:
@@ -281,7 +281,7 @@ class _Runner:
         label = f"{self._survey.experiment.experiment_id}{suffix}"
         if reused := len(planned) - len(missing):
             label += f" ({reused:,} already run)"
-        with progress(label, len(missing), unit) as advance:
+        with progress(label, len(missing), noun) as advance:
             jobs = [(at, _job(self._survey, trial)) for at, trial in enumerate(missing)]
             self._pool.run(jobs, self._on_outcome(missing, advance))
 
@@ -301,7 +301,7 @@ class _Runner:
                 planned = survey.add_points(new)
                 self._rows.write_listed(experiment.experiment_id, survey.to_rows(survey.search))
                 numbers = trial_numbers_text(planned[0].number, planned[-1].number)
-                self.run_missing(planned, "trials", suffix=f", {numbers}")
+                self.run_missing(planned, "trial", suffix=f", {numbers}")
                 with open_reader(self._db_path) as query:
                     trials = read_trials(query, [trial.key for trial in planned])
                 new = batches.send(

@@ -21,6 +21,7 @@ from tbv8.text import counted
 _MAX_LINES = 50
 _MAX_PAIRS = 6
 _MAX_CELLS = 40_000
+_MAX_TICKS = 12  # with more trials, Plotly chooses the ticks
 
 
 def ranked_trials(findings: Findings) -> list[SearchTrial]:
@@ -333,7 +334,7 @@ def path_section(findings: Findings) -> PageSection:
             best.append(value)
             numbers.append(row.number)
     best.append(best[-1])
-    numbers.append(len(findings.rows))
+    numbers.append(len(findings.rows) - 1)
     metric = _metric_name(findings)
     chart = Chart(
         id="path-chart",
@@ -342,7 +343,7 @@ def path_section(findings: Findings) -> PageSection:
         traces=[
             {
                 "type": "scatter",
-                "mode": "lines",
+                "mode": "lines+markers",
                 "x": "@x",
                 "y": "@y",
                 "line": {"color": "--accent", "shape": "hv", "width": 2},
@@ -352,7 +353,12 @@ def path_section(findings: Findings) -> PageSection:
         layout={
             "hovermode": "closest",
             "showlegend": False,
-            "xaxis": value_axis(zeroline=False, title={"text": "trial"}),
+            "xaxis": value_axis(
+                zeroline=False,
+                range=[-0.5, len(findings.rows) - 0.5],
+                title={"text": "trial"},
+                **({"dtick": 1} if len(findings.rows) <= _MAX_TICKS else {}),
+            ),
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=220,

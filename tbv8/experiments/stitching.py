@@ -57,7 +57,7 @@ class StitchedWindow(msgspec.Struct, frozen=True, kw_only=True):
         gain: The gain of its equity, after `switch_cost`.
         switch_cost: The cost of changing from the position before to its own.
         carried: Its position at the boundary, by symbol.
-        efficiency: The Sharpe ratio out of sample over the one in sample; None if the latter is not
+        efficiency: The Sharpe ratio out of sample over the one in sample; None unless both are
             above 0.
     """
 
@@ -100,7 +100,7 @@ class StitchedAccount(msgspec.Struct, frozen=True, kw_only=True):
     def efficiency(self) -> float | None:
         """The Sharpe ratio of all days out of sample over the mean in sample.
 
-        None unless that mean is above 0. Short, losing and flat windows count by their days.
+        None unless both are above 0. Short, losing and flat windows count by their days.
         """
         return _ratio(self.performance.sharpe, self.trained_sharpe)
 
@@ -236,6 +236,6 @@ def _efficiency(window: WindowRun) -> float | None:
 
 
 def _ratio(tested: float | None, trained: float | None) -> float | None:
-    if trained is None or tested is None or trained <= 0:
+    if trained is None or tested is None or trained <= 0 or tested <= 0:
         return None
     return round(tested / trained, 8)

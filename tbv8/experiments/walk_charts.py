@@ -15,6 +15,7 @@ from tbv8.page.html import Child, PageSection, element, table
 from tbv8.page.words import number
 
 _BANDS = 60
+_AXIS = "The axis runs from the first to the last value in the YAML."
 
 
 def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
@@ -35,7 +36,8 @@ def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
         element("p", note, class_="note"),
         element("h3", "Equity of all windows, one after another, USD"),
         draw(_stitched(findings, walk)),
-        element("h3", "Values that each window trades, on a scale from the first to the last"),
+        element("h3", "Values chosen for each window"),
+        element("p", _AXIS, class_="note"),
         draw(_steps(findings, walk)),
     ]
     if pairs := _pairs(walk):
@@ -53,7 +55,7 @@ def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
             f"{window.gain:+,.2f}",
             f"{window.switch_cost:,.2f}",
             number(window.tested.trades if window.tested else None, ","),
-            number(window.efficiency if (window.efficiency or 0) > 0 else None, ".2f"),
+            number(window.efficiency, ".2f"),
         ]
         for window in walk.windows
     ]
@@ -127,7 +129,7 @@ def _steps(findings: Findings, walk: StitchedAccount) -> Chart:
         )
     return Chart(
         id="steps-chart",
-        label="The values that each window trades, from the first to the last of each axis",
+        label="The values chosen for each window, from the first to the last of each axis",
         columns=columns,
         traces=traces,
         layout={

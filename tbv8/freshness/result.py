@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -27,6 +27,7 @@ from tbv8.freshness.data import edit_problems
 from tbv8.freshness.reasons import FUNDING_PREFIX, changes
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
+    ADDRESS_PART,
     FILES_PART,
     PAGE,
     PAGE_PART,
@@ -185,11 +186,18 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
     return _key(strategy, engine_files - code_files(*_DRAWING), "nautilus_trader", "numpy")
 
 
-def session_inputs(strategy: Strategy) -> dict[str, Input]:
-    """Return the parts of a paper session's key: all inputs but its minutes."""
+def session_inputs(strategy: Strategy, addresses: Mapping[str, Sequence[str]]) -> dict[str, Input]:
+    """Return the parts of a paper session's key: all inputs but its minutes.
+
+    Args:
+        strategy: The strategy.
+        addresses: By venue, the addresses of its live data that are not the venue's own.
+    """
     live = ("live/driver.py", "live/minutes.py")
     engine_files = code_files("market.py", "risk", "trading", *live)
-    return _key(strategy, engine_files, "nautilus_trader", "numpy")
+    lists = {venue: list(urls) for venue, urls in addresses.items()}  # as the journal has them
+    other = {ADDRESS_PART: make_input(lists)} if lists else {}
+    return {**_key(strategy, engine_files, "nautilus_trader", "numpy"), **other}
 
 
 def _key(strategy: Strategy, engine_files: Iterable[Path], *packages: str) -> dict[str, Input]:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from tbv8.errors import DataError
 from tbv8.live.driver import JournaledSession
-from tbv8.live.inputs import changed_inputs
+from tbv8.live.inputs import changed_inputs, is_result_of
 from tbv8.live.replay import SessionConfigs, journal_at, no_bars_text, read_sessions, replay
 from tbv8.live.results import write_replayed
 from tbv8.manifest import SESSION_PART, read_manifest
@@ -62,9 +62,9 @@ def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -
     spans = " and ".join(map(_minutes_text, journaled.values()))
     text = f"{name}: replayed {spans}: the same {counted(events, 'event')}"
     manifest = read_manifest(folder)
-    part = manifest.inputs.get(SESSION_PART) if manifest else None
-    if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
+    if manifest is None or not is_result_of(manifest, journaled["primary"].session):
         return text
+    part = manifest.inputs[SESSION_PART]
     before = {
         role: journal_at(
             session_journal,
@@ -83,7 +83,6 @@ def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -
         difference = first_difference(folder, rewritten)
     if difference is not None:
         raise DataError(f"{folder}: not reproduced: {difference}")
-    assert manifest is not None
     files = counted(len(manifest.outputs), "result file")
     return f"{text}, and the same bytes in {files}"
 

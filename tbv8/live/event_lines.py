@@ -83,17 +83,13 @@ def _accepted(values: Mapping[str, Any]) -> str:
 
 
 def _denied(values: Mapping[str, Any]) -> str:
-    rule = RULES.get(values["rule"])
-    explained = f"{values['rule']}, {rule.description}" if rule else values["rule"]
+    name, until_ms = values["rule"], values["until_ms"]
+    numbers = {key: Decimal(value) for key, value in values["numbers"].items()}
+    reason = RULES[name].reason(numbers) if name in RULES else ""
+    until = f"; halted until {iso(until_ms)}" if until_ms is not None else ""
+    why = f" ({reason}{until})" if reason else ""
     words, _, size = values["order"].replace("_", " ").rpartition(" ")
-    side = "buy" if Decimal(values["numbers"].get("order", 0)) > 0 else "sell"
-    names = {"worst": "worst position", "open_orders": f"open {side} orders"}
-    numbers = [
-        f"{names.get(name) or name.replace('_', ' ')} {_plain(value)}"
-        for name, value in values["numbers"].items()
-    ]
-    shown = f"; {', '.join(numbers)}" if numbers else ""
-    return f"denied by {explained}: {words} {_plain(size)} {values['symbol']}{_tag(values)}{shown}"
+    return f"denied by {name}{why}: {words} {_plain(size)} {values['symbol']}{_tag(values)}"
 
 
 def _order(values: Mapping[str, Any], price: str = "") -> str:

@@ -7,7 +7,7 @@ import msgspec
 from tbv8.config.source import digest_file
 from tbv8.errors import DataError
 from tbv8.live.session_config import SessionConfig
-from tbv8.manifest import FILES_PART
+from tbv8.manifest import ADDRESS_PART, FILES_PART, SESSION_PART, Manifest
 from tbv8.market import iso
 from tbv8.store.sessions import StoredSession
 
@@ -15,6 +15,7 @@ _PARTS = {
     "config": "its config",
     "strategy": "the strategy's code",
     "engine": "the engine (tbv8 or one of its libraries)",
+    ADDRESS_PART: "ws_url or rest_url of its venue",
 }
 
 
@@ -36,7 +37,14 @@ def check_inputs(session: StoredSession, config: SessionConfig) -> None:
 def changed_inputs(session: StoredSession, config: SessionConfig) -> list[str]:
     """Return the parts of a session's key, and the files that it opened, that have changed."""
     now = msgspec.to_builtins(config.inputs)
-    changed = [_PARTS.get(name, name) for name in now if session.inputs.get(name) != now[name]]
+    names = [*now, *({ADDRESS_PART} & (session.inputs.keys() - now.keys()))]
+    changed = [_PARTS.get(n, n) for n in names if session.inputs.get(n) != now.get(n)]
     files = session.inputs.get(FILES_PART, {}).get("value", {})
     root = config.strategy.root
     return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]
+
+
+def is_result_of(manifest: Manifest, session: StoredSession) -> bool:
+    """Return True if a result is of a session; its number may be used again after `doit prune`."""
+    part = manifest.inputs.get(SESSION_PART)
+    return part is not None and part.value["primary"].get("began_ms") == session.began_ms

@@ -9,12 +9,13 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.live.environment import BUSY_S, HostEnvironment
+from tbv8.live.inputs import is_result_of
 from tbv8.live.minutes import to_table
 from tbv8.live.observations import rate_events
 from tbv8.live.session_config import SessionConfig
 from tbv8.live.stored_minutes import read_stored_minutes, read_symbols, to_minutes
-from tbv8.manifest import read_manifest
-from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
+from tbv8.manifest import ADDRESS_PART, read_manifest
+from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso, iso_day
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
@@ -68,18 +69,21 @@ def began_text(config: SessionConfig, session: StoredSession) -> str:
     """Return a new session's venue, its start, and the close of its first counted bar, as text."""
     timeframe = config.strategy.timeframe
     first = iso(timeframe.ceil(session.counted_ms + 1))
-    return (
-        f"paper session {session.session_id} at {config.venue}, counted from "
-        f"{iso(session.counted_ms)}; the first counted {timeframe} bar closes at {first}"
-    )
+    return f"{_start_text(session)}; the first counted {timeframe} bar closes at {first}"
 
 
 def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
     """Return a continued session's venue, its start and the duration of its replay, as text."""
     replayed = f"{counted(count, 'minute')} in {took_s:.1f} s, without a difference"
+    return f"{_start_text(session)}: {replayed if count else 'no minute yet'}"
+
+
+def _start_text(session: StoredSession) -> str:
+    addresses = session.inputs.get(ADDRESS_PART, {}).get("value", {}).get(session.venue, ())
+    source = f", bars from {' and '.join(addresses)}, not the venue's own" if addresses else ""
     return (
-        f"paper session {session.session_id} at {session.venue}, counted from "
-        f"{iso(session.counted_ms)}: {replayed if count else 'no minute yet'}"
+        f"paper session {session.session_id} at {session.venue}{source}, counted from "
+        f"{iso(session.counted_ms)}"
     )
 
 
@@ -93,9 +97,9 @@ def set_results_aside(config: SessionConfig, session: StoredSession) -> Path | N
         DataError: It cannot be renamed.
     """
     manifest = read_manifest(config.folder)
-    start = manifest.inputs["span"].value["start"] if manifest else iso(session.counted_ms)
-    if start == iso(session.counted_ms):
+    if manifest is None or is_result_of(manifest, session):
         return None
+    start = manifest.inputs["span"].value["start"]
     place = config.folder.with_name(f"{config.folder.name}.{start[:16].replace(':', '-')}")
     try:
         return config.folder.rename(place)
@@ -139,10 +143,16 @@ def _missing_warm_up(
     config: SessionConfig, symbol: str, first_ms: int, closed: ClosedMinutes, now_ms: int
 ) -> DataError:
     missing = Span(closed.until_ms, closed.next_ms or config.strategy.timeframe.ceil(now_ms))
+    series = config.series[symbol]
+    fetch = (
+        f"fetch them by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
+        f"end={iso(ONE_MINUTE.floor(now_ms))} backfill:{series}`, "
+        if config.history_ms is not None and config.history_ms <= first_ms
+        else ""
+    )
     return DataError(
-        f"{config.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "
-        f"of {missing} are missing: record that long, fetch them with market_data_venue: "
-        f"{config.venue} and `doit backfill`, or shorten backtest.warm_up"
+        f"{series}: the warm-up needs 1m bars from {iso(first_ms)} on, and those of {missing} are "
+        f"missing: {fetch}record that long, or shorten backtest.warm_up"
     )
 
 

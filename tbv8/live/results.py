@@ -133,6 +133,7 @@ def _session_part(replayed: Mapping[str, ReplayedSession]) -> Input:
         {
             role: {
                 "id": session_journal.journaled.session.session_id,
+                "began_ms": session_journal.journaled.session.began_ms,
                 "venue": session_journal.journaled.session.venue,
                 "done_ms": session_journal.journaled.session.done_ms,
                 "commands": len(session_journal.journaled.commands),

@@ -29,6 +29,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
         clock_ms: The largest difference between our clock and the venue's to open a position.
         is_new: True to end the previous session and begin another one.
         priced_at: The venue whose quotes price each fill too; None for none.
+        history_ms: The start of the history that `doit backfill` can fetch; None for none.
     """
 
     strategy: Strategy
@@ -43,6 +44,7 @@ class SessionConfig(msgspec.Struct, frozen=True, kw_only=True):
     clock_ms: int
     is_new: bool = False
     priced_at: str | None = None
+    history_ms: int | None = None
 
     @property
     def series(self) -> dict[str, Series]:

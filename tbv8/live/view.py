@@ -145,8 +145,7 @@ def _cells(report: ProcessReport | None) -> list[str]:
     state, done_ms = report.state, report.done_ms
     last = "none yet"
     if done_ms is not None:
-        ago_s = max(0, int(time.time() - done_ms / 1000))
-        ago = length(ago_s * 1000) if ago_s >= 60 else f"{ago_s} s"
+        ago = length(max(0, int(time.time() - done_ms / 1000)) * 1000)
         last = f"{iso(done_ms)[11:16]} UTC, {ago} ago"
     return [
         last,

@@ -73,6 +73,7 @@ figure + p { margin-top: 12px; }
   background-repeat: no-repeat; }
 .scroll::-webkit-scrollbar { width: 9px; height: 9px; }
 .scroll::-webkit-scrollbar-thumb { background: var(--axis); border-radius: 5px; }
+.scroll + .scroll { margin-top: 12px; }
 .rows { color: var(--muted); font-size: 12px; margin: 4px 0 0; text-align: right; }
 table { border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
@@ -139,6 +140,7 @@ tr:has(a[data-trade]) { cursor: pointer; }
   color: var(--muted); }
 .keys .swatch { margin-right: 6px; }
 [hidden] { display: none !important; }
+#drawn-table td:first-child { white-space: normal; min-width: 7rem; }
 @media (max-width: 640px) {
   main { padding: 18px 12px 48px; }
   section { padding: 14px 12px; }

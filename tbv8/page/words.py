@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 from typing import Any
 
-from tbv8.market import iso
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from tbv8.page.html import Html, element
 
 NONE = "–"
 """The text in place of a missing number; it sorts last."""
 
-_MINUTE_MS = 60_000
-_HOUR_MS = 60 * _MINUTE_MS
-_DAY_MS = 24 * _HOUR_MS
+_UNITS = (
+    (HOUR_MS, "min", MINUTE_MS, "s", 1000),
+    (DAY_MS, "h", HOUR_MS, "min", MINUTE_MS),
+    (math.inf, "d", DAY_MS, "h", HOUR_MS),
+)
+"""Pairs of units with their lengths in ms, each behind the length up to which it is used."""
 
 
 def number(value: Any, form: str) -> str:
@@ -29,13 +33,14 @@ def minute(ts_ms: int) -> str:
 
 
 def length(ms: int) -> str:
-    """Return `3 d 4 h`, `4 h 5 min`, `5 min` or `5.0 s`."""
-    if ms < _MINUTE_MS:
-        return f"{ms / 1000:,.1f} s"
-    days, hours, minutes = ms // _DAY_MS, ms % _DAY_MS // _HOUR_MS, ms % _HOUR_MS // _MINUTE_MS
-    if days:
-        return f"{days:,} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    """Return a rounded length: `3 d 4 h`, `4 h 5 min`, `4 h`, `1 min 40 s` or `5.2 s`."""
+    if ms < MINUTE_MS - 50:
+        return f"{round(ms / 1000, 1):g} s"
+    large, large_ms, small, small_ms = next(
+        units[1:] for units in _UNITS if ms + units[4] // 2 < units[0]
+    )
+    whole, rest = divmod((ms + small_ms // 2) // small_ms, large_ms // small_ms)
+    return f"{whole:,} {large} {rest} {small}" if rest else f"{whole:,} {large}"
 
 
 def length_cell(ms: int) -> Html:

@@ -84,11 +84,12 @@ def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
     ]
     note = (
-        "Numbers of the best trial. Deflated is the probability that its true Sharpe ratio is "
-        "above what the best of all tries reaches by luck; overfitting is how often the "
-        "best trial on half of the days is no better than the median on the others. Out of sample "
-        "is the return of the walk-forward; efficiency is its Sharpe ratio divided by the one in "
-        "sample."
+        "Sharpe and return are those of the best trial. Deflated is the probability that its true "
+        "Sharpe ratio is above what the best of all tries reaches by luck. Overfitting is about "
+        "the whole search: how often the trial with the highest Sharpe ratio on half of the days "
+        "is no better than the median on the others. Out of sample is the return of the "
+        "walk-forward, whose windows choose their own values; efficiency is its Sharpe ratio "
+        "divided by the one in sample."
     )
     rows = [_cells(experiment) for experiment in experiments]
     return [
@@ -98,7 +99,7 @@ def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
 
 
 def _cells(experiment: ExperimentStatus) -> list[Child]:
-    numbers, efficiency = experiment.numbers, experiment.numbers["efficiency"]
+    numbers = experiment.numbers
     name: Child = experiment.experiment_id
     if experiment.has_page:
         name = element("a", name, href=f"{FOLDER}/{quote(experiment.experiment_id)}/index.html")
@@ -114,7 +115,7 @@ def _cells(experiment: ExperimentStatus) -> list[Child]:
         number(numbers["probability_of_overfitting"], ".0%"),
         number(numbers["return"], "+.2%"),
         number(numbers["out_of_sample_return"], "+.2%"),
-        number(efficiency if efficiency and efficiency > 0 else None, ".2f"),
+        number(numbers["efficiency"], ".2f"),
         element("span", "; ".join(experiment.reasons[:3]), class_="fold"),
     ]
 

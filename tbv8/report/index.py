@@ -472,8 +472,8 @@ def _tasks(report: Report) -> PageSection:
     note = [
         "Each task is to the right of the tasks that it depends on. ",
         element("code", "doit"),
-        " runs the stale tasks that the backtests need, and every task behind one that ran. Point "
-        "at a task for its reasons, or type ",
+        " runs the stale tasks that the backtests need, and every task that depends on one that "
+        "ran. Point at a task for its reasons, or type ",
         element("code", "doit plan"),
         ".",
     ]

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tbv8.market import iso
+from tbv8.market import MINUTE_MS, iso
+from tbv8.page.words import length
 from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
 from tbv8.text import counted, printable
 
-_WIDTH = 1000  # columns
-_MAX_REASON = 70  # characters
+_WIDTH = 100_000  # columns: rich would cut wider rows, such as those of 200 symbols
+_MAX_REASON = 70  # characters, on a terminal
 _MAX_REASONS = 2  # of a task
 _MAX_ROWS = 40  # of a table; longer ones have a row per kind
 _MAX_INCOMPLETE = 10
+_ALIKE_MS = 5 * MINUTE_MS  # gaps that begin and end within it have one cause
 
 
 def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
@@ -58,10 +59,7 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
             _print_table(console, "Recorder gaps", _GAP_COLUMNS, rows, "none")
         else:
             _print_table(console, "Recorder gaps", _GAP_KIND_COLUMNS, _gap_kind_rows(gaps), "none")
-        newest = sorted(gaps, key=lambda gap: -(gap.newest_ms or 0))
-        _print_lines(
-            console, _newest_gaps(gaps if len(gaps) <= max_rows else newest[:_MAX_INCOMPLETE])
-        )
+        _print_lines(console, _newest_gaps(gaps, sys.maxsize if every_series else _MAX_INCOMPLETE))
     if status.sessions:
         rows = [_session_row(session) for session in status.sessions]
         _print_table(console, "Paper sessions", _SESSION_COLUMNS, rows, "none")
@@ -146,7 +144,7 @@ def _session_row(session: SessionStatus) -> list[str]:
         session.state,
         _time(session.counted_ms),
         _time(session.done_ms) if session.equity is not None else "none yet",
-        _duration(session.lag_s) if session.equity is not None else "",
+        length(round(session.lag_s * 1000)) if session.equity is not None else "",
         positions or "none",
         "-" if session.equity is None else f"{session.equity:,.2f}",
         f"{session.day_loss:,.2f}",
@@ -286,7 +284,7 @@ def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
             f"{sum(gap.gaps for gap in group):,}",
             f"{sum(gap.healed for gap in group):,}",
             f"{sum(gap.open for gap in group):,}",
-            _duration(sum(gap.lost_s for gap in group)),
+            length(round(sum(gap.lost_s for gap in group) * 1000)),
         ]
         for (venue, channel), group in kinds.items()
     ]
@@ -311,18 +309,48 @@ def _gap_row(gap: GapStatus) -> list[str]:
         f"{gap.gaps:,}",
         f"{gap.healed:,}",
         f"{gap.open:,}",
-        _duration(gap.lost_s),
+        length(round(gap.lost_s * 1000)),
     ]
 
 
-def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
-    for gap in gaps:
-        if gap.newest_ms is not None:
-            until = _time(gap.newest_end_ms) or "now"
-            yield (
-                f"newest unfilled gap of {gap.venue}:{gap.symbol} {gap.channel}: "
-                f"{_time(gap.newest_ms)} .. {until}, {gap.reason}"
-            )
+def _newest_gaps(gaps: Iterable[GapStatus], max_shown: int) -> Iterator[str]:
+    """Yield a line for each cause of newest unfilled gaps, the newest first, with their series."""
+    unfilled = (gap for gap in gaps if gap.newest_ms is not None)
+    groups: list[list[GapStatus]] = []
+    for gap in sorted(unfilled, key=lambda gap: -(gap.newest_ms or 0)):
+        group = next((group for group in groups if _is_alike(group[0], gap)), None)
+        if group is None:
+            groups.append([gap])
+        else:
+            group.append(gap)
+    for group in groups[:max_shown]:
+        channels: dict[str, list[str]] = {}
+        for gap in sorted(group, key=lambda gap: (gap.venue, gap.symbol, gap.channel)):
+            channels.setdefault(f"{gap.venue}:{gap.symbol}", []).append(gap.channel)
+        shown = [f"{name} {' '.join(names)}" for name, names in channels.items()][:max_shown]
+        more = (
+            f" and {len(channels) - len(shown):,} more series" if len(channels) > len(shown) else ""
+        )
+        start_ms = min(gap.newest_ms or 0 for gap in group)
+        end_ms = max(gap.newest_end_ms or 0 for gap in group)
+        until = _time(end_ms or None) or "now"
+        noun = "newest unfilled gap" if len(group) == 1 else "newest unfilled gaps"
+        yield f"{noun}: {_time(start_ms)} .. {until}, {group[0].reason}: {', '.join(shown)}{more}"
+
+
+def _is_alike(gap: GapStatus, other: GapStatus) -> bool:
+    """Return True if the newest unfilled gaps of two channels likely have one cause."""
+
+    def is_near(one_ms: int | None, other_ms: int | None) -> bool:
+        if one_ms is None or other_ms is None:
+            return one_ms is other_ms
+        return abs(one_ms - other_ms) < _ALIKE_MS
+
+    return (
+        gap.reason == other.reason
+        and is_near(gap.newest_ms, other.newest_ms)
+        and is_near(gap.newest_end_ms, other.newest_end_ms)
+    )
 
 
 def _stale_lines(status: ProjectStatus) -> Iterator[str]:
@@ -439,18 +467,12 @@ def _bytes(size: int) -> str:
     return f"{size / 1000:,.0f} kB"
 
 
-def _duration(seconds: float) -> str:
-    """Return `2 d 3 h`, `3 h 5 min`, `5 min 7 s`, `7 s`."""
-    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    for (large_s, large), (small_s, small) in pairwise(units):
-        if seconds >= large_s:
-            return f"{seconds // large_s:,.0f} {large} {seconds % large_s // small_s:.0f} {small}"
-    return f"{seconds:.0f} s"
-
-
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
 def _shortened(reason: str) -> str:
-    return reason if len(reason) <= _MAX_REASON else f"{reason[: _MAX_REASON - 3]}..."
+    """Return a reason, cut on a terminal: a file or a pipe gets the whole text."""
+    if len(reason) <= _MAX_REASON or not sys.stdout.isatty():
+        return reason
+    return f"{reason[: _MAX_REASON - 3]}..."

@@ -23,7 +23,7 @@ _CARRIED = "carried"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """A closed position in a symbol, from flat to flat; prices are averages.
+    """A position in a symbol that was closed or turned; prices are averages.
 
     `fees` include the maintenance margin lost in a liquidation. `funding` is the amount paid while
     the position was open (negative: received). `pnl` is after both.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from tbv8.config import records
-from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE, SESSION_PART
+from tbv8.manifest import ADDRESS_PART, PAGE_PART, PLOTLY_BESIDE, SESSION_PART
 from tbv8.market import parse_time
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.files import FILL_COLUMNS, POSITION_COLUMNS, curve_column
@@ -79,6 +79,13 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         primary = part["value"]["primary"]
         return f"{primary['id']} at {primary['venue']}"
+
+    @property
+    def addresses(self) -> Mapping[str, Sequence[str]]:
+        """The addresses of a paper session's bars by venue, if not the venue's own."""
+        part = msgspec.to_builtins(self.inputs.get(ADDRESS_PART, {}))
+        addresses: Mapping[str, Sequence[str]] = part.get("value", {})
+        return addresses
 
     @property
     def mark(self) -> str:

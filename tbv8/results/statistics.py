@@ -304,7 +304,7 @@ def measure_trading(books: Books, *, days: int, fewest_days: int = FEWEST_DAYS) 
       `fewest_days`;
     - entries, exits: the fills that opened or increased a position, and those that reduced or
       closed one; a fill through zero is both;
-    - trades: closed positions, from flat to flat;
+    - trades: positions that were closed or turned;
     - win rate: the share of trades with a gain, after fees and funding;
     - profit factor: the sum of gains over the sum of losses; None without a loss;
     - expectancy: the mean gain of a trade, after fees and funding.

@@ -39,6 +39,7 @@ from tbv8.results.marks import (
     missing_warm_up_minutes,
     without_warm_up,
 )
+from tbv8.results.rule_warnings import rule_warnings
 from tbv8.results.statistics import (
     Performance,
     Trading,
@@ -203,8 +204,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `minutes` is the number of minutes in the span, `missing_minutes` of those without a bar, by
     symbol; `missing_bars` is the number of bars of the timeframe without a single minute, by symbol
     that lacks any. `warm_up_minutes` and `missing_warm_up_minutes` are those before the span; only
-    with a warm-up. `days` is the length of the curve: the span, in a paper session up to its last
-    minute. `days_with_bars` is the number of UTC days with a part of a main bar.
+    with a warm-up. `rule_warnings` are about suspicious rules, such as a fee that looks like
+    percent. `days` is the length of the curve: the span, in a paper session up to its last minute.
+    `days_with_bars` is the number of UTC days with a part of a main bar.
     """
 
     strategy_id: str
@@ -228,6 +230,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warm_up_minutes: int = 0
     missing_warm_up_minutes: dict[str, int] = {}
     days_with_bars: int | None = None
+    rule_warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -292,6 +295,9 @@ def summarise(
         if shadow and shadow_stats
         else None,
         priced=priced,
+        rule_warnings=rule_warnings(
+            strategy, bars, [run.venue for run in (primary_stats, shadow_stats) if run]
+        ),
         not_in_history=tuple(
             (iso(part.start_ms), iso(part.end_ms)) for part in strategy.not_in_history
         ),
@@ -321,7 +327,8 @@ def read_summary(folder: Path) -> Summary:
 
 def cautions(summary: Summary) -> list[str]:
     """Return the warnings that belong above the numbers of a result."""
-    warnings = [_not_in_history(summary, *times) for times in summary.not_in_history]
+    warnings = [*summary.rule_warnings]
+    warnings += [_not_in_history(summary, *times) for times in summary.not_in_history]
     if summary.days < FEWEST_DAYS:
         days, minutes = summary.days, summary.minutes
         length = f"{days:,.1f} days" if days >= 0.1 else counted(minutes, "minute")

@@ -73,10 +73,6 @@ class Breach(msgspec.Struct, frozen=True):
     rule: str
     numbers: dict[str, Decimal]
 
-    def __str__(self) -> str:
-        numbers = ", ".join(f"{name} {plain(value)}" for name, value in self.numbers.items())
-        return f"{self.rule}: {numbers}" if numbers else self.rule
-
 
 class Denial(msgspec.Struct, frozen=True, kw_only=True):
     """An order, or a part of one, that did not reach the venue; a list of orders is one denial.

@@ -87,12 +87,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Its name in summary.json and in the terminal.
-        description: A description of a breach, for the result's page.
+        description: A description of a breach; the reason of a denial unless `cause` returns one.
         find_breach: Returns the numbers that show a breach; None if there is none.
         scope: The orders that it applies to.
         key: The key of its number in the YAML; None if no key sets it.
         cure: The way to keep the rule, for the terminal; empty if obvious.
         explain: Returns the sizes of breaches, one or more, and the cure if it depends on them.
+        cause: Returns what is wrong with an order, from the numbers of its breach.
     """
 
     name: str
@@ -102,15 +103,15 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     key: str | None = None
     cure: str = ""
     explain: Callable[[Sequence[Numbers]], str] | None = None
+    cause: Callable[[Numbers], str] | None = None
 
     def hint(self, breaches: Sequence[Numbers]) -> str:
         """Return sizes and cure of breaches, for the terminal; empty if obvious."""
         return self.explain(breaches) if self.explain and breaches else self.cure
 
-    @property
-    def explanation(self) -> str:
-        """Description and cure, for the result's page."""
-        return f"{self.description} ({self.cure})" if self.cure else self.description
+    def reason(self, numbers: Numbers) -> str:
+        """Return what is wrong with an order, with the numbers of its breach."""
+        return self.cause(numbers) if self.cause else self.description
 
 
 def terms_rule(name: str, *, description: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:

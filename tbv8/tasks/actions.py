@@ -44,7 +44,7 @@ def has_shadow(strategy: Strategy) -> bool:
 
 def check_new_symbols(project: Project, venue_series: Sequence[Series]) -> None:
     """Check that a venue knows the symbols that have no history yet."""
-    from tbv8.backfill import check_symbols
+    from tbv8.backfill.sessions import check_symbols
 
     venue = project.venues[venue_series[0].venue]
     check_symbols(without_history(project, venue_series), venue=venue)
@@ -52,7 +52,7 @@ def check_new_symbols(project: Project, venue_series: Sequence[Series]) -> None:
 
 def fill_series(project: Project, series: Series, spans: Sequence[Span], recheck: bool) -> None:
     """Fetch the missing 1m bars of a series; with `recheck`, also those missing at the venue."""
-    from tbv8.backfill import backfill, recheck_missing
+    from tbv8.backfill.fill import backfill, recheck_missing
 
     venue = project.venues[series.venue]
     backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
@@ -62,14 +62,14 @@ def fill_series(project: Project, series: Series, spans: Sequence[Span], recheck
 
 def check_stored_market(project: Project, series: Series) -> None:
     """Refuse stored bars of another market or unit than the venue's file configures."""
-    from tbv8.backfill import check_market
+    from tbv8.backfill.fill import check_market
 
     check_market(project.db_path, series, venue=project.venues[series.venue])
 
 
 def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> None:
     """Fetch the missing funding of a series."""
-    from tbv8.backfill import backfill
+    from tbv8.backfill.fill import backfill
 
     venue = project.venues[series.venue]
     backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms, dataset=FUNDING)
@@ -310,9 +310,10 @@ def session_configs(
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
         roles["shadow"] = strategy.routing.secondary
+    venues = {role: project.venues[str(name)] for role, name in roles.items()}
+    addresses = {v.name: v.other_addresses for v in venues.values() if v.other_addresses}
     configs: dict[str, SessionConfig] = {}
-    for role, name in roles.items():
-        venue = project.venues[str(name)]
+    for role, venue in venues.items():
         if find_venue(venue.name).live is None:
             key = ("routing", "primary" if role == "primary" else "secondary")
             raise ConfigError(
@@ -341,11 +342,12 @@ def session_configs(
             folder=project.paper_folder(strategy.strategy_id),
             stop_path=project.stop_file(strategy.strategy_id),
             differs_path=project.differs_file(strategy.strategy_id),
-            inputs=session_inputs(venue_strategy),
+            inputs=session_inputs(venue_strategy, addresses),
             stale_ms=project.stale_after_ms(strategy),
             clock_ms=project.paper.clock_limit_ms,
             is_new=is_new,
             priced_at=roles.get("shadow") if role == "primary" else None,
+            history_ms=venue.history.span(project.now_ms).start_ms if venue.history else None,
         )
     return configs
 

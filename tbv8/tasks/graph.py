@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,6 +110,8 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
     for problem in project.problems:
         if problem.kind == "venue":
             yield {"basename": _broken_venue(problem.name), **_broken_task(problem)}
+    for series, problem in _without_history(project).items():
+        yield {"basename": f"backfill:{series}", **_broken_task(problem)}
     for series in project.wanted:
         yield {"name": str(series), **_backfill(project, series, recheck=recheck)}
 
@@ -137,7 +139,11 @@ def _backfill(project: Project, series: Series, *, recheck: bool) -> Task:
 
 def fundings(project: Project) -> Iterator[Task]:
     """Yield one subtask per series with wanted funding."""
-    yield {"name": None, "doc": "Fetch the funding rates of every series"}
+    yield {
+        "name": None,
+        "doc": "Fetch the funding rates of every series",
+        "task_dep": _broken_history(project),
+    }
     for series, spans in wanted_funding(project).items():
         first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
         title = _title(series.venue)
@@ -181,6 +187,10 @@ def aggregates(
                 after=[_minutes_name(project, series)],
             ),
         }
+    for series, problem in _without_history(project).items():
+        for timeframe in project.timeframes_of(series):
+            if (series, timeframe) not in builds:
+                yield {"basename": aggregate_name(series, timeframe), **_broken_task(problem)}
     for timeframe, names in by_timeframe.items():
         yield {
             "basename": f"aggregate:{timeframe}",
@@ -207,7 +217,7 @@ def backtests(project: Project) -> Iterator[Task]:
     Strategies for paper alone have the check too: their replays depend on it.
     """
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
-    yield from _broken_strategies(project)
+    yield from _broken_strategies(project, "backtest")
     for strategy in project.paper_strategies.values():
         yield {
             "basename": f"_params:{strategy.strategy_id}",
@@ -244,7 +254,7 @@ def experiments(project: Project) -> Iterator[Task]:
     yield {"name": None, "doc": "Run the experiments in config/experiments"}
     for problem in project.problems:
         if problem.kind == "experiment":
-            yield {"name": problem.name, **_broken_task(problem)}
+            yield _broken_member(problem, "experiment", leave_out=bool(project.experiments))
     for experiment in project.experiments.values():
         if error := experiment.span_error():
             name = experiment.experiment_id
@@ -304,7 +314,7 @@ def _before_trials(project: Project, experiment: Experiment) -> list[str]:
 def lookaheads(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it on shortened data, to find look-ahead."""
     yield {"name": None, "doc": "Check that strategies use no bar before its close"}
-    yield from _broken_strategies(project)
+    yield from _broken_strategies(project, "lookahead")
     for strategy in project.strategies.values():
         yield _check_task(
             run_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on shortened data"
@@ -314,7 +324,7 @@ def lookaheads(project: Project) -> Iterator[Task]:
 def reproduces(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it again and compares every byte of its result."""
     yield {"name": None, "doc": "Run results again and compare every byte"}
-    yield from _broken_strategies(project)
+    yield from _broken_strategies(project, "reproduce")
     for name, strategy in project.strategies.items():
         check, check_task = _result_check(project.results_path / name, f"backtest:{name}")
         yield check_task
@@ -409,7 +419,7 @@ def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
 def papers(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
     yield {"name": None, "doc": "Run a strategy on recorded bars, without orders, until Ctrl-C"}
-    yield from _broken_strategies(project, without=project.paper_only)
+    yield from _broken_strategies(project, "paper")
     for strategy in project.paper_strategies.values():
         routing = strategy.routing
         shadow = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
@@ -423,7 +433,7 @@ def papers(project: Project) -> Iterator[Task]:
 def replays(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs its paper session again and compares every byte."""
     yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
-    yield from _broken_strategies(project, without=project.paper_only)
+    yield from _broken_strategies(project, "replay")
     for strategy in project.paper_strategies.values():
         doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
         yield _on_request(partial(replay_session, project, strategy), strategy, doc)
@@ -444,17 +454,45 @@ def record(
     return make_task(action, _ALWAYS_STALE, doc=doc, after=after)
 
 
-def _broken_strategies(project: Project, without: Collection[str] = ()) -> Iterator[Task]:
-    """Yield the subtasks of strategies whose files have an error, without those in `without`."""
+def _broken_strategies(project: Project, group: str) -> Iterator[Task]:
+    """Yield the tasks of a group for the strategies with a problem; paper sessions run some."""
+    runnable = project.paper_strategies if group in ("paper", "replay") else project.strategies
     for problem in project.problems:
-        if problem.kind == "strategy" and problem.name not in without:
-            yield {"name": problem.name, **_broken_task(problem)}
+        if problem.kind == "strategy" and problem.name not in runnable:
+            yield _broken_member(problem, group, leave_out=bool(runnable))
+
+
+def _broken_member(problem: Problem, group: str, *, leave_out: bool) -> Task:
+    """Return the task of a group for a file with a problem.
+
+    With `leave_out` the group does not depend on it if only the command line's options cause the
+    problem.
+    """
+    if problem.by_options and leave_out:
+        return {"basename": f"{group}:{problem.name}", **_broken_task(problem)}
+    return {"name": problem.name, **_broken_task(problem)}
+
+
+def _without_history(project: Project) -> dict[Series, Problem]:
+    """Return the series of the history venue that the options leave without history."""
+    return {
+        series: problem
+        for problem in project.problems
+        if problem.kind == "history" and problem.name in project.venues
+        for symbol in project.venues[problem.name].symbols
+        if (series := Series(problem.name, symbol)) not in project.wanted
+    }
 
 
 def _broken_history(project: Project) -> list[str]:
-    """Return the name of the history venue's task, if the venue's file has an error."""
+    """Return the names of the tasks that raise the problem of the history venue.
+
+    Series that the options leave without history count only if no series is wanted.
+    """
     name = _broken_venue(project.history_venue)
-    return [name] if name in _broken_venues(project) else []
+    left_out = () if project.wanted else _without_history(project)
+    broken = [name] if name in _broken_venues(project) else []
+    return [*broken, *(f"backfill:{series}" for series in left_out)]
 
 
 def _broken_venues(project: Project) -> list[str]:

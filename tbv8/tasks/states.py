@@ -49,7 +49,7 @@ def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> St
 
 def history_reach(series: Series, venue: Venue) -> str:
     """Return a line about the age of a venue's oldest bars, or about the failure to fetch it."""
-    from tbv8.backfill import reach
+    from tbv8.backfill.sessions import reach
 
     try:
         return reach(series, venue=venue) or ""

@@ -15,11 +15,10 @@ import msgspec
 from nautilus_trader.model import InstrumentId
 
 from tbv8.risk.events import EXACT, Breach, Order
-from tbv8.trading.orders import BY_STRATEGY, Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders, PendingChange
 from tbv8.trading.records import SubmittedOrder
 from tbv8.trading.simulated_market import KINDS, SimulatedMarket
 from tbv8.trading.terms import (
-    AT_ONCE,
     as_changed,
     end_ns,
     id_of,
@@ -166,10 +165,6 @@ class Gate:
     def _book(self, order: Any, risk_order: Order) -> Any:
         """Book an order that is sent to the venue; return the copy for the engine."""
         market, name = self.orders.markets[order.instrument_id], id_of(order)
-        if risk_order.reduce_only and order.time_in_force in AT_ONCE:
-            position = abs(self.orders.book.expected_position(market.symbol))
-            change = min(abs(risk_order.change), position).copy_sign(risk_order.change)
-            risk_order = msgspec.structs.replace(risk_order, change=change)
         ends_ns = end_ns(order, self.orders.step_ns)
         copy = to_engine(
             order, risk_order, size_decimals=market.units.size_decimals, ends_ns=ends_ns
@@ -243,8 +238,9 @@ class Gate:
         for name, risk_order in changed.items():
             orders.list_change(name, abs(risk_order.change), risk_order.prices)
         sent = changed.keys() - orders.unsent_children.keys()
-        for name in sent:
-            orders.changes[name].append("strategy")
+        for client_order_id, quantity, *_ in updates:
+            if (name := client_order_id.value) in sent:
+                orders.changes[name].append(PendingChange(True, quantity is not None))
         return bool(sent)
 
     def _change_unsent(

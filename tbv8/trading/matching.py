@@ -302,9 +302,9 @@ class _Walk:
         if order.price >= reached if order.buy else order.price <= reached:
             self._fill(order, order.price, path_price, maker=False)
             return
-        self._start_resting(order, reached)
+        self._start_resting(order, path_price, reached)
 
-    def _start_resting(self, order: WorkingOrder, path_price: int) -> None:
+    def _start_resting(self, order: WorkingOrder, path_price: int, reached: int) -> None:
         """Turn a stop-limit into a resting limit order."""
         order.triggered = order.began = True
         self.planned.append(
@@ -313,7 +313,7 @@ class _Walk:
                 order_id=order.id,
                 buy=order.buy,
                 size=0,
-                price=path_price,
+                price=reached,
                 path_price=path_price,
             )
         )
@@ -471,7 +471,7 @@ class _Walk:
         worse = min if order.below else max
         reached = worse(order.trigger, self.step.open)
         if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):
-            self._start_resting(order, order.trigger)
+            self._start_resting(order, order.trigger, order.trigger)
             self._fill(order, price, self.step.close, maker=True)
         else:
             self._fill(order, price, order.trigger, maker=False)

@@ -24,6 +24,7 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.book import Book
+from tbv8.risk.checks import RULES
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import (
@@ -54,6 +55,13 @@ class ForcedOrder(msgspec.Struct, frozen=True):
     tag: str
 
 
+class PendingChange(msgspec.Struct, frozen=True):
+    """A change that the engine has yet to report; `has_size` if the strategy set a quantity."""
+
+    by_strategy: bool
+    has_size: bool
+
+
 class Orders:
     """The orders of one run.
 
@@ -68,7 +76,7 @@ class Orders:
         ended: Orders that ended before they were filled as a whole.
         unsent_children: Copies of children that wait for their parent, by id.
         cancelled_unsent: Ids of children that were cancelled while they waited for their parent.
-        changes: The author of each change that the engine has yet to report, by the order's id.
+        changes: The changes that the engine has yet to report, by the order's id.
     """
 
     def __init__(
@@ -85,7 +93,7 @@ class Orders:
         self.ended: list[EndedOrder] = []
         self.unsent_children: dict[str, Any] = {}
         self.cancelled_unsent: set[str] = set()
-        self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
+        self.changes: defaultdict[str, list[PendingChange]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
         self._causes: dict[str, str] = {}  # reasons of cancellations in progress, by id
 
@@ -268,7 +276,7 @@ class Orders:
             order.strategy_id,
             order.instrument_id,
             order.client_order_id,
-            str(breach),
+            f"{breach.rule}: {RULES[breach.rule].reason(breach.numbers)}",
             UUID4(),
             now_ns,
             now_ns,

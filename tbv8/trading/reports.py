@@ -21,7 +21,7 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.events import EXACT, Breach
 from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
 from tbv8.trading.fill_source import FillSource
-from tbv8.trading.orders import BY_STRATEGY, Orders
+from tbv8.trading.orders import BY_STRATEGY, Orders, PendingChange
 from tbv8.trading.records import Fill
 from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
@@ -119,7 +119,10 @@ class Reports:
             Strategy.submit_order(self.orders.loaded, copy)
 
     def _shrink(self, market: SimulatedMarket, name: str, left: int) -> None:
-        """Make a sibling of a filled order smaller, or end it."""
+        """Make a sibling of a filled order smaller, or end it.
+
+        A size that the strategy has requested before, and the engine has yet to set, stays.
+        """
         if not left:
             self.orders.cancel(market, name, "an order linked with it was filled")
         elif name not in self.orders.unsent_children:
@@ -127,8 +130,10 @@ class Reports:
             size, booked = market.units.to_size(left), self.book.working[name]
             change = size.copy_sign(booked.change)
             self.book.working[name] = msgspec.structs.replace(booked, change=change)
+            if any(pending.has_size for pending in self.orders.changes[name]):
+                return
             quantity = EXACT.add(size, order.filled_qty.as_decimal())
-            self.orders.changes[name].append("session")
+            self.orders.changes[name].append(PendingChange(False, False))
             Strategy.modify_order(
                 self.orders.loaded,
                 order.client_order_id,
@@ -166,12 +171,16 @@ class Reports:
         market = self.markets[order.instrument_id]
         changed = as_changed(booked, order, order.leaves_qty.as_decimal())
         changes = self.orders.changes[name]
-        author = changes.pop(0) if changes else None
+        pending = changes.pop(0) if changes else None
         is_larger = abs(changed.change) > abs(booked.change)
-        if author is None and (is_larger or changed.prices != booked.prices):
+        if pending is None and (is_larger or changed.prices != booked.prices):
             raise self.orders.bypass_error(name)
+        is_rejected = not isinstance(event, OrderUpdated)
+        if is_rejected and is_larger and pending is not None and pending.has_size:
+            self._shrink(market, name, market.working[name].left)
+            return
         self.orders.book_change(order, changed)
-        if author == "strategy" and isinstance(event, OrderUpdated):
+        if pending is not None and pending.by_strategy and not is_rejected:
             market.meet_close(name)
         self._end_excess(market)
 

@@ -199,23 +199,12 @@ class SimulatedMarket:
 
     # Steps.
 
-    def first_expiry(self, low: int, high: int, time_ns: int) -> int:
-        """Return the earliest expiry that a step reaches; the step's close if there is none.
-
-        Args:
-            low: The step's lowest price.
-            high: The step's highest price.
-            time_ns: The time of the step's close.
-        """
+    def first_expiry(self, time_ns: int) -> int:
+        """Return the earliest expiry inside of a step that closes at `time_ns`, else `time_ns`."""
         if self.ends_ns >= time_ns:
             return time_ns
-        low, high = min(low, self.last or low), max(high, self.last or high)
-        ends = (
-            order.ends_ns
-            for order in self.working.values()
-            if self.closed_ns + 1 < order.ends_ns < time_ns and low <= order.meeting_price <= high
-        )
-        return min(ends, default=time_ns)
+        ends = (order.ends_ns for order in self.working.values())
+        return min((end for end in ends if self.closed_ns + 1 < end), default=time_ns)
 
     def make_plan(self, step: Step, account: StepAccount) -> list[PlannedEvent]:
         """Plan a step; `take_fill` returns its fills until the step is closed."""

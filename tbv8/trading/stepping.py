@@ -115,10 +115,7 @@ class Stepper:
         ends_ns = min(market.ends_ns for market in self._markets)
         closed = [self._markets[number] for number, *_ in ranges]
         must_settle = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_deferred(closed)
-        before_ns = min(
-            self._markets[number].first_expiry(low, high, time_ns)
-            for number, _, high, low, _, _ in ranges
-        )
+        before_ns = min(market.first_expiry(time_ns) for market in closed)
         if before_ns < time_ns and runner.timer_ns < time_ns:
             runner.run(time_ns, [])  # no timer inside of a step sees its fills
         happened, liquidation = self._walk(instant, before_ns)

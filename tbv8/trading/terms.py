@@ -121,7 +121,8 @@ def to_engine(order: Any, risk_order: Order, *, size_decimals: int, ends_ns: int
     """Return the order to send to the engine: a copy without links, where they would do harm.
 
     The engine enlarges resting reduce-only orders and children of a bracket, cancels the siblings
-    of an order that is filled in part, and does not know DAY.
+    of an order that is filled in part, does not know DAY, and cancels a FOK order larger than the
+    position that it reduces.
     """
     changes: dict[str, Any] = {}
     size, rests = abs(risk_order.change), order.order_type in KINDS
@@ -135,6 +136,8 @@ def to_engine(order: Any, risk_order: Order, *, size_decimals: int, ends_ns: int
         changes |= _NO_LINKS
     if rests and order.time_in_force == TimeInForce.DAY:
         changes |= {"time_in_force": "GTD", "expire_time_ns": ends_ns}
+    if risk_order.reduce_only and order.time_in_force == TimeInForce.FOK:
+        changes["time_in_force"] = "IOC"
     return with_changes(order, changes) if changes else order
 
 

@@ -118,7 +118,7 @@ def _list_files(url: str, kind: str, span: Span, listed: Path) -> None:
 
 def fill(url: str, start_ms: str, end_ms: str) -> None:
     """Backfill as the task does."""
-    from tbv8.backfill import backfill
+    from tbv8.backfill.fill import backfill
 
     span, there = Span(int(start_ms), int(end_ms)), _venue(SERIES.venue, url)
     backfill(_DB, SERIES, [span], venue=there, now_ms=parse_time("2025-08-18"))
@@ -139,7 +139,7 @@ def _venue(name: str, url: str) -> Venue:
 
 def fund(url: str, start_ms: str, end_ms: str) -> None:
     """Fetch funding as the task does."""
-    from tbv8.backfill import backfill
+    from tbv8.backfill.fill import backfill
     from tbv8.store.ledger import FUNDING
 
     series, span = Series("binance_perp", SERIES.symbol), Span(int(start_ms), int(end_ms))
@@ -213,7 +213,7 @@ if __name__ == "__main__":
     import pyarrow.csv
     import requests  # noqa: F401
 
-    import tbv8.backfill  # noqa: F401
+    import tbv8.backfill.fill  # noqa: F401
 
     started, cpu_started = time.perf_counter(), time.process_time()
     {"floor": floor, "fill": fill, "fund": fund}[sys.argv[1]](*sys.argv[2:])

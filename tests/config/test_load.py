@@ -339,6 +339,39 @@ def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> No
     assert replace(shipped, strategies=example) == designed
 
 
+def test_each_strategy_is_judged_by_its_own_venue_under_the_options(project: Files) -> None:
+    own = "backtest: {market_data_venue: binance_spot, start_date: '2023-01-01'}\n"
+    project.write("strategies/least.yaml", LEAST + own)
+    project.available["binance_spot"] = Span(parse_time("2023-01-01"), parse_time("2023-04-01"))
+
+    early = project.load(start="2023-02-01", end="2023-03-01")
+    late = project.load(start="2024-02-01", end="2024-03-01")
+    backwards = project.refusal(start="2024-03-01", end="2024-02-01")
+
+    assert list(early.strategies) == ["least"]
+    assert {series.venue for series in early.wanted} == {"binance_spot"}
+    assert list(early.paper_only) == ["btc_usdt_perp_v1"]
+    assert [(p.kind, p.name, p.by_options) for p in early.problems] == [
+        ("history", "sample", True),
+        ("strategy", "btc_usdt_perp_v1", True),
+    ]
+    (line,) = {str(problem.error) for problem in early.problems}
+    assert line.startswith("command line: end: sample has no history of 2023-02-01")
+    assert list(late.strategies) == ["btc_usdt_perp_v1"]
+    (problem,) = late.problems
+    assert str(problem.error).startswith("command line: start: binance_spot has no history of 2024")
+    assert backwards.startswith("command line: ")
+
+
+def test_an_error_of_a_file_itself_is_not_one_of_the_options(project: Files) -> None:
+    project.edit(STRATEGY, "timeframe: 5m", "timeframe: 5n")
+
+    _, problem = project.load(start="2023-02-01", end="2023-03-01").problems
+
+    assert "5n" in str(problem.error)
+    assert not problem.by_options
+
+
 def test_the_least_strategy_gets_every_default(project: Files) -> None:
     project.remove(STRATEGY)
     project.write("strategies/least.yaml", LEAST)

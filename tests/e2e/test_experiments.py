@@ -221,9 +221,19 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     listed = json.loads(again.doit(*ONE_WEEK, "trials", "sweep", "--json", "--top", "3").stdout)
     best = listed["shown"][0]
     said = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1").stdout
+    other = listed["shown"][1]["number"]
+    again.doit(*ONE_WEEK, "promote", "sweep", "--as", "other_v1", "--number", str(other))
+    origins = {
+        name: (again.root / f"config/strategies/{name}.yaml").read_text("utf-8")
+        for name in ("best_v1", "other_v1")
+    }
 
     again.doit(*ONE_WEEK, "backtest:best_v1")
 
+    # the search and the walk-forward are of the chosen trial, no other one's
+    assert ["(PBO) of the search" in text for text in origins.values()] == [True, False]
+    assert f"# Caution: trial {other} loses " in origins["other_v1"]
+    assert "walk-forward of the experiment" not in origins["other_v1"]
     assert said.startswith(
         f"config/strategies/best_v1.yaml: from experiment sweep, trial {best['number']}"
     )

@@ -86,8 +86,12 @@ def test_a_new_venue_is_one_whose_rules_a_strategy_can_take(done: Project) -> No
     [
         (("strategy",), "write `doit new strategy NAME` or `doit new venue NAME`"),
         (("startegy", "x"), "unknown kind 'startegy', did you mean 'strategy'?"),
-        (("strategy", "My-Idea"), "'My-Idea': write a name of lower-case letters, digits and _"),
-        (("strategy", "class"), "'class': write a name"),
+        (("strategy", "My-Idea"), "'My-Idea' cannot be a name: write lower-case letters"),
+        (
+            ("strategy", "1bad"),
+            "'1bad' cannot be a name: write lower-case letters, digits and _, a letter first",
+        ),
+        (("strategy", "class"), "'class' is a word of Python: write "),
         (("venue", "mexc"), "config/venues/mexc.yaml: exists already: choose another name"),
     ],
 )

@@ -238,7 +238,7 @@ def test_a_session_without_history_of_its_strategy_can_be_replayed(project: Proj
 
 def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
     world = World(project.db_path)
-    inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True))
+    inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True), {})
     config = make_session_config(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
     world.run(config, minutes=60)
     write_results({"primary": config})
@@ -311,3 +311,18 @@ def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
         "btc_usdt_perp_v1: no session runs: the next `doit paper:btc_usdt_perp_v1` opens nothing "
         "until `doit start btc_usdt_perp_v1`\n"
     )
+
+
+def test_the_cure_of_a_missing_warm_up_cures_as_it_stands(project: Project) -> None:
+    project.write("config/strategies/live.yaml", f"{STRATEGY}backtest: {{warm_up: 90m}}\n")
+    with hyperliquid_server([hyperliquid_market("BTC", rate=5, quote_rate=5)]) as server:
+        point_to(project, server)
+        refused = project.doit("paper:live", "--for", "20s", code=1)
+        command = re.search(r"missing: fetch them by `doit ([^`]+)`", refused.stderr)
+        assert command
+
+        project.doit(*command[1].split())
+        end = project.doit("paper:live", "--for", "1s")
+
+    address = server.ws_url.removesuffix("/ws")
+    assert f"began: paper session 1 at hyperliquid, bars from {address} and " in end.stdout

@@ -123,6 +123,15 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
         ("help plna", "unknown task 'plna' ... `doit plan`?"),
         ("list lsit", "unknown task 'lsit': `doit list` shows all tasks"),
         ("nope", "unknown task 'nope': ..."),
+        (
+            "backtest btc_usdt_perp_v1",
+            "unknown task 'btc_usdt_perp_v1', did you mean `doit backtest:btc_usdt_perp_v1`?",
+        ),
+        (
+            "plan aggregate sample BTC/USDT 5m",
+            "unknown task 'sample', did you mean `doit plan aggregate:sample:BTC/USDT:5m`?",
+        ),
+        ("backtest --start 2024-01-01", "option --start not recognized: write `start=...` ..."),
         ("backtst", "unknown task 'backtst' ... 'backtest'? ..."),
         (
             "backtest:nope",
@@ -413,7 +422,7 @@ def half_broken(done: Project) -> Project:
         ("backtest", 3, [VENUE_SAID], [STRATEGY_SAID]),
         ("lookahead:broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
         ("record --for 1s", 3, [STRATEGY_SAID], [VENUE_SAID]),
-        ("venue=binance_spot backfill", 3, [], [VENUE_SAID]),
+        ("venue=binance_spot backfill", 3, [STRATEGY_SAID], [VENUE_SAID]),
         ("prune --trials --yes", 0, [VENUE_SAID, STRATEGY_SAID], []),
         ("trades broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
         ("rules --venue binance_spot", 3, [STRATEGY_SAID], [VENUE_SAID]),
@@ -442,6 +451,37 @@ def test_a_venue_without_a_symbol_stops_only_the_strategies_of_that_symbol(done:
     (line,) = end.stderr.splitlines()
     assert line.startswith("WARNING: config/strategies/eth.yaml:")
     assert "unknown symbol of sample 'ETH/USDT'" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        ("plan backtest:early", 0, "WARNING"),
+        ("plan backtest", 0, "WARNING"),
+        ("plan", 0, "WARNING"),
+        ("plan backfill", 0, "WARNING"),
+        ("status", 0, "WARNING"),
+        ("plan backtest:btc_usdt_perp_v1", 3, "ERROR"),
+        ("plan backfill:sample:BTC/USDT", 3, "ERROR"),
+        ("plan aggregate:sample:BTC/USDT:5m", 3, "ERROR"),
+        ("plan lookahead:btc_usdt_perp_v1", 3, "ERROR"),
+    ],
+)
+def test_what_the_options_leave_without_history_stops_only_what_needs_it(
+    project: Project, words: str, code: int, kind: str
+) -> None:
+    text = (project.root / "config/strategies/btc_usdt_perp_v1.yaml").read_text()
+    early = text.replace("btc_usdt_perp_v1", "early")
+    project.write(
+        "config/strategies/early.yaml", f"{early}\nbacktest: {{market_data_venue: binance_spot}}\n"
+    )
+
+    end = project.doit("start=2023-01-02", "end=2023-01-05", *words.split(), code=code)
+
+    (line,) = end.stderr.splitlines()
+    assert line.startswith(f"{kind}: command line: end: sample has no history of 2023-01-02")
+    runs_it = words in ("plan", "plan backtest", "plan backtest:early")
+    assert ("backtest:early" in end.stdout) == runs_it
 
 
 def test_a_bug_of_ours_in_a_command_ends_with_2_and_its_traceback(done: Project) -> None:

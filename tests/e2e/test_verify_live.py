@@ -8,7 +8,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from tbv8.backfill import backfill
+from tbv8.backfill.fill import backfill
 from tbv8.market import MINUTE_MS, Series, Span
 from tests.builders import history_venue
 from tests.e2e.conftest import Project

@@ -117,7 +117,7 @@ def test_a_trial_that_never_ends_is_ended(tmp_path: Path) -> None:
     hung, traded = run(asked, limit_ms=3000)
 
     assert hung == ProcessDeath(
-        "its process ended, twice, or took longer than 3.0 s (run.trial_limit)"
+        "its process ended, twice, or took longer than 3 s (run.trial_limit)"
     )
     assert traded.status == "ok"
 

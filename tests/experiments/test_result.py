@@ -30,10 +30,11 @@ from tbv8.experiments.result import (
     Findings,
     SearchTrial,
     best_text,
-    caution,
+    cautions,
     deflate,
     drawdown_text,
     efficiency_text,
+    experiment_caution,
     gains_text,
     losses_text,
     metric_text,
@@ -44,6 +45,7 @@ from tbv8.experiments.result import (
     sharpe_text,
     to_daily_returns,
     to_equity,
+    trial_caution,
 )
 from tbv8.experiments.space_charts import value_of
 from tbv8.experiments.stitching import StitchedAccount, StitchedWindow
@@ -54,8 +56,10 @@ from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import METRICS, Details, Trial, TrialStatus, open_trials
 from tbv8.text import counted
+from tests.backtest.builders import rules
 from tests.builders import BTC, hold
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
+from tests.page.test_charts import data_of
 
 DAYS = 100
 SHARPE = Objective(metric="sharpe", maximize=True, min_trades=5)
@@ -193,7 +197,7 @@ def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
     assert found.luck.deflated is not None
     assert found.luck.deflated < found.luck.probabilistic
     assert found.luck.overfitting is not None
-    assert "the best trial of one half lost money in the other." in experiment_page(found)
+    assert " of the splits it lost money in the other half." in experiment_page(found)
 
 
 def test_a_comparison_counts_the_tries_that_came_after_the_result(
@@ -248,17 +252,43 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert said[2] == "  ! 1 trial failed: x.py:1: on purpose"
     (best,) = [line for line in said if "Sharpe " in line and "return" in line]
     assert "deflated Sharpe ratio (DSR) " in best
-    assert " after 3 tries, probability of overfitting (PBO) " in best
+    assert best.endswith(" after 3 tries")
+    (at,) = [at for at, line in enumerate(said) if line == best]
+    assert said[at + 1].startswith("  probability of overfitting (PBO) of the search ")
     assert [one.status for one in listed.shown] == ["ok", "ok", "ok", "failed"]
     assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
     text = trial_lines(listed)
     assert text[0] == (
         "first: 4 trials, 1 failed; 3 tries of ema_cross.EmaCross on sample:BTC/USDT by all "
-        "experiments; probability of overfitting (PBO) –"
+        "experiments; probability of overfitting (PBO) of the search –"
     )
-    assert re.fullmatch(r"! trial \d: it loses \d\.\d\d%", text[1])
+    assert re.fullmatch(r"! trial \d loses \d\.\d\d%", text[1])
     assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
+
+
+def test_warnings_of_the_rules_and_of_the_best_trial_stand_at_the_top_of_the_page(
+    database: Database,
+) -> None:
+    expensive = ema(days(0, DAYS), instrument=rules(tick_size="1", taker_fee="0.05"))
+    asked = experiment(expensive, axis("fast", 2, 3))
+    database.run(asked, noise(2, 2))
+
+    found = database.findings(asked)
+    page = html.unescape(experiment_page(found))
+
+    assert found.chosen is not None
+    fee, trial, *_ = warnings = cautions(found)
+    assert fee == (
+        "hyperliquid: the BTC/USDT taker_fee of 0.05 is 5 % of the notional: if you meant 0.05 %, "
+        "write 0.0005"
+    )
+    assert f"trial {found.chosen.number} " in trial
+    assert [line[4:] for line in result_lines(found) if line.startswith("  ! ")] == warnings
+    header = page[page.index("<header>") : page.index("</header>")]
+    assert re.findall(r'class="caution">(.*?)</p>', header) == warnings
+    path = data_of(experiment_page(found), "path-chart")["columns"]
+    assert path["x"][-1] == 1  # the last of the trials 0 and 1
 
 
 def test_a_page_has_fractions_in_percent_and_a_name_for_each_metric(database: Database) -> None:
@@ -302,7 +332,7 @@ def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
 
     assert found.chosen is not None
     assert best_text(found, found.chosen) == "trial 0, fast=2"
-    assert "after 1 try, probability of overfitting (PBO) – (too few days or trials)" in (
+    assert "probability of overfitting (PBO) of the search – (too few days or trials)" in (
         "\n".join(result_lines(found))
     )
 
@@ -346,21 +376,21 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     assert drawn.trades is not None
     assert drawn.trades.losses[1] == 0.0
     assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
-    head, origins, *said = result_lines(found)
+    head, origins, _best, _gained, _search, warning, *said = result_lines(found)
     assert head.startswith("first: 2 trials of ")
     assert origins == (
         "  6 more for the Monte Carlo: 5 markets, and 1 to list the best trial's round trips"
     )
-    assert said[2] == "  ! deflated Sharpe ratio 90%, below 95%: it may be luck"
-    assert said[3].startswith("  its days resampled, 40 paths: return +17")
-    assert said[3].endswith(
+    assert warning == "  ! the deflated Sharpe ratio of trial 0 is 90%, below 95%: it may be luck"
+    assert said[0].startswith("  its days resampled, 40 paths: return +17")
+    assert said[0].endswith(
         "; drawdown at most 0.00% in 95% of paths, at worst 0.00%; none loses money"
     )
-    assert said[5] == (
+    assert said[2] == (
         "  its round trips shuffled, 40 paths: drawdown at most 10.00% in 95% of paths, at worst "
         "10.00%"
     )
-    assert said[6] == (
+    assert said[3] == (
         "  markets made of resampled days, 4 markets: return -40.00% to +900.00%; drawdown at most "
         "900.00%; 50.0% lose money, 50.0% lose 10% or more, 25.0% lose 30% or more; 1 market failed"
     )
@@ -454,49 +484,56 @@ def test_trials_of_an_experiment_that_never_ran_are_refused(database: Database) 
         list_trials(query, sweep("no", 1), Path("none"), top=1, sort="number")
 
 
-CAUTIONS: dict[str, Any] = {
-    "nothing": ({}, ""),
-    "a loss": ({"total_return": -0.012}, "it loses 1.20%"),
-    "a loss is not luck": ({"total_return": -0.012, "deflated": 0.01}, "it loses 1.20%"),
-    "luck": ({"deflated": 0.13}, "deflated Sharpe ratio 13%, below 95%: it may be luck"),
-    "at the limits": ({"deflated": 0.95, "overfitting": 0.5}, ""),
-    "overfitting and a loss later": (
-        {"overfitting": 0.62, "out_of_sample": -0.1018},
-        "probability of overfitting 62%, above 50%: the best trial does worse than most on other "
-        "days; out of sample -10.18%",
-    ),
-}
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"total_return": -0.012}, "trial 4 loses 1.20%"),
+        ({"total_return": -0.012, "deflated": 0.01}, "trial 4 loses 1.20%"),
+        (
+            {"deflated": 0.13},
+            "the deflated Sharpe ratio of trial 4 is 13%, below 95%: it may be luck",
+        ),
+        ({"deflated": 0.95}, ""),
+    ],
+)
+def test_the_reason_against_a_trial_names_it(changes: dict[str, float], expected: str) -> None:
+    good = {"total_return": 0.1, "deflated": 0.99}
+
+    assert trial_caution(4, **(good | changes)) == expected
 
 
-@pytest.mark.parametrize("case", CAUTIONS)
-def test_what_speaks_against_a_trial_is_spelt_out(case: str) -> None:
-    changes, expected = CAUTIONS[case]
-    good = {"total_return": 0.1, "deflated": 0.99, "overfitting": 0.1, "out_of_sample": 0.05}
-
-    assert caution(**(good | changes)) == expected
+def test_reasons_against_an_experiment_name_the_search_and_the_walk_forward() -> None:
+    assert experiment_caution(overfitting=0.5, out_of_sample=0.0) == ""
+    assert experiment_caution(overfitting=0.62, out_of_sample=-0.1018) == (
+        "the search has a probability of overfitting of 62%, above 50%: the trial with the highest "
+        "Sharpe ratio on half of the days is mostly no better than the median on the others; the "
+        "walk-forward of the experiment loses 10.18%"
+    )
 
 
 NO_PROFIT = "the Sharpe ratio out of sample is not above 0"
 EFFICIENCIES: dict[str, Any] = {
     # the ratios in sample, that of all days out of sample, what is said
-    "pooled": ([2.0, 6.0], 1.0, "0.25 (mean Sharpe ratio in sample 4.00)"),
+    "pooled": ([2.0, 6.0], 1.0, "efficiency 0.25 (mean Sharpe ratio in sample 4.00)"),
     "a window without": (
         [2.0, None],
         1.0,
-        "0.50 (mean Sharpe ratio in sample 2.00, of 1 of 2 windows)",
+        "efficiency 0.50 (mean Sharpe ratio in sample 2.00, of 1 of 2 windows)",
     ),
-    "a loss later": ([2.0], -1.0, f"– ({NO_PROFIT})"),
+    "a loss later": ([2.0], -1.0, f"no efficiency ({NO_PROFIT})"),
+    "nothing later": ([2.0], 0.0, f"no efficiency ({NO_PROFIT})"),
     "a loss before": (
         [-3.0, 1.0],
         1.0,
-        "– (the mean Sharpe ratio in sample is -1.00, not above 0)",
+        "no efficiency (the mean Sharpe ratio in sample is -1.00, not above 0)",
     ),
     "short training": (
         [None, None],
         1.0,
-        "– (no window has a Sharpe ratio in sample, which needs 30 days)",
+        "no efficiency (no window has a Sharpe ratio in sample, which needs 30 days)",
     ),
-    "short testing": ([2.0], None, "– (there is no Sharpe ratio out of sample)"),
+    "short testing": ([2.0], None, "no efficiency (there is no Sharpe ratio out of sample)"),
 }
 
 
@@ -527,7 +564,8 @@ def test_the_efficiency_is_of_all_days_out_of_sample(case: str) -> None:
         performance=replace(measure_curve(times_ms, equity, days=9), sharpe=tested),
     )
 
-    assert efficiency_text(walk) == f"efficiency {expected}"
+    assert efficiency_text(walk) == expected
+    assert (walk.efficiency is None) == expected.startswith("no ")
     assert gains_text(walk) == f"none of {counted(len(trained), 'window')} gained"
     if tested is None:
         assert sharpe_text(walk) == "no Sharpe ratio (9 days, at least 30 needed)"

@@ -58,7 +58,7 @@ def test_windows_that_begin_too_late_are_refused_and_the_cure_is_named(
     query: Query, tmp_path: Path
 ) -> None:
     line = (
-        "config/experiments/sweep.yaml: walk_forward.warm_up: only 2 d 0 h of warm-up, but "
+        "config/experiments/sweep.yaml: walk_forward.warm_up: only 2 d of warm-up, but "
         "`doit lookahead:test_v1` found that its signals need 2 d 1 h: write 3d"
     )
     with pytest.raises(ConfigError) as refused:
@@ -73,7 +73,7 @@ def test_windows_that_begin_too_late_are_refused_and_the_cure_is_named(
 def test_a_search_is_refused_if_its_strategy_is_warmed_up_but_too_little(
     query: Query, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"test_v1.yaml: backtest.warm_up: only 2 d 0 h .* 3d"):
+    with pytest.raises(ConfigError, match=r"test_v1.yaml: backtest.warm_up: only 2 d .* 3d"):
         check(query, tmp_path, experiment(strategy(2), axis("fast", 5)))
 
     check(query, tmp_path, experiment(strategy(0), axis("fast", 5)))  # cold, as its backtest is

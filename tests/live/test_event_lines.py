@@ -105,8 +105,8 @@ def test_each_order_has_lines_from_its_request_to_its_end(world: World, tmp_path
         f"O-5 filled: sell market 0.2 BTC/USDT at {closes[5]:g}, fee {fees[1]} USD (out)",
         f"O-3 cancelled, the position that it would reduce is gone: {stop}",
         f"O-4 cancelled, the position that it would reduce is gone: {target}",
-        "denied by max_position, a position beyond the limit: bracket of 3 orders, buy market "
-        "9 BTC/USDT (ENTRY); position 0, open buy orders 0, order 9, worst position 9, limit 2",
+        "denied by max_position (the position could reach 9, the limit is 2; it is 0, open orders "
+        "on that side are 0, this order is 9): bracket of 3 orders, buy market 9 BTC/USDT (ENTRY)",
         "O-6 accepted: buy limit 0.3 BTC/USDT at 1000",
         "O-7 accepted: buy limit 0.3 BTC/USDT at 5000",
         "O-8 accepted: buy limit 0.3 BTC/USDT at 1000",

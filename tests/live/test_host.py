@@ -348,7 +348,9 @@ def test_a_bar_that_the_recorder_corrects_changes_nothing_and_is_listed(world: W
 
 
 def test_a_warm_up_without_bars_is_refused_with_the_missing_span(world: World) -> None:
-    config = make_session_config(world, ema(warm_up_ms=5 * HOUR_MS))
+    config = make_session_config(
+        world, ema(warm_up_ms=5 * HOUR_MS), history_ms=START_MS - 3 * HOUR_MS
+    )
     world.pass_time(2 * 3600)
 
     with pytest.raises(DataError) as e:
@@ -357,10 +359,18 @@ def test_a_warm_up_without_bars_is_refused_with_the_missing_span(world: World) -
     first, held = iso(START_MS - 3 * HOUR_MS), iso(START_MS)
     assert str(e.value) == (
         f"hyperliquid:BTC/USDT: the warm-up needs 1m bars from {first} on, and those of {first} .. "
-        f"{held} are missing: record that long, fetch them with market_data_venue: hyperliquid and "
-        "`doit backfill`, or shorten backtest.warm_up"
+        f"{held} are missing: fetch them by `doit venue=hyperliquid start={first[:10]} "
+        f"end={iso(START_MS + 2 * HOUR_MS)} backfill:hyperliquid:BTC/USDT`, record that long, or "
+        "shorten backtest.warm_up"
     )
     assert rows(world.db_path, "SELECT count(*) FROM sessions") == [(0,)]
+
+
+def test_a_warm_up_longer_than_the_history_is_not_to_be_fetched(world: World) -> None:
+    config = make_session_config(world, ema(warm_up_ms=HOUR_MS), history_ms=START_MS)
+
+    with pytest.raises(DataError, match="are missing: record that long, or shorten backtest"):
+        world.run(config, minutes=10)
 
 
 def test_a_warm_up_waits_for_the_minutes_that_the_recorder_still_fetches(world: World) -> None:

@@ -12,7 +12,7 @@ from tbv8.errors import DataError, DiffersError
 from tbv8.live.check import check_replay
 from tbv8.live.results import write_results
 from tbv8.live.session_config import SessionConfig, on_venue
-from tbv8.manifest import Input, read_manifest
+from tbv8.manifest import ADDRESS_PART, Input, make_input, read_manifest
 from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series, iso
 from tbv8.results.summary import Summary
 from tests.backtest.builders import install, read_rows, rules
@@ -136,6 +136,22 @@ def test_the_page_names_the_paper_session_its_start_and_its_end(
     assert "doit replay:test_v1 repeats the session from its journal" in page
 
 
+def test_the_page_names_addresses_that_are_not_the_venues_own(world: World) -> None:
+    address = "ws://127.0.0.1:8765"
+    inputs = {ADDRESS_PART: make_input({"hyperliquid": [address]})}
+    config = make_session_config(world, inputs=inputs)
+    world.run(config, minutes=12)
+    write_results({"primary": config})
+
+    page = (config.folder / "tearsheet.html").read_text()
+    (began,) = world.texts("began")
+    assert f"NOT THE VENUE'S OWN DATA: bars of hyperliquid came from {address}, see " in page
+    assert "Bars came not from the venue's own addresses; no order was sent" in page
+    assert f"at hyperliquid, bars from {address}, not the venue's own, counted from" in began
+    with pytest.raises(DataError, match="ws_url or rest_url of its venue changed since it began"):
+        world.run(replace(config, inputs={}), minutes=1)
+
+
 def test_a_new_session_sets_the_results_of_the_previous_one_aside(
     world: World, config: SessionConfig
 ) -> None:
@@ -152,6 +168,19 @@ def test_a_new_session_sets_the_results_of_the_previous_one_aside(
     manifest = read_manifest(kept)
     assert manifest is not None
     assert manifest.inputs["session"].value["primary"]["id"] == before.session_id
+
+
+def test_results_are_not_those_of_a_later_session_with_the_same_number_and_start(
+    world: World, config: SessionConfig
+) -> None:
+    write_results({"primary": config})
+    shell(world.db_path, "UPDATE sessions SET began_ms = began_ms + 1")
+
+    assert not check_replay({"primary": config}).endswith(" result files")
+    world.run(config, minutes=1)
+
+    assert world.texts("kept")
+    assert not config.folder.exists()
 
 
 def test_a_journal_that_was_changed_is_named_and_no_result_written(

@@ -301,8 +301,57 @@ def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
         odd + 2 : odd + 4
     ]
     assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
-    assert said.count("newest unfilled gap of") == 10
+    (newest,) = [line for line in said.splitlines() if line.startswith("newest unfilled gap")]
+    assert newest.startswith(
+        "newest unfilled gaps: 2024-01-01 00:00 .. now, x: mexc:C000/USDT bbo, "
+    )
+    assert newest.endswith(", mexc:C009/USDT bbo and 190 more series")
     assert every_series.count("C123/USDT") == 3
+
+
+def test_nothing_is_cut_without_a_terminal(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason = f"{'a' * 100} the end"
+    symbols = tuple(f"C{number:03}/USDT" for number in range(200))
+    status = look(project, btc_usdt_perp_v1=(reason,))
+    strategy = replace(status.strategies[0], symbols=symbols)
+
+    print_status(replace(status, strategies=(strategy,)))
+
+    printed = capsys.readouterr().out
+    assert f"btc_usdt_perp_v1: {reason}\n" in printed
+    assert ", ".join(symbols) in printed
+
+
+def test_gaps_of_one_cause_are_one_line(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restart_ms = MONDAY + 3_600_000
+    for venue, channel, after_ms in (
+        ("mexc", "trades", 0),
+        ("mexc", "bbo", 61_000),
+        ("bybit", "bbo", 5_000),
+    ):
+        series, start_ms = Series(venue, "BTC/USDT"), restart_ms + after_ms
+        gap = Gap(
+            series=series,
+            channel=channel,
+            start_ms=start_ms,
+            end_ms=start_ms + 120_000,
+            reason="not running",
+        )
+        record(project, gaps={(series, channel, start_ms): gap})
+    other = Gap(series=LIVE, channel="bbo", start_ms=restart_ms, end_ms=None, reason="not running")
+    record(project, gaps={(LIVE, "bbo", restart_ms): other})
+
+    print_status(look(project))
+
+    assert [line for line in capsys.readouterr().out.splitlines() if "unfilled" in line] == [
+        "newest unfilled gaps: 2024-01-01 01:00 .. 2024-01-01 01:03, not running: "
+        "bybit:BTC/USDT bbo, mexc:BTC/USDT bbo trades",
+        "newest unfilled gap: 2024-01-01 01:00 .. now, not running: hyperliquid:BTC/USDT bbo",
+    ]
 
 
 def test_plain_text_without_a_terminal(

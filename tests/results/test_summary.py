@@ -38,7 +38,7 @@ def summarised(
 ) -> Summary:
     """Run a script on hourly bars; the span is as long as they are, or so many hours."""
     span = Span(START_MS, START_MS + (hours or len(closes)) * HOUR_MS)
-    strategy = make_strategy(**({"span": span} | changes))
+    strategy = make_strategy(**({"span": span, "instrument": rules(tick_size="0.05")} | changes))
     bars = bars_of(strategy, make_bars(closes, volume=volume))
     books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
     return summarise(strategy, bars, books, None)
@@ -69,7 +69,7 @@ def test_a_result_without_a_caution_has_none() -> None:
             id="denied orders only",
         ),
         pytest.param(
-            {"params": {"orders": {2: "1", 3: "6"}, "limits": {4: "1@99.3"}}},
+            {"params": {"orders": {2: "1", 3: "6"}, "limits": {4: "1@99.33"}}},
             "2 orders denied, 1 by max_position (the largest of 6 at a position of 1, the limit is "
             "2: send smaller orders, or raise the limit), 1 by tick_size "
             "(instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up)",
@@ -125,19 +125,27 @@ def test_stops_that_had_been_reached_are_a_caution() -> None:
     ]
 
 
-def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
-    strategy = make_strategy(params={"orders": {2: "5"}})
+def test_warnings_of_rules_and_result_come_first_on_terminal_and_page(tmp_path: Path) -> None:
+    strategy = make_strategy(
+        params={"orders": {2: "5"}}, instrument=rules(taker_fee="0.05", funding_rate_8h="-0.01")
+    )
 
     found = backtest(strategy, make_bars([100.0] * 8), tmp_path)
 
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
     head = page[page.index("<header>") : page.index("</header>")]
-    assert re.findall(r'<p class="caution">(.*?)</p>', head) == [
-        *cautions(found),
+    assert re.findall(r'<p class="caution">(.*?)</p>', head) == [*cautions(found)]
+    lines = [line[4:] for line in str(found).splitlines() if line.startswith("  ! ")]
+    assert lines == cautions(found)
+    assert lines[:3] == [
+        "hyperliquid: the BTC/USDT taker_fee of 0.05 is 5 % of the notional: if you meant 0.05 %, "
+        "write 0.0005",
+        "hyperliquid: the BTC/USDT funding_rate_8h of -0.01 is -1 % of the notional: if you meant "
+        "-0.01 %, write -0.0001",
         "hyperliquid: the BTC/USDT tick of 0.5 is 0.50% of the price of 100: rounding to it "
         "decides the result",
     ]
-    assert [said.partition(":")[0] for said in cautions(found)] == [
+    assert [said.partition(":")[0] for said in lines[3:]] == [
         "a span of 0.4 days is too short for annualised numbers such as the Sharpe ratio, which "
         "need 30 days",
         "BTC/USDT",
@@ -166,11 +174,8 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
         "close to buy, below it to sell)"
     )
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
-    assert (
-        "a reduce-only order with nothing to reduce (send it while there is an opposite "
-        "position): position 0, order -1"
-    ) in page
-    assert "a stop whose trigger the close has reached (place triggers above" in page
+    assert ("there is no position to reduce (send it while there is an opposite position)") in page
+    assert "the last close 100 has reached the trigger 100 (place triggers above" in page
 
 
 def test_missing_minutes_are_said_first() -> None:
@@ -186,6 +191,7 @@ def test_missing_minutes_of_the_warm_up_are_said_apart() -> None:
         params={"orders": {2: "1"}},
         span=Span(START_MS + DAY_MS, START_MS + DAY_MS + MONTH * HOUR_MS),
         warm_up_ms=DAY_MS,
+        instrument=rules(tick_size="0.1"),
     )
     bars = bars_of(strategy, make_bars([100.0] * (MONTH + 24)).slice(24))
     books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
@@ -204,7 +210,9 @@ def test_missing_minutes_of_the_warm_up_are_said_apart() -> None:
 
 def test_a_long_span_with_few_bars_has_no_figures_a_year_and_says_so() -> None:
     strategy = make_strategy(
-        params={"orders": {3: "1", 30: "-1"}}, span=Span(START_MS, START_MS + 35 * DAY_MS)
+        params={"orders": {3: "1", 30: "-1"}},
+        span=Span(START_MS, START_MS + 35 * DAY_MS),
+        instrument=rules(tick_size="0.1"),
     )
     month = make_bars([100.0 + hour % 7 for hour in range(35 * 24)])
     bars = bars_of(strategy, month.take([*range(72), *range(768, 840)]))

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 from tbv8.aggregate import aggregate
+from tbv8.backtest.round_trips import read_round_trips
 from tbv8.config import files, records
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
 from tbv8.page.plotly import PLOTLY_FILE, write_plotly
-from tbv8.page.words import minute
+from tbv8.page.words import length, minute
 from tbv8.results.tearsheet import prices
 from tbv8.results.tearsheet.part import minutes
 from tests.backtest.builders import (
@@ -140,13 +141,14 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     costs = ("pnl", "fees", "slippage", "funding")
     before = [sum(run[name] for name in costs) for run in (primary, shadow)]
     assert cells(page, "Profit or loss before costs") == [f"{value:,.2f}" for value in before]
-    assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
+    assert cells(page, "Round trips, closed or turned")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
     runs = [run for run in (primary, held, shadow) if run["max_drawdown_start"]]
     ends = [(run["max_drawdown_end"] or "not yet")[:10] for run in runs]
     ours, hold, _same_exposure, theirs = cells(page, "recovered")
     assert [ours, hold, theirs] == ends
-    assert cells(page, "days below the peak")[0] == f"{primary['max_drawdown_days']:,.1f}"
+    below_ms = round(primary["max_drawdown_days"] * DAY_MS)
+    assert cells(page, "time below the peak")[0] == length(below_ms)
     assert primary["halted"] == {"max_daily_loss_usd": len(primary["halts"])}
     denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
     assert (
@@ -256,7 +258,7 @@ def test_hold_at_the_net_exposure_grows_by_that_share_of_each_bar(
     data = data_of(page, "equity-chart")
     assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
     assert [trace["name"] for trace in data["traces"]][1] == f"always {share:.2%}"
-    assert cells(page, "the same, short against long")[0] == f"{share:+.2%}"
+    assert cells(page, "the same, long minus short")[0] == f"{share:+.2%}"
     assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
 
 
@@ -297,7 +299,8 @@ def test_long_and_short_and_reasons_add_up(made: tuple[Path, str]) -> None:
     ]
     won = [sum(value > 0 for value in values) / len(values) for values in gains.values()]
     assert cells(groups, "Win rate") == [f"{share:.2%}" for share in won]
-    by_reason = [int(cells(groups, reason)[0]) for reason in ("market", "halt")]
+    exits = groups[groups.index('id="exits-table"') :]
+    by_reason = [int(cells(exits, reason)[0]) for reason in ("market", "halt")]
     assert sum(by_reason) == len(positions)
     assert by_reason[1] == len(
         json.loads((folder / "summary.json").read_text())["primary"]["halts"]
@@ -538,6 +541,65 @@ def test_a_stop_that_triggers_at_a_close_belongs_there(
     assert json.loads((folder / "summary.json").read_text("utf-8"))["primary"]["slippage"] == 1
     row = re.findall(r"<td>(.*?)</td>", page[page.index('id="trades-table"') :])
     assert row[9] == "5.47%"  # down to 95, the low of the whole bar
+
+
+def test_trades_by_the_tags_of_entry_and_exit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # From the warm-up long 1 from 90, and without fees: at 100 closed with +10. Long from 100 to
+    # 104, +4. Short from 103 to 106, -3, turned there to long, and that to 100, -6. Long from 98
+    # to 99, +1.
+    orders = {
+        1: ("1", "early"),
+        3: ("-1", "rest"),
+        4: ("1", "dip"),
+        5: ("-1", "rest"),
+        6: ("-1", "top"),
+        7: ("2", "dip"),
+        8: ("-1", None),
+        9: ("1", None),
+        10: ("-1", "rest"),
+    }
+    methods = f"""
+    def at_close(self, number):
+        change, tag = {orders}.get(number, (0, None))
+        if change:
+            self.market(Decimal(change), **({{"tag": tag}} if tag else {{}}))
+"""
+    install(monkeypatch, tmp_path / "user", "steps", STEPS + methods)
+    strategy = make_strategy(
+        module="steps",
+        class_name="Steps",
+        instrument=rules(taker_fee="0"),
+        warm_up_ms=2 * HOUR_MS,
+        span=Span(START_MS + 2 * HOUR_MS, START_MS + 11 * HOUR_MS),
+    )
+    closes = [90.0, 90.0, 100.0, 100.0, 104.0, 103.0, 106.0, 100.0, 98.0, 99.0, 99.0]
+
+    folder, page = run(strategy, make_bars(closes), tmp_path)
+
+    trips = read_round_trips(folder, None)
+    assert trips["pnl"].to_pylist() == [f"{pnl}.00000000" for pnl in (10, 4, -3, -6, 1)]
+    assert trips["entry_by"].to_pylist() == ["warm-up", "dip", "top", "dip", "market"]
+    assert trips["by"].to_pylist() == ["rest", "rest", "dip", "market", "rest"]
+    entries, exits = (
+        [re.findall(r"<td>(.*?)</td>", row)[:4] for row in re.findall(r"<tr>(<td>.*?)</tr>", part)]
+        for part in (
+            page[page.index(f'id="{name}-table"') :].partition("</table>")[0]
+            for name in ("entries", "exits")
+        )
+    )
+    assert entries == [
+        ["dip", "2", "50.00%", "-2.00"],
+        ["market", "1", "100.00%", "+1.00"],
+        ["top", "1", "0.00%", "-3.00"],
+        ["warm-up", "1", "100.00%", "+10.00"],
+    ]
+    assert exits == [
+        ["rest", "3", "100.00%", "+15.00"],
+        ["dip", "1", "0.00%", "-3.00"],
+        ["market", "1", "0.00%", "-6.00"],
+    ]
 
 
 # Several symbols.

@@ -11,6 +11,9 @@ from tbv8.risk.book import Book
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import Breach, Order, Terms, plain
 from tbv8.risk.limits import Limits, MarketLimits
+from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
+from tbv8.risk.rules.reduce_only import REDUCE_ONLY
+from tbv8.risk.rules.stop_in_market import STOP_IN_MARKET
 
 D = Decimal
 BTC, ETH = "BTC/USDT", "ETH/USDT"
@@ -223,7 +226,6 @@ def test_max_position() -> None:
             "limit": D(2),
         },
     )
-    assert str(breach) == "max_position: position 1, open_orders 0, order 1.5, worst 2.5, limit 2"
 
 
 @pytest.mark.parametrize(
@@ -261,6 +263,59 @@ def test_the_instruments_leverage_holds_where_it_is_lower_also_that_of_another_s
     breach = check("2", limits=limits("1.5"), **held)
     assert breach is not None
     assert breach.numbers["limit"] == D("1.5")
+
+
+@pytest.mark.parametrize(
+    ("change", "prices", "changes", "rule", "reason"),
+    [
+        ("1.5", [], {"positions": {BTC: D(1)}, "cash": D(900)}, "max_position",
+         "the position could reach 2.5, the limit is 2; it is 1, open orders on that side are 0, "
+         "this order is 1.5"),
+        ("1", [], {"prices": {}}, "max_leverage",
+         "there is no price before the symbol's first bar"),
+        ("1", [], {"cash": D(0)}, "max_leverage", "no equity is left (0.00 USD)"),
+        ("1.001", [], {"cash": D(50)}, "max_leverage",
+         "2.002 times the equity of 50.00 USD, the limit is 2"),
+        ("1.0000001", [], {"cash": D(50)}, "lot_size",
+         "the quantity 1.0000001 is not a whole number of lots of 0.001"),
+        ("0", [], {}, "lot_size", "the quantity is 0"),
+        ("1", ["99.7"], {}, "tick_size", "the price 99.7 is not a multiple of the tick of 0.5"),
+        ("1", ["-1"], {}, "tick_size", "the price -1 is not above 0"),
+        ("0.001", [], {}, "min_notional_usd",
+         "worth 0.10 USD, the venue takes orders from 10 USD on"),
+    ],
+)  # fmt: skip
+def test_a_reason_names_its_cause_and_numbers(
+    change: str, prices: list[str], changes: dict[str, Any], rule: str, reason: str
+) -> None:
+    breach = check(change, *prices, **changes)
+
+    assert breach is not None
+    assert (breach.rule, RULES[breach.rule].reason(breach.numbers)) == (rule, reason)
+
+
+def test_leverage_beyond_the_limit_never_looks_equal_to_it() -> None:
+    breach = check("1", cash=D("49.9999999"))
+
+    assert breach is not None
+    assert MAX_LEVERAGE.reason(breach.numbers).startswith("2.0001 times the equity of ")
+
+
+@pytest.mark.parametrize(
+    ("position", "reason"),
+    [
+        ("0", "there is no position to reduce"),
+        ("0.3", "a buy order cannot reduce a position of 0.3"),
+    ],
+)
+def test_the_reason_of_a_reduce_only_order(position: str, reason: str) -> None:
+    assert REDUCE_ONLY.reason({"position": D(position), "order": D(1)}) == reason
+
+
+def test_the_reason_of_a_stop_in_the_market() -> None:
+    numbers = {"trigger": D("101.5"), "price": D(100)}
+
+    assert STOP_IN_MARKET.reason(numbers) == "the last close 100 has reached the trigger 101.5"
 
 
 def test_numbers_are_written_plainly() -> None:

@@ -2841,8 +2841,121 @@ READINGS = [
         [(2, "l", "buy", 1, 97)],
         1,
     ),
+    Case(
+        "reading: a child whose trigger the close has reached is a limit order at its first change",
+        [
+            (
+                0,
+                [
+                    limit("e", "buy", 1, 100, time_in_force="FOK"),
+                    stop_limit("c", "sell", 1, 101, 102, parent="e", reduce_only=True),
+                ],
+            ),
+            ("fill e", Modify("c", price=D(100))),
+        ],
+        [FLAT],
+        [(0, "e", "buy", 1, 100), (0, "c", "sell", 1, 100)],
+        0,
+    ),
 ]
 """Where the page leaves a choice: the choice of the simulator, one case each."""
+
+IOC, FOK = {"time_in_force": "IOC"}, {"time_in_force": "FOK"}
+LARGER = limit("i", "buy", 2, 100, **IOC)
+"""An order that fills at a close at 100, and enlarges a long position by 2."""
+
+SIBLINGS = [
+    market("e", "buy", 2),
+    stop("sl", "sell", 2, 90, parent="e", linked=("tp",), contingency="OUO", **RO),
+    limit("tp", "sell", 1, 105, parent="e", linked=("sl",), contingency="OUO", **RO),
+]
+"""A long position of 2, its stop, and a target of half of it."""
+
+REDUCERS = [
+    *(
+        Case(
+            f"a change of size {name} a sibling's fill in one callback",
+            [(0, SIBLINGS), *[(1, request) for request in requests]],
+            [FLAT, (100, 100, 89, 95)],
+            [(0, "e", "buy", 2, 100), (1, "tp", "sell", 1, 100), (2, "sl", "sell", 0.5, 90)],
+            0.5,
+        )
+        for name, requests in {
+            "behind": (Modify("tp", price=D(100)), Modify("sl", quantity=D("0.5"))),
+            "before": (Modify("sl", quantity=D("1.5")), Modify("tp", price=D(100))),
+        }.items()
+    ),
+    *(
+        Case(
+            f"behind an IOC limit in its callback, {name} reduces the position of that moment",
+            [(0, market("m", "buy", 1)), (1, LARGER), (1, order)],
+            [FLAT, FLAT],
+            [(0, "m", "buy", 1, 100), (1, "i", "buy", 2, 100), (1, "r", "sell", 3, 100)],
+            0,
+        )
+        for name, order in {
+            "a market order": market("r", "sell", 5, **RO),
+            "a market IOC order": market("r", "sell", 5, **RO, **IOC),
+            "a market FOK order": market("r", "sell", 5, **RO, **FOK),
+            "an IOC limit": limit("r", "sell", 5, 100, **RO, **IOC),
+            "a FOK limit": limit("r", "sell", 5, 100, **RO, **FOK),
+            "a limit that takes": limit("r", "sell", 5, 100, **RO),
+        }.items()
+    ),
+    *(
+        Case(
+            f"behind an IOC limit that reduces, {name} reduces what is left of the position",
+            [
+                (0, market("m", "buy", 3)),
+                (1, limit("i", "sell", 2, 100, **IOC)),
+                (1, order),
+            ],
+            [FLAT, FLAT],
+            [(0, "m", "buy", 3, 100), (1, "i", "sell", 2, 100), (1, "r", "sell", 1, 100)],
+            0,
+        )
+        for name, order in {
+            "a market order": market("r", "sell", 2, **RO),
+            "a market FOK order": market("r", "sell", 2, **RO, **FOK),
+            "an IOC limit": limit("r", "sell", 2, 100, **RO, **IOC),
+            "a FOK limit": limit("r", "sell", 2, 100, **RO, **FOK),
+        }.items()
+    ),
+    *(
+        Case(
+            f"deferred behind an IOC limit, {name} that the close has reached reduces all of it",
+            [(0, market("m", "buy", 1)), ("timer 1", LARGER), ("timer 1", order)],
+            [FLAT, FLAT],
+            [(0, "m", "buy", 1, 100), (1, "i", "buy", 2, 100), (1, "r", "sell", 3, 100)],
+            0,
+        )
+        for name, order in {
+            "a stop": stop("r", "sell", 5, 100.5, **RO),
+            "a stop-limit": stop_limit("r", "sell", 5, 100.5, 100, **RO),
+            "a FOK limit": limit("r", "sell", 5, 100, **RO, **FOK),
+        }.items()
+    ),
+    Case(
+        "a child that begins at a close reduces the position of that moment",
+        [
+            (0, market("m", "buy", 1)),
+            (1, [market("e", "buy", 2), limit("r", "sell", 5, 100, parent="e", **RO)]),
+        ],
+        [FLAT, FLAT],
+        [(0, "m", "buy", 1, 100), (1, "e", "buy", 2, 100), (1, "r", "sell", 3, 100)],
+        0,
+    ),
+    *(
+        Case(
+            f"a child is not {name}",
+            [(0, [limit("e", "buy", 2, 99), limit("r", "sell", 2, 101, parent="e", **RO, **more)])],
+            [(100, 103, 98, 102), (102, 104, 100, 103)],
+            denied=[(0, "time_in_force", "r")],
+        )
+        for name, more in {"IOC": IOC, "FOK": FOK}.items()
+    ),
+]
+"""Sizes of orders that fill or change at a close, behind others of the same callback."""
 
 CASES = [
     *FROM_CASES_MD,
@@ -2862,4 +2975,5 @@ CASES = [
     *EXCESS,
     *CHANGES,
     *READINGS,
+    *REDUCERS,
 ]

@@ -142,6 +142,8 @@ class RandomScript:
     actions: dict[str, int] = field(default_factory=lambda: dict(ACTIONS))
     widest: int = 16
     """Ticks between the last price and a limit or trigger."""
+    at_once: float = 0.0
+    """The share of market and limit orders that are IOC or FOK, beside that of `timed`."""
     sent: dict[str, Order] = field(default_factory=dict)
     fills: dict[str, int] = field(default_factory=dict)
     resized: set[str] = field(default_factory=set)
@@ -287,6 +289,8 @@ class RandomScript:
     def timed(self, order: Order, world: World, rng: Random) -> Order:
         """Let some orders end: at a close, inside of a step, at 00:00, at once."""
         draw = rng.random()
+        if draw < self.at_once and order.kind in (MARKET, LIMIT) and not order.post_only:
+            return replace(order, time_in_force=rng.choice(("IOC", "FOK")))
         if order.kind == MARKET or draw < 0.55:
             return order
         if draw < 0.65:

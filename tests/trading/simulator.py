@@ -319,6 +319,9 @@ def begin_children(account: Account, parent: Live, inside_at: Decimal | Fraction
     for child in children:
         child.state = "working"
         child.began_inside = inside_at is not None
+        # reading: at a close its trigger is reached with the parent's fill, before any request
+        if child.order.kind == "stop_limit" and inside_at is None:
+            child.triggered = reached(child, account.last[child.order.symbol])
         if opens(account, child) and leverage_broken(account, child):
             end(account, child, "canceled")
             account.denials.append((account.now_ms, "max_leverage", child.order.id))
@@ -1131,7 +1134,8 @@ class Session:
         order, market = live.order, self.rules.markets[live.order.symbol]
         if order.time_in_force not in ("GTC", "GTD", "DAY", "IOC", "FOK"):
             return "time_in_force"
-        if order.trigger is not None and order.time_in_force in ("IOC", "FOK"):
+        must_last = order.trigger is not None or order.parent is not None
+        if must_last and order.time_in_force in ("IOC", "FOK"):
             return "time_in_force"
         if order.kind == "stop_limit" and order.post_only:
             return "post_only"

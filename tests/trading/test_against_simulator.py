@@ -29,7 +29,7 @@ class World:
     """What differs from 15 hours of one symbol's 5m bars, with fees, money enough and no funding.
 
     `markets` and `account` are for the simulator's Market and Rules; with `detail` 400 minutes are
-    the steps, and the strategy sees 15m bars too.
+    the steps, and the strategy sees 15m bars too. `script` is for RandomScript.
     """
 
     symbols: tuple[str, ...] = ONE
@@ -38,6 +38,7 @@ class World:
     holes_together: bool = False
     market: Mapping[str, Any] = field(default_factory=dict)
     account: Mapping[str, Any] = field(default_factory=dict)
+    script: Mapping[str, Any] = field(default_factory=dict)
 
 
 DETAIL: dict[str, Any] = {"detail": "1m", "count": 400}
@@ -45,6 +46,7 @@ POOR: dict[str, Any] = {"balance": D(60), "max_leverage": D(50)}
 TIGHT: dict[str, Any] = {"balance": D(5000), "max_leverage": D(1)}
 FUNDING: dict[str, Any] = {"funding_rate_8h": D("0.0013"), "funding_hours": 1}
 LOSS: dict[str, Any] = {"max_daily_loss": D(150)}
+AT_ONCE: dict[str, Any] = {"at_once": 0.5, "widest": 2, "busy": 0.75}
 WARM_UP: dict[str, Any] = {"start_ms": START_MS + 2 * HOUR}
 WORLDS = {
     "plain": World(account={"slippage_ticks": 0}),
@@ -67,6 +69,13 @@ WORLDS = {
     "max_position": World(market={"max_position": D(4)}),
     "leverage": World(account=TIGHT),
     "leverage of two, minutes": World(symbols=TWO, **DETAIL, account=TIGHT),
+    "fills at the close": World(script=AT_ONCE),
+    "fills at the close, a small max_position": World(
+        script=AT_ONCE, market={"max_position": D(4)}
+    ),
+    "fills at the close, two symbols, minutes": World(
+        symbols=TWO, **DETAIL, account=TIGHT, script=AT_ONCE
+    ),
     "warm-up": World(account=WARM_UP),
     "everything": World(
         symbols=TWO,
@@ -108,16 +117,21 @@ def both(seed: int, world: World, *, part: int = 1) -> tuple[Books, Books]:
         detail="1m" if minutes else "5m",
         holes_together=world.holes_together,
     )
-    return run_both(seed, steps, shown, rules_of(world), minutes=minutes)
+    return run_both(seed, steps, shown, rules_of(world), minutes=minutes, **world.script)
 
 
 def run_both(
-    seed: int, steps: list[Step], shown: list[Shown], rules: Rules, *, minutes: bool
+    seed: int,
+    steps: list[Step],
+    shown: list[Shown],
+    rules: Rules,
+    *,
+    minutes: bool,
+    **script_options: Any,
 ) -> tuple[Books, Books]:
     def script() -> RandomScript:
-        return RandomScript(
-            seed, symbols=tuple(rules.markets), step_ms=60_000 if minutes else 300_000
-        )
+        step_ms = 60_000 if minutes else 300_000
+        return RandomScript(seed, symbols=tuple(rules.markets), step_ms=step_ms, **script_options)
 
     expected = simulate(steps, shown, script(), rules)
     got = drive(
@@ -158,6 +172,20 @@ def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
         pytest.param(201, "liquidations of two", id="a change while a market order is under way"),
         pytest.param(202, "liquidations of two", id="two timers at once"),
         pytest.param(206, "two symbols, minutes", id="an order that ends before another's fill"),
+        pytest.param(
+            18, "fills at the close", id="an order that ends, out of reach, between fills"
+        ),
+        pytest.param(40, "fills at the close", id="a change of a child that begins as a limit"),
+        pytest.param(
+            129,
+            "fills at the close, a small max_position",
+            id="a trigger on the jump before a bracket's parent",
+        ),
+        pytest.param(
+            134,
+            "fills at the close, two symbols, minutes",
+            id="a change of size behind a sibling's fill",
+        ),
     ],
 )
 def test_it_does_what_the_simulator_does_where_order_in_an_instant_counts(

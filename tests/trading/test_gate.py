@@ -55,8 +55,8 @@ def changes(run: Run) -> list[tuple[int, str, Decimal]]:
 def test_a_denied_order_is_reported_like_any_other(run_more: RunMore) -> None:
     run = run_more(
         "        if number == 3:\n"
-        "            assert self.told == ['max_position: position 0, open_orders 0, order 3, "
-        "worst 3, limit 2'], self.told\n"
+        "            assert self.told == ['max_position: the position could reach 3, the limit is "
+        "2; it is 0, open orders on that side are 0, this order is 3'], self.told\n"
         "            assert self.order.status.name == 'DENIED'\n"
         "        if number == 2:\n"
         "            self.told = []\n"

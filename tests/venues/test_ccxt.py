@@ -13,7 +13,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from tbv8.backfill import backfill, compare, reach
+from tbv8.backfill.compare import compare
+from tbv8.backfill.fill import backfill
+from tbv8.backfill.sessions import reach
 from tbv8.config.records import Venue
 from tbv8.coverage import missing_spans
 from tbv8.errors import VenueError

@@ -23,7 +23,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tbv8.backfill import backfill, import_file
+from tbv8.backfill.fill import backfill
+from tbv8.backfill.importing import import_file
 from tbv8.config.records import Venue
 from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.data import backfill_state
@@ -263,7 +264,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 90_000},2,4,1,3,5\n",
             "BTCUSDT.csv:3: ts 1704067290000 (2024-01-01T00:01:30Z) is not on a full minute: "
-            "give it 1m bars",
+            "write 1m bars",
             id="off the grid",
         ),
         pytest.param(
@@ -274,7 +275,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n\n{GOOD}\n",
-            "BTCUSDT.csv:4: the minute 2024-01-01T00:00:00Z is in line 2 too: remove one of them",
+            "BTCUSDT.csv:4: repeats the minute 2024-01-01T00:00:00Z of line 2: remove one of the "
+            "two",
             id="a minute twice",
         ),
         pytest.param(
@@ -285,7 +287,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 60_000},2,4,1,,5\n",
-            "BTCUSDT.csv:3: close is no number: correct it, or remove the row",
+            "BTCUSDT.csv:3: close is not a number: correct it, or remove the row",
             id="no close",
         ),
         pytest.param(
@@ -300,7 +302,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY // 1000 + 60},2,4,1,3,5\n",
-            "BTCUSDT.csv:3: ts 1704067260 is not in ms as the first time is: use one unit",
+            "BTCUSDT.csv:3: ts 1704067260 is not in ms like the first time: use one unit",
             id="two units",
         ),
         pytest.param(
@@ -310,7 +312,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n17,2,4,1,3,5\n",
-            "BTCUSDT.csv:2: ts 17 is no time: write seconds, ms, us or ns since 1970",
+            "BTCUSDT.csv:2: ts 17 is not a time: write seconds, ms, us or ns since 1970",
             id="no time",
         ),
         pytest.param(
@@ -338,12 +340,12 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n",
-            "BTCUSDT.csv: it has no bar: write some below the first line",
+            "BTCUSDT.csv: it has no bars: write some below the first line",
             id="no bar",
         ),
         pytest.param(
             "\n".join([HEAD, *(f"{MONDAY + n * 300_000},2,4,1,3,5" for n in range(9))]),
-            "BTCUSDT.csv: its bars are 5 minutes apart: give it 1m bars, tbv8 builds longer ones "
+            "BTCUSDT.csv: its bars are 5 minutes apart: write 1m bars, tbv8 builds longer ones "
             "itself",
             id="bars of 5m",
         ),
@@ -353,8 +355,8 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         pytest.param(b"PK\x03\x04...", "BTCUSDT.csv: it is a zip: unpack it", id="a zip"),
         pytest.param(
             gzip.compress(HEAD.encode())[:-9],
-            "BTCUSDT.csv: it is no complete gzip (Compressed file ended before the end-of-stream "
-            "marker was reached): compress the file again",
+            "BTCUSDT.csv: it is not a complete gzip file (Compressed file ended before the "
+            "end-of-stream marker was reached): compress the file again",
             id="half a gzip",
         ),
         pytest.param(

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from tbv8.backfill import backfill
+from tbv8.backfill.fill import backfill
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tbv8.backfill import backfill
+from tbv8.backfill.fill import backfill
 from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span

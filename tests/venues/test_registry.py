@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.backfill import backfill, compare, draw_hours
+from tbv8.backfill.compare import compare, draw_hours
+from tbv8.backfill.fill import backfill
 from tbv8.config.records import Venue as VenueConfig
 from tbv8.market import MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars

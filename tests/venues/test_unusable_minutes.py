@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.backfill import backfill
+from tbv8.backfill.fill import backfill
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Series, Span, iso
 from tests.builders import bars_in, history_venue, ledger_in
 from tests.servers.binance_archive import Override

@@ -11,7 +11,7 @@ from tbv8.market import DAY_MS, parse_time
 from tbv8.page.charts import buttons, label_text, line, value_axis
 from tbv8.page.html import Child, element, table
 from tbv8.page.thin import shown, stretches
-from tbv8.page.words import minute
+from tbv8.page.words import length, minute
 from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.statistics import Drawdown, deepest_falls, rolling_sharpe
@@ -61,9 +61,8 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
         yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
     note = (
-        f"USD at the close of each bar. The dotted curve keeps {exposed.percent} of its equity "
-        "in the market: the mean of the strategy's position, in which short counts against long. "
-        f"{thinned}"
+        "USD at the close of each bar. The dotted curve keeps the strategy's mean position, "
+        f"{exposed.percent} of the equity, long minus short. {thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
     return "equity", "Equity against buy and hold", [caption(note), scale, chart]
@@ -135,7 +134,10 @@ def drawdown_part(result: Result) -> Part:
     if not falls:
         note = f"The equity never fell below an earlier value. {thinned}"
         return "drawdown", "Drawdown", [caption(note), chart]
-    note = f"Percent below the highest equity so far; the list has the deepest. {thinned}"
+    note = (
+        "The equity in percent below its highest value so far; the table lists the deepest "
+        f"drawdowns. {thinned}"
+    )
     return "drawdown", "Drawdown", [caption(note), chart, _list(falls, times_ms)]
 
 
@@ -184,14 +186,14 @@ def _list(falls: Sequence[Drawdown], times_ms: Ints) -> Child:
             minute(int(times_ms[fall.start])),
             minute(int(times_ms[fall.bottom])),
             "not yet" if fall.end is None else minute(int(times_ms[fall.end])),
-            _days(times_ms, fall.start, fall.bottom),
-            _days(times_ms, fall.start, -1 if fall.end is None else fall.end),
+            _time(times_ms, fall.start, fall.bottom),
+            _time(times_ms, fall.start, -1 if fall.end is None else fall.end),
         ]
         for fall in falls
     ]
-    heads = ["drawdown", "peak", "bottom", "recovered", "days to bottom", "days in total"]
+    heads = ["drawdown", "peak", "bottom", "recovered", "time to bottom", "time in total"]
     return element("div", table(heads, rows, words=4, id_="drawdowns-table"))
 
 
-def _days(times_ms: Ints, start: int, end: int) -> str:
-    return f"{(int(times_ms[end]) - int(times_ms[start])) / DAY_MS:,.1f}"
+def _time(times_ms: Ints, start: int, end: int) -> str:
+    return length(int(times_ms[end]) - int(times_ms[start]))

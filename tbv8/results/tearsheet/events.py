@@ -48,16 +48,13 @@ def _why_halted(halt: Event) -> str:
 
 
 def _why_denied(denial: Event) -> str:
-    values = _numbers_of(denial)
+    rule = RULES.get(denial.rule)
+    if rule is None:
+        return ", ".join(f"{name} {value}" for name, value in _numbers_of(denial).items())
+    reason = rule.reason(denial.numbers)
     if denial.until is not None:
-        by_loss = denial.rule == MAX_DAILY_LOSS
-        why = (
-            f"the day's loss reached {values['limit_usd']} USD" if by_loss else f"by {denial.rule}"
-        )
-        return f"halted until {moment(denial.until)} UTC: {why}"
-    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
-    words = RULES[denial.rule].explanation if denial.rule in RULES else ""
-    return f"{words}: {numbers}" if words and numbers else words or numbers
+        return f"halted until {moment(denial.until)} UTC: {reason}"
+    return f"{reason} ({rule.cure})" if rule.cure else reason
 
 
 def _numbers_of(event: Event) -> dict[str, str]:

@@ -1,13 +1,13 @@
-"""Closed positions by side, and by the reason for closing."""
+"""Round trips by side, and by the reasons of entry and exit."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tbv8.page.html import element, table
+from tbv8.page.html import Html, element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.tearsheet.part import PERCENT, TWO_PLACES, WHOLE, Part, caption
-from tbv8.results.tearsheet.round_trips import Flags, RoundTrips
+from tbv8.results.tearsheet.round_trips import Flags, RoundTrips, Texts
 from tbv8.trading.nautilus import Floats
 
 _REASONS = 20
@@ -21,8 +21,8 @@ _OF_REASON = {  # the numbers of a reason, under shorter names
 
 
 def groups_part(trips: RoundTrips) -> Part:
-    """Return tables of trades by side, and by the reason for closing."""
-    title = "Long and short, and reasons for closing"
+    """Return tables of round trips by side, and by the tags of entry and exit."""
+    title = "Trades by side, entry and exit"
     if not len(trips):
         return "groups", title, caption("No position was closed.")
     everything = np.ones(len(trips), bool)
@@ -38,18 +38,25 @@ def groups_part(trips: RoundTrips) -> Part:
         ["", *sides],
         [[name, *(numbers[name] for numbers in sides.values())] for name in sides["all"]],
     )
-    reasons, counts = np.unique(trips.reasons, return_counts=True)
-    rows = []
-    for reason in reasons[np.argsort(-counts, kind="stable")][:_REASONS]:
-        numbers = _numbers(trips, trips.reasons == reason)
-        rows.append([reason, *(numbers[name] for name in _OF_REASON.values())])
-    by_reason = table(["closed by", *_OF_REASON], rows, id_="reasons-table")
     note = (
-        "Round trips from flat to flat, after fees and funding. Closed by: the tags of the last "
-        "order, or its type if it has no tags; halt: closed by a risk limit."
+        "Round trips after fees and funding. Opened by and closed by are the tags of the order "
+        "that opened or closed the trade, or its type if it has no tags. Warm-up: the trade was "
+        "open when the result began; halt: a risk limit closed it."
     )
-    columns = element("div", [element("div", by_side), element("div", by_reason)], class_="columns")
-    return "groups", title, [caption(note), columns]
+    opened = _by_reason(trips, trips.entry_by, "opened by", "entries-table")
+    closed = _by_reason(trips, trips.exit_by, "closed by", "exits-table")
+    parts = [element("div", by_side), element("div", opened, closed)]
+    return "groups", title, [caption(note), element("div", parts, class_="columns")]
+
+
+def _by_reason(trips: RoundTrips, reasons: Texts, head: str, id_: str) -> Html:
+    """Return the table of the most frequent reasons."""
+    names, counts = np.unique(reasons, return_counts=True)
+    rows = []
+    for name in names[np.argsort(-counts, kind="stable")][:_REASONS]:
+        numbers = _numbers(trips, reasons == name)
+        rows.append([name, *(numbers[key] for key in _OF_REASON.values())])
+    return table([head, *_OF_REASON], rows, id_=id_)
 
 
 def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
@@ -69,7 +76,7 @@ def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
         "Average loss": number(_mean(shares[~is_won]), "+.3%"),
         "Best, USD": number(max(gains, default=None), "+z,.2f"),
         "Worst, USD": number(min(gains, default=None), "+z,.2f"),
-        "Average time held": length(int(lengths_ms.mean())) if len(gains) else NONE,
+        "Average time held": length(round(lengths_ms.mean())) if len(gains) else NONE,
         "Fees, USD": number(float(trips.fees[selected].sum()), TWO_PLACES),
         "Funding paid, USD": number(float(trips.funding[selected].sum()), "z,.2f"),
     }

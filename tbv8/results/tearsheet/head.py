@@ -7,14 +7,13 @@ import json
 import msgspec
 
 from tbv8.config.document import plain
-from tbv8.config.records import Strategy
+from tbv8.config.source import class_text
 from tbv8.page.html import Html, element, join, tiles
 from tbv8.page.words import number
 from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
 from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
 from tbv8.text import counted
-from tbv8.trading.coarse_ticks import find_coarse_ticks, median_closes
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 
@@ -29,7 +28,7 @@ def page_header(result: Result) -> Html:
         f"{moment(span['start'])} to {moment(span['end'])} UTC"
     )
     matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
-    rules = f"Orders matched {matched} by the rules and fees of {result.primary.venue}"
+    rules = f"Orders are matched {matched}, with the rules and fees of {result.primary.venue}"
     if result.shadow:
         rules += f"; the shadow run uses those of {result.shadow.venue}"
     return element(
@@ -44,26 +43,17 @@ def page_header(result: Result) -> Html:
             for stats in summary.runs
             for words in funding_words(stats)
         ],
-        [element("p", text, class_="caution") for text in (*cautions(summary), *_ticks(result))],
+        [element("p", text, class_="caution") for text in cautions(summary)],
     )
-
-
-def _ticks(result: Result) -> list[str]:
-    """Return the caution about each tick of the runs' venues that is coarse against the price."""
-    venues, prices = {run.venue for run in result.runs}, median_closes(result.strategy, result.bars)
-    return [
-        f"{coarse.venue}: the {coarse.symbol} tick of {coarse.text}"
-        for coarse in find_coarse_ticks(result.strategy, prices)
-        if coarse.venue in venues
-    ]
 
 
 def _paper_text(result: Result) -> str:
     """Return the sentence about a paper session: its name, start and the time of the page."""
     times = {name: moment(time) for name, time in result.inputs["span"].value.items()}
+    bars = "not from the venue's own addresses" if result.addresses else "from the live market"
     return (
         f"Paper session {result.paper_name} since {times['start']} UTC, shown as of "
-        f"{times['end']} UTC. Bars came from the live market; no order was sent to a venue."
+        f"{times['end']} UTC. Bars came {bars}; no order was sent to a venue."
     )
 
 
@@ -84,18 +74,12 @@ def _settings(result: Result) -> list[str]:
         for symbol, rules in strategy.instruments[run.venue].items()
     )
     return [
-        f"{_class_text(strategy)}: {params or 'no params'}. Starts with "
+        f"{class_text(strategy.module, strategy.class_name)}: {params or 'no params'}. Starts with "
         f"{float(strategy.starting_balance_usd):,.8g} USD",
-        f"At most: position {positions}, daily loss {plain(risk.max_daily_loss_usd)} USD, leverage "
+        f"Limits: position {positions}, daily loss {plain(risk.max_daily_loss_usd)} USD, leverage "
         f"{plain(risk.max_leverage)}. Slippage {counted(strategy.slippage_ticks, 'tick')}. "
         f"Fees: {fees}",
     ]
-
-
-def _class_text(strategy: Strategy) -> str:
-    """Return a strategy's class as its file names it."""
-    separator = ":" if strategy.module.endswith(".py") else "."
-    return f"{strategy.module}{separator}{strategy.class_name}"
 
 
 def headline_tiles(result: Result) -> Html:

@@ -80,8 +80,8 @@ def months_part(result: Result) -> Part:
         "Monthly returns",
         [
             caption(
-                "Percent of the equity at the start of the month; the first and the last month may "
-                "be partial. The last two columns are of the whole year."
+                "Returns in percent of the equity at the start of the month or year; the first and "
+                "the last month may be partial. The last two columns are of the whole year."
             ),
             element(
                 "div",

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.market import FEWEST_DAYS, HOUR_MS
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Account, Result
@@ -61,14 +61,15 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     )
     parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
-        "After fees, slippage and funding. The drawdown uses the equity at every bar's close, "
-        "volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 days. Buy and "
-        f"hold invests the whole balance at the first close{parts}. The column "
-        f"'{exposed.name}' keeps that share of its equity in the same market at no cost: the mean "
-        "of the strategy's position, in which short counts against long."
+        "All numbers are after fees, slippage and funding. The drawdown uses the equity at every "
+        "bar's close; volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 "
+        f"days. Buy and hold invests the whole balance at the first close{parts}. "
+        f"The column '{exposed.name}' is a second benchmark: it keeps the strategy's mean "
+        f"position, {exposed.percent} of the equity, long minus short, in the same market at no "
+        "cost."
     )
     if result.summary.is_short:
-        words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
+        words += f" A dash stands for a number that needs {FEWEST_DAYS} days, or is not defined."
     tables = [
         element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
         element("div", [trading, costs], class_="columns"),
@@ -106,6 +107,10 @@ def _day_return(day: Mapping[str, Any]) -> str:
     return f"{day['return']:{SIGNED_PERCENT}}"
 
 
+def _days(value: float) -> str:
+    return length(round(value * DAY_MS))
+
+
 def _hours(value: float) -> str:
     return length(round(value * HOUR_MS))
 
@@ -131,14 +136,14 @@ _RISKS: tuple[_Row, ...] = (
     ("peak", "max_drawdown_start", _date),
     ("bottom", "max_drawdown_bottom", _date),
     ("recovered", "recovery", _date),
-    ("days below the peak", "max_drawdown_days", ",.1f"),
+    ("time below the peak", "max_drawdown_days", _days),
     ("Time with a position", "exposure", PERCENT),
     ("Average position, share of equity", "average_position", PERCENT),
-    ("the same, short against long", "net_position", SIGNED_PERCENT),
+    ("the same, long minus short", "net_position", SIGNED_PERCENT),
     ("Turnover a year, times the equity", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (
-    ("Round trips, from flat to flat", "trades", WHOLE),
+    ("Round trips, closed or turned", "trades", WHOLE),
     ("Entries, including increases", "entries", WHOLE),
     ("Exits, including partial ones", "exits", WHOLE),
     ("Win rate", "win_rate", PERCENT),
@@ -156,5 +161,5 @@ _COSTS: tuple[_Row, ...] = (
     ("Equity at the start", "start_equity", TWO_PLACES),
     ("Equity at the end", "end_equity", TWO_PLACES),
     ("Profit or loss", "pnl", TWO_PLACES),
-    ("of it unrealised at the end", "unrealized_pnl", TWO_PLACES),
+    ("of which unrealized at the end", "unrealized_pnl", TWO_PLACES),
 )

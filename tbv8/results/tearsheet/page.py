@@ -44,10 +44,18 @@ def tearsheet(result: Result) -> str:
         key_part(result),
     ]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
-    banner = (
-        f"SIMULATED: the data of {summary.market_data_venue} are synthetic. "
-        "No market ever traded at these prices."
-    )
+    banner = None
+    if summary.simulated:
+        banner = (
+            f"SIMULATED: the data of {summary.market_data_venue} are synthetic. "
+            "No market ever traded at these prices."
+        )
+    elif result.addresses:
+        sources = "; ".join(
+            f"bars of {venue} came from {' and '.join(addresses)}, see config/venues/{venue}.yaml"
+            for venue, addresses in result.addresses.items()
+        )
+        banner = f"NOT THE VENUE'S OWN DATA: {sources}."
     kind = " (paper)" if result.paper_name else " (simulated)" if summary.simulated else ""
     return page(
         f"{summary.strategy_id}{kind} · tbv8",
@@ -55,6 +63,6 @@ def tearsheet(result: Result) -> str:
         element("nav", links, aria_label="Parts of this page"),
         headline_tiles(result),
         [section(id_, title, content) for id_, title, content in parts],
-        banner=banner if summary.simulated else None,
+        banner=banner,
         plotly_path=f"../{PLOTLY_FILE}" if result.shares_plotly else None,
     )

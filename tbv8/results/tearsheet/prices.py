@@ -194,7 +194,7 @@ def _merge_marks(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
 def _trades(result: Result, trips: RoundTrips, symbol: str) -> Mapping[str, Any]:
     own = np.flatnonzero(trips.symbols == symbol)[first_drawn(result, trips, symbol) :]
     sides = np.where(trips.is_long[own], "long", "short").tolist()
-    names, kinds = _numbered(list(zip(sides, trips.reasons[own].tolist(), strict=True)))
+    names, kinds = _numbered(list(zip(sides, trips.exit_by[own].tolist(), strict=True)))
     return pack_trades(
         opened_ms=trips.opened_ms[own],
         closed_ms=trips.closed_ms[own],

@@ -1,4 +1,4 @@
-"""The closed positions of an account, with gains, reasons for closing, and excursions."""
+"""The closed positions of an account, with gains, reasons of entry and exit, and excursions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
 
     `cents` are gains, rounded; `shares` are gains as fractions of the entry's value, NaN where that
     is 0. `adverse` and `favorable` are the largest moves of the price against and in favor of the
-    position, as fractions of the entry, none below 0. A reason is the tags of the closing order, or
-    its type.
+    position, as fractions of the entry, none below 0. `entry_by` and `exit_by` are the tags of the
+    opening and of the closing order, or its type.
     """
 
     symbols: Texts
@@ -38,7 +38,8 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     fees: Floats
     funding: Floats
     shares: Floats
-    reasons: Texts
+    entry_by: Texts
+    exit_by: Texts
     adverse: Floats
     favorable: Floats
 
@@ -46,15 +47,18 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.opened_ms)
 
 
-class Closings(msgspec.Struct, frozen=True, kw_only=True):
-    """The fills that closed the positions of a run.
+class Ends(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills that opened and closed the positions of a run.
 
     Attributes:
-        reasons: The tags of each one's order, or its type.
-        at_close: True if it was filled at the close of a step, False if inside of it.
+        entry_by: The tags of each opening order, or its type; `warm-up` for a position that was
+            open when the result began.
+        exit_by: The tags of each closing order, or its type.
+        at_close: True if the exit was filled at the close of a step, False if inside of it.
     """
 
-    reasons: Texts
+    entry_by: Texts
+    exit_by: Texts
     at_close: Flags
 
 
@@ -64,7 +68,7 @@ def round_trips(result: Result) -> RoundTrips:
     entries, gains = _floats(positions, "entry_price"), _floats(positions, "pnl")
     basis, shares = entries * _floats(positions, "quantity"), np.full(len(entries), np.nan)
     np.divide(gains, basis, out=shares, where=basis > 0)
-    ends = closings(positions, run.fills, run.tags)
+    ends = read_ends(positions, run.fills, run.tags)
     adverse, favorable = excursions(positions, ends, result.bars.steps, result.strategy.step)
     return RoundTrips(
         symbols=positions["symbol"].to_numpy(),
@@ -78,14 +82,15 @@ def round_trips(result: Result) -> RoundTrips:
         fees=_floats(positions, "fees"),
         funding=_floats(positions, "funding"),
         shares=shares,
-        reasons=ends.reasons,
+        entry_by=ends.entry_by,
+        exit_by=ends.exit_by,
         adverse=adverse,
         favorable=favorable,
     )
 
 
 def excursions(
-    positions: pa.Table, ends: Closings, steps: Mapping[str, pa.Table], step: Timeframe
+    positions: pa.Table, ends: Ends, steps: Mapping[str, pa.Table], step: Timeframe
 ) -> tuple[Floats, Floats]:
     """Return the largest moves of the price against each closed position, and in favor of it.
 
@@ -94,7 +99,7 @@ def excursions(
 
     Args:
         positions: positions.csv.
-        ends: Its closings.
+        ends: Their entries and exits.
         steps: The bars that matched orders, by symbol.
         step: Their timeframe.
     """
@@ -141,17 +146,20 @@ def _extremes(extreme: np.ufunc, values: Floats, first: Ints, last: Ints) -> Flo
     return np.where(last > first, found, np.nan)
 
 
-def closings(positions: pa.Table, fills: pa.Table, tags: Mapping[str, str]) -> Closings:
-    """Return the closing of each row of positions.csv, from the files of the same run."""
+def read_ends(positions: pa.Table, fills: pa.Table, tags: Mapping[str, str]) -> Ends:
+    """Return the entry and the exit of each row of positions.csv, from the files of its run."""
     symbols = positions["symbol"].to_numpy()
-    reasons, at_close = np.full(len(symbols), None), np.zeros(len(symbols), np.bool_)
+    entry_by, exit_by = np.full(len(symbols), None), np.full(len(symbols), None)
+    at_close = np.zeros(len(symbols), np.bool_)
     for symbol in dict.fromkeys(symbols):
         own = symbols == symbol
-        reasons[own], at_close[own] = _closings_of(symbol, fills, tags)
-    return Closings(reasons=reasons, at_close=at_close)
+        entry_by[own], exit_by[own], at_close[own] = _ends_of(symbol, fills, tags)
+    return Ends(entry_by=entry_by, exit_by=exit_by, at_close=at_close)
 
 
-def _closings_of(symbol: str, fills: pa.Table, tags: Mapping[str, str]) -> tuple[list[str], Flags]:
+def _ends_of(
+    symbol: str, fills: pa.Table, tags: Mapping[str, str]
+) -> tuple[list[str], list[str], Flags]:
     fills = fills.filter(pc.equal(fills["symbol"], symbol))
     places = len(fills["quantity"][0].as_py().partition(".")[2])
     after, size = (
@@ -159,12 +167,21 @@ def _closings_of(symbol: str, fills: pa.Table, tags: Mapping[str, str]) -> tuple
         for name in ("position", "quantity")
     )
     before = after - np.where(_is(fills["side"], "buy"), size, -size)
-    closing = np.flatnonzero((before != 0) & (np.sign(after) != np.sign(before)))
-    last = fills.take(pa.array(closing))
-    kinds = pc.replace_substring(last["type"], "_", " ").to_pylist()
-    ids = last["order_id"].to_pylist()
-    reasons = [tags.get(id_) or kind for id_, kind in zip(ids, kinds, strict=True)]
-    return reasons, _at_close(last)
+    changed = np.sign(after) != np.sign(before)
+    opening, closing = (
+        fills.take(pa.array(np.flatnonzero(changed & (position != 0))))
+        for position in (after, before)
+    )
+    carried = ["warm-up"] if before[0] else []
+    entry_by = [*carried, *_reasons(opening, tags)][: len(closing)]
+    return entry_by, _reasons(closing, tags), _at_close(closing)
+
+
+def _reasons(fills: pa.Table, tags: Mapping[str, str]) -> list[str]:
+    """Return the tags of each fill's order, or its type."""
+    kinds = pc.replace_substring(fills["type"], "_", " ").to_pylist()
+    ids = fills["order_id"].to_pylist()
+    return [tags.get(id_) or kind for id_, kind in zip(ids, kinds, strict=True)]
 
 
 def _at_close(fills: pa.Table) -> Flags:

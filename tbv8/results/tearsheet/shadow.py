@@ -16,6 +16,7 @@ from tbv8.results.tearsheet.part import (
     moment,
     thin,
 )
+from tbv8.text import counted
 
 _DAYS = 200  # listed
 _HEADS = ("time", "symbol", "side", "type", "quantity", "price")
@@ -54,7 +55,7 @@ def shadow_part(result: Result) -> Part:
         showlegend=False,
     )
     content = [
-        caption(f"The same strategy by the rules of both. {thinned}"),
+        caption(f"The same strategy with the rules and fees of each venue. {thinned}"),
         equities,
         element("h3", "Shadow minus primary, USD"),
         difference,
@@ -73,9 +74,10 @@ def priced_part(result: Result) -> Part:
     ]
     rows.append(["total", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
     note = (
-        f"Each fill of {result.primary.venue} at the recorded quotes of {priced.venue} at the same "
-        f"time: the extra cost there, without fees. {priced.reached:,} limit orders rested while "
-        "those quotes traded through them. shadow/orders.csv lists all."
+        f"The fills of {result.primary.venue}, priced by the quotes that {priced.venue} had at the "
+        "same time. Cost: how much more they would have cost there, without fees. "
+        f"{counted(priced.reached, 'limit order')} rested while the price of {priced.venue} passed "
+        "the limit. shadow/orders.csv lists all orders."
     )
     heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
     title = f"Fills at the quotes of {priced.venue}"

@@ -37,8 +37,11 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     ]
     note = ""
     if flat := int((returns == 0).sum()):
-        verb = "is" if flat == 1 else "are"
-        note = f"{counted(flat, 'day')} without any return {verb} left out of the daily returns. "
+        days, them = counted(flat, "day"), "it" if flat == 1 else "them"
+        note = (
+            f"The histogram of daily returns leaves out {days} with a return of exactly 0; the "
+            f"statistics count {them}. "
+        )
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [

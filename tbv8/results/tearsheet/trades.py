@@ -1,4 +1,4 @@
-"""The list of closed positions; a click shows one in its price chart."""
+"""The list of round trips; a click shows one in its price chart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MORE_HEADS = ("MAE", "MFE", "fees", "funding", "by")
 
 
 def trades_part(result: Result, trips: RoundTrips) -> Part:
-    """Return the list of closed positions, and of those still open."""
+    """Return the list of round trips, and of positions still open."""
     run, places = result.primary, _places(result, trips)
     first, count = max(0, len(trips) - _LISTED), len(trips)
     positions = run.positions.slice(first).to_pylist()
@@ -42,12 +42,12 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
         heads.insert(0, "symbol")
         rows = [[p["symbol"], *row] for p, row in zip(positions, rows, strict=True)]
     words = (
-        f"{_listed_text(len(rows), count)} closed positions of {run.venue}, from flat to flat, "
-        "after fees and funding; click one to see it in the chart. By: the tags of the closing "
-        "order, or its type"
+        f"{_listed_text(len(rows), count)} round trips of {run.venue}, after fees and funding: "
+        "each from the fill that opens a position to the fill that closes or turns it. Click one "
+        "to see it in the chart. By: the tags of the order that closed it, or its type"
     )
     if len(rows) < count:
-        words += "; positions.csv has all of them"
+        words += ". positions.csv has all of them"
     left = 3 if len(symbols) == 1 else 4  # columns of words
     listed: Child = table(
         heads, rows, words=left, sortable=True, id_="trades-table", words_last=True
@@ -86,5 +86,5 @@ def _row(position: Mapping[str, Any], trips: RoundTrips, at: int) -> list[Child]
         number(float(trips.favorable[at]), PERCENT),
         f"{Decimal(position['fees']):,.2f}",
         f"{Decimal(position['funding']):z,.2f}",
-        trips.reasons[at],
+        trips.exit_by[at],
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tbv8.risk.events import LIQUIDATION
-from tbv8.risk.rule import Numbers, OrderCheck, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, number_text
 
 MAX_DAILY_LOSS = "max_daily_loss_usd"
 
@@ -28,6 +28,7 @@ DAILY_LOSS = Rule(
     key="risk.max_daily_loss_usd",
     description="opening after the day's loss was reached",
     find_breach=_by_loss,
+    cause=lambda numbers: f"the day's loss reached {number_text(numbers['limit_usd'])} USD",
 )
 LIQUIDATED = Rule(
     name=LIQUIDATION, description="opening after a liquidation", find_breach=_by_liquidation

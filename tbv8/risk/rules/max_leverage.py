@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 
 from tbv8.risk.rule import Numbers, OrderCheck, Rule, number_text
 
@@ -24,20 +24,37 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
     return check.sizes() | numbers
 
 
+def _up(leverage: Decimal) -> Decimal:
+    """Return a leverage with four places, rounded up: one beyond its limit never looks equal."""
+    return leverage.quantize(Decimal("0.0001"), ROUND_UP)
+
+
+def _leverage(numbers: Numbers) -> Decimal:
+    gross = numbers.get("gross_usd", abs(numbers["worst"]) * numbers["price"])
+    return gross / numbers["equity_usd"]
+
+
+def _cause(numbers: Numbers) -> str:
+    """Return the leverage and its limit, or what is missing for a position."""
+    if "price" not in numbers:
+        return "there is no price before the symbol's first bar"
+    equity, limit = numbers["equity_usd"], number_text(numbers["limit"])
+    if equity <= 0:
+        return f"no equity is left ({equity:,.2f} USD)"
+    leverage = number_text(_up(_leverage(numbers)))
+    return f"{leverage} times the equity of {equity:,.2f} USD, the limit is {limit}"
+
+
 def _explain(breaches: Sequence[Numbers]) -> str:
     """Return the highest leverage and the limit."""
     priced = [numbers for numbers in breaches if "price" in numbers]
     if not priced:
         return "a symbol had no price yet: wait for its first bar"
-    leverages = [
-        numbers.get("gross_usd", abs(numbers["worst"]) * numbers["price"]) / numbers["equity_usd"]
-        for numbers in priced
-        if numbers["equity_usd"] > 0
-    ]
+    leverages = [_leverage(numbers) for numbers in priced if numbers["equity_usd"] > 0]
     limit = number_text(priced[0]["limit"])
     if not leverages:
         return f"no equity was left, the limit is {limit} times the equity"
-    return f"up to {number_text(round(max(leverages), 4))} times the equity, the limit is {limit}"
+    return f"up to {number_text(_up(max(leverages)))} times the equity, the limit is {limit}"
 
 
 MAX_LEVERAGE = Rule(
@@ -46,4 +63,5 @@ MAX_LEVERAGE = Rule(
     description="more leverage than allowed, or no price yet",
     find_breach=_find_breach,
     explain=_explain,
+    cause=_cause,
 )

@@ -31,10 +31,22 @@ def _explain(breaches: Sequence[Numbers]) -> str:
     )
 
 
+def _cause(numbers: Numbers) -> str:
+    worst, limit, position, open_orders, order = (
+        number_text(numbers[name])
+        for name in ("worst", "limit", "position", "open_orders", "order")
+    )
+    return (
+        f"the position could reach {worst}, the limit is {limit}; it is {position}, open orders on "
+        f"that side are {open_orders}, this order is {order}"
+    )
+
+
 MAX_POSITION = Rule(
     name="max_position",
     key="risk.max_position_<base>",
     description="a position beyond the limit",
     find_breach=_find_breach,
     explain=_explain,
+    cause=_cause,
 )

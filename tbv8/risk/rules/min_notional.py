@@ -23,10 +23,16 @@ def _explain(breaches: Sequence[Numbers]) -> str:
     return f"from {least['value_usd']:,.2f} USD, the limit is {number_text(least['limit_usd'])} USD"
 
 
+def _cause(numbers: Numbers) -> str:
+    value, least = numbers["value_usd"], number_text(numbers["limit_usd"])
+    return f"worth {value:,.2f} USD, the venue takes orders from {least} USD on"
+
+
 MIN_NOTIONAL = Rule(
     name="min_notional_usd",
     key="instruments.<symbol>.min_notional_usd",
     description="worth less than the venue takes",
     find_breach=_find_breach,
     explain=_explain,
+    cause=_cause,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, OrderCheck, Rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule, number_text
 
 
 def _find_breach(check: OrderCheck) -> Numbers | None:
@@ -20,10 +20,16 @@ def _find_breach(check: OrderCheck) -> Numbers | None:
     return {"trigger": trigger, "price": price}
 
 
+def _cause(numbers: Numbers) -> str:
+    price, trigger = number_text(numbers["price"]), number_text(numbers["trigger"])
+    return f"the last close {price} has reached the trigger {trigger}"
+
+
 STOP_IN_MARKET = Rule(
     name="stop_in_market",
     description="a stop whose trigger the close has reached",
     find_breach=_find_breach,
+    cause=_cause,
     scope="beginning",
     cure="place triggers above the close to buy, below it to sell",
 )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from tbv8.risk.events import Terms
-from tbv8.risk.rule import Numbers, OrderCheck, Rule, terms_rule
+from tbv8.risk.rule import Numbers, OrderCheck, Rule
 
 _LASTING = ("gtc", "gtd", "day")
 _AT_ONCE = ("ioc", "fok")
 
 
-def _is_not_simulated(terms: Terms) -> bool:
-    if terms.time_in_force in _LASTING:
+def _is_not_simulated(check: OrderCheck) -> bool:
+    terms = check.terms
+    if terms is None or terms.time_in_force in _LASTING:
         return False
-    return terms.is_stop or terms.time_in_force not in _AT_ONCE
+    is_child = check.order.parent is not None
+    return is_child or terms.is_stop or terms.time_in_force not in _AT_ONCE
 
 
 def _has_expired(check: OrderCheck) -> Numbers | None:
@@ -22,11 +23,12 @@ def _has_expired(check: OrderCheck) -> Numbers | None:
     return {} if check.order.parent is None and terms.ends_ns <= terms.sent_ns else None
 
 
-TIME_IN_FORCE = terms_rule(
-    "time_in_force",
+TIME_IN_FORCE = Rule(
+    name="time_in_force",
     description="a time in force that is not simulated",
-    cure="use GTC, GTD or DAY, or IOC and FOK without a trigger",
-    breaks=_is_not_simulated,
+    find_breach=lambda check: {} if _is_not_simulated(check) else None,
+    scope="sending",
+    cure="use GTC, GTD or DAY; IOC and FOK only without a trigger or a parent",
 )
 EXPIRE_TIME = Rule(
     name="expire_time",

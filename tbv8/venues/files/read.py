@@ -162,7 +162,9 @@ def _parse(raw: bytes, name: str, zone: _Zone) -> _Columns:
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as e:
-            raise DataError(f"{name}: it is no complete gzip ({e}): compress the file again") from e
+            raise DataError(
+                f"{name}: it is not a complete gzip file ({e}): compress the file again"
+            ) from e
     if raw[:4] == b"PAR1" or raw[:6] == b"ARROW1":
         return _parse_table(raw, name, zone)
     if raw[:4] in (b"PK\x03\x04", b"FEA1"):
@@ -399,7 +401,7 @@ def _check_rows(columns: _Columns, sha256: str) -> FileBars:
 def _numbers(columns: _Columns, name: str, column: pa.ChunkedArray) -> Floats:
     numbers: Floats = column.to_numpy()
     columns.refuse_any(
-        ~np.isfinite(numbers), lambda _: f"{name} is no number: correct it, or remove the row"
+        ~np.isfinite(numbers), lambda _: f"{name} is not a number: correct it, or remove the row"
     )
     return numbers
 
@@ -408,7 +410,7 @@ def _times(columns: _Columns) -> tuple[Ints, str]:
     """Return the opens in milliseconds UTC, and the unit of the file's times, for the user."""
     column, name = columns.time, columns.time_name
     if not len(column):
-        raise DataError(f"{columns.name}: it has no bar: write some below the first line")
+        raise DataError(f"{columns.name}: it has no bars: write some below the first line")
     if column.null_count:
         columns.refuse(int(np.argmax(column.is_null().to_numpy())), f"{name} is empty")
     unit, unit_name, raw = _raw_times(columns, column)
@@ -416,7 +418,7 @@ def _times(columns: _Columns) -> tuple[Ints, str]:
     columns.refuse_any(
         raw % minute != 0,
         lambda row: (
-            f"{name} {_time_text(int(raw[row]), unit)} is not on a full minute: give it 1m bars"
+            f"{name} {_time_text(int(raw[row]), unit)} is not on a full minute: write 1m bars"
         ),
     )
     return raw // minute * MINUTE_MS, unit_name
@@ -460,12 +462,14 @@ def _raw_times(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, I
         unit for unit, per_s in units.items() if _FIRST_S * per_s <= numbers[0] < _END_S * per_s
     ]
     if not fits:
-        columns.refuse(0, f"{name} {numbers[0]} is no time: write seconds, ms, us or ns since 1970")
+        columns.refuse(
+            0, f"{name} {numbers[0]} is not a time: write seconds, ms, us or ns since 1970"
+        )
     unit = fits[0]
     per_s = units[unit]
     columns.refuse_any(
         (numbers < _FIRST_S * per_s) | (numbers >= _END_S * per_s),
-        lambda row: f"{name} {numbers[row]} is not in {unit} as the first time is: use one unit",
+        lambda row: f"{name} {numbers[row]} is not in {unit} like the first time: use one unit",
     )
     return unit, unit, numbers.astype(np.int64)
 
@@ -509,14 +513,14 @@ def _check_order(columns: _Columns, ts_ms: Ints) -> None:
         earlier = earlier if earlier.startswith("row") else f"line {earlier}"
         when, before = iso(int(ts_ms[row])), iso(int(ts_ms[row - 1]))
         problem = (
-            f"the minute {when} is in {earlier} too: remove one of them"
+            f"repeats the minute {when} of {earlier}: remove one of the two"
             if steps[row - 1] == 0
             else f"{when} comes after {before} of {earlier}: sort the rows by time"
         )
         columns.refuse(row, problem, count=int(np.count_nonzero(steps <= 0)))
     if len(steps) >= _FEWEST_STEPS and (step := int(np.gcd.reduce(steps))) > MINUTE_MS:
         raise DataError(
-            f"{columns.name}: its bars are {step // MINUTE_MS} minutes apart: give it 1m bars, "
+            f"{columns.name}: its bars are {step // MINUTE_MS} minutes apart: write 1m bars, "
             "tbv8 builds longer ones itself"
         )
 

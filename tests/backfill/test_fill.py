@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from tbv8.backfill import backfill, compare, draw_hours, recheck_missing
+from tbv8.backfill.compare import compare, draw_hours
+from tbv8.backfill.fill import backfill, recheck_missing
 from tbv8.config.records import Venue
 from tbv8.coverage import merge
 from tbv8.errors import ConfigError, DataError, VenueError

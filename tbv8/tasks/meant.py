@@ -1,0 +1,87 @@
+"""The task or option that a user may have meant by an unknown word.
+
+Users of other programs write a space before an id, dates without `start=`, or the other program's
+name for a task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from tbv8.config.document import nearest
+from tbv8.config.load import OVERRIDES
+from tbv8.tasks.options import OPTIONS
+
+_GROUPS = ("backtest", "experiment")  # of an id without a group
+_DATES = "`start=2024-01-01 end=2024-02-01`"
+_COMMANDS = {  # of freqtrade and jesse
+    "download-data": "backfill",
+    "dry-run": "paper:STRATEGY",
+    "hyperopt": "experiment:ID",
+    "import-candles": "backfill",
+    "list-data": "status",
+    "list-strategies": "list",
+    "live": "paper:STRATEGY",
+    "make-strategy": "new strategy NAME",
+    "new-strategy": "new strategy NAME",
+    "optimize": "experiment:ID",
+}
+_OPTIONS = {
+    "end-date": _DATES,
+    "from": _DATES,
+    "start-date": _DATES,
+    "strategy": "the strategy's id behind a colon, `doit backtest:STRATEGY`",
+    "timerange": _DATES,
+    "to": _DATES,
+}
+
+
+def meant_task(name: str, words: Sequence[str], tasks: Collection[str]) -> str | None:
+    """Return the likely task of an unknown name, or a pattern of tasks; None without one.
+
+    Args:
+        name: The unknown name.
+        words: All words after the command, with `name` among them.
+        tasks: The names of all tasks.
+    """
+    groups = {task.partition(":")[0] for task in tasks if ":" in task}
+    end = words.index(name) + 1 if name in words else 0
+    at = next((i for i in reversed(range(end)) if words[i].removesuffix(":") in groups), None)
+    group = None if at is None else words[at].removesuffix(":")
+    if at is None or group is None:
+        starts = [name, *(f"{group}:{name}" for group in _GROUPS)]
+    else:
+        rest = [word for word in words[at + 1 :] if not word.startswith("-")]
+        starts = [":".join([group, *rest[:count]]) for count in range(len(rest), 0, -1)]
+        starts.append(f"{group}:{name}")
+    for start in starts:
+        if start in tasks:
+            return start
+        if any(task.startswith(f"{start}:") for task in tasks) and ":" in start:
+            return f"{start}:*"
+    if group is None:
+        return None
+    members = [task.partition(":")[2] for task in tasks if task.startswith(f"{group}:")]
+    near = nearest(name, members)
+    return f"{group}:{near}" if near else None
+
+
+def meant_command(name: str) -> str | None:
+    """Return what to write in place of another program's command; None if it is not known."""
+    if re.match(r"\d{4}-\d\d-\d\d", name):
+        return f"write dates as {_DATES}"
+    return f"write `doit {_COMMANDS[name]}`" if name in _COMMANDS else None
+
+
+def meant_option(name: str, subject: str) -> str | None:
+    """Return what to write in place of an option of tasks; None if it is not known.
+
+    `subject` is the command or the group of tasks.
+    """
+    if subject not in ("run", "plan", "why", *OPTIONS):
+        return None
+    word = name.lstrip("-").partition("=")[0]
+    if word in OVERRIDES:
+        return f"write `{word}=...` without dashes"
+    return f"write {_OPTIONS[word]}" if word in _OPTIONS else None
