@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import calendar
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
@@ -140,6 +140,7 @@ def parse_dataset(name: str) -> Timeframe:
 
 
 ONE_MINUTE = parse_timeframe("1m")
+ONE_DAY = parse_timeframe("1d")
 
 
 class Span(msgspec.Struct, frozen=True, order=True):
@@ -175,6 +176,17 @@ class Span(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{iso(self.start_ms)} .. {iso(self.end_ms)}"
+
+
+def whole_bars(span: Span, timeframes: Sequence[Timeframe]) -> Span:
+    """Return the largest part of a span that whole bars of each timeframe fill, or an empty one."""
+    part = Span(
+        max(timeframe.ceil(span.start_ms) for timeframe in timeframes),
+        min(timeframe.floor(span.end_ms) for timeframe in timeframes),
+    )
+    if not part:
+        return Span(span.start_ms, span.start_ms)
+    return part if part == span else whole_bars(part, timeframes)
 
 
 class Series(msgspec.Struct, frozen=True, order=True):

@@ -5,8 +5,9 @@ Times are milliseconds UTC, quantities base units, fees and rates fractions of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -16,7 +17,16 @@ import msgspec
 from tbv8.config.files import Channel, Detail, Instrument, Message, Routing
 from tbv8.config.source import module_path
 from tbv8.errors import ConfigError, OptionsError
-from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
+from tbv8.market import (
+    DAY_MS,
+    ONE_DAY,
+    ONE_MINUTE,
+    Series,
+    Span,
+    Timeframe,
+    parse_timeframe,
+    whole_bars,
+)
 from tbv8.venues.base import FetchRules, HistorySource
 from tbv8.venues.registry import find_funding, find_history, find_rules, find_venue
 
@@ -179,9 +189,14 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return self.timeframe.whole(self.run_span)
 
     @property
+    def counted_span(self) -> Span:
+        """The part of its span with whole bars of the main timeframe."""
+        return self.timeframe.whole(self.span)
+
+    @property
     def warm_up_span(self) -> Span:
         """The part of `bars_span` before the counted bars."""
-        return Span(self.bars_span.start_ms, self.timeframe.whole(self.span).start_ms)
+        return Span(self.bars_span.start_ms, self.counted_span.start_ms)
 
     @property
     def step(self) -> Timeframe:
@@ -226,9 +241,19 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
     purge_ms: int
     plateau: int
 
-    def first_test_ms(self, run_span: Span) -> int:
-        """Return where the first window of testing begins in a span, its warm-up included."""
-        return earliest_start_ms(run_span, self.warm_up_ms) + self.train_ms
+    def test_spans(self, run_span: Span, timeframes: Sequence[Timeframe]) -> list[Span]:
+        """Return the spans of testing in a span, its warm-up included; each begins at 00:00 UTC.
+
+        Bars of each timeframe fill them: where one does not end at every 00:00 UTC, a window begins
+        later, so that no bar is divided.
+        """
+        timeframes = (ONE_DAY, *timeframes)
+        first_ms = earliest_start_ms(run_span, self.warm_up_ms) + self.train_ms
+        whole = whole_bars(Span(first_ms, run_span.end_ms), timeframes)
+        starts = range(whole.start_ms, whole.end_ms, self.test_ms)
+        parts = [whole_bars(Span(start_ms, whole.end_ms), timeframes) for start_ms in starts]
+        opens = sorted({part.start_ms for part in parts if part})
+        return [Span(*ends) for ends in pairwise([*opens, whole.end_ms])]
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,7 +308,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     def span_error(self) -> ConfigError | None:
         """Return the error of a span too short for a window, a market or blocks; None without."""
         walk, span = self.walk_forward, self.strategy.run_span
-        if walk and walk.first_test_ms(span) >= span.end_ms // DAY_MS * DAY_MS:
+        if walk and not walk.test_spans(span, self.timeframes):
             return self.error(
                 "walk_forward",
                 f"warm_up and train leave nothing of {span} to test: write shorter ones, or widen "

@@ -15,7 +15,7 @@ from tbv8.config.records import Venue, earliest_start_ms
 from tbv8.config.values import to_timeframe
 from tbv8.config.venues import BrokenVenues
 from tbv8.coverage import gaps
-from tbv8.errors import ConfigError, OptionsError
+from tbv8.errors import ConfigError, DataError, OptionsError
 from tbv8.market import (
     DAY_MS,
     MINUTE_MS,
@@ -224,6 +224,8 @@ def resolve_span(
     if venue and venue_span and backtest is not None and document is not None:
         room = _room(document, backtest, venue, venue_span)
     if not span.intersection(available):
+        if venue and (problem := _file_problem(venue, symbols)):
+            start.refuse(f"{name} has no history of {span}: {problem}")
         starts_late = start_ms >= available.end_ms
         first = f", {room.start_cure(start)}" if room else ""
         (start if starts_late else end).refuse(
@@ -238,6 +240,19 @@ def resolve_span(
     if backtest is not None and document is not None:
         _check_warm_up(document, backtest, span, start, room)
     return ResolvedSpan(name, span, not_in_history)
+
+
+def _file_problem(venue: Venue, symbols: Sequence[str]) -> str | None:
+    """Return the first problem of a venue's files of symbols (() for all); None without."""
+    source = venue.history
+    if source is None or source.files is None:
+        return None
+    for symbol in symbols or venue.symbols:
+        try:
+            source.files(venue.symbols.get(symbol) or symbol)
+        except DataError as e:
+            return str(e)
+    return None
 
 
 def _check_warm_up(

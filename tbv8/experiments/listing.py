@@ -31,7 +31,7 @@ from tbv8.experiments.result import (
 )
 from tbv8.files import replacing
 from tbv8.manifest import read_manifest, read_summary_json
-from tbv8.market import Span, Timeframe, parse_time, parse_timeframe
+from tbv8.market import Span, parse_time, parse_timeframe
 from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
 from tbv8.store.database import Query
@@ -240,7 +240,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
         config["module"], config["class_name"], summary["market_data_venue"], summary["symbols"]
     )
     tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
-    returns = _returns(folder, stats["start_equity"], timeframe)
+    returns = _returns(folder, stats["start_equity"], _span(summary).start_ms)
     return ResultRow(
         name=name,
         kind=_BACKTEST,
@@ -264,7 +264,7 @@ def _span(summary: Mapping[str, Any]) -> Span:
     return Span(*(parse_time(summary["span"][name]) for name in ("start", "end")))
 
 
-def _returns(folder: Path, start: float, timeframe: Timeframe) -> list[float] | None:
+def _returns(folder: Path, start: float, start_ms: int) -> list[float] | None:
     """Return the daily returns of a result."""
     try:
         rows = pyarrow.csv.read_csv(folder / "equity.csv")
@@ -272,7 +272,6 @@ def _returns(folder: Path, start: float, timeframe: Timeframe) -> list[float] | 
         problem = "cannot be read: run the backtest again"
         raise DataError(f"{folder / 'equity.csv'}: {problem}") from e
     closes_ms = rows["ts_ms"].to_numpy()
-    start_ms = timeframe.floor(int(closes_ms[0]) - 1)
     equity = fixed_point(rows["equity"].to_numpy(), MONEY_DECIMALS)
     start_equity = fixed_point(np.array([start]), MONEY_DECIMALS)
     times_ms = np.concatenate([[start_ms], closes_ms])

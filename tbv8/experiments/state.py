@@ -77,7 +77,9 @@ def new_trials_text(experiment: Experiment) -> str:
     """Return the text about the trials of a new experiment, from its file alone."""
     search, walk = experiment.search, experiment.walk_forward
     count = search.trials or sum(1 for _ in points(search))
-    windows = len(window_spans(experiment.strategy.run_span, walk)) if walk else 0
+    windows = (
+        len(window_spans(experiment.strategy.run_span, walk, experiment.timeframes)) if walk else 0
+    )
     total, shares = counted(count * (1 + windows), "trial"), _shares_text(count, windows)
     return f"to run: {total}{shares}{_then(experiment, windows)}"
 

@@ -155,7 +155,7 @@ def _summarise(
         times_ms=times,
         equity=points,
         window_of=np.array(window_of, dtype=np.int64),
-        performance=measure_curve(times, points),
+        performance=measure_curve(times, points, days=len(times) - 1),
     )
 
 
@@ -223,7 +223,10 @@ def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks:
     """Return the cost of a market order against the close at which it is sent."""
     ticks = price / rules.tick_size
     whole = ticks.to_integral_value("ROUND_CEILING" if change > 0 else "ROUND_FLOOR")
-    paid = (whole + (slippage_ticks if change > 0 else -slippage_ticks)) * rules.tick_size
+    paid = (
+        max(whole + (slippage_ticks if change > 0 else -slippage_ticks), Decimal(1))
+        * rules.tick_size
+    )
     return abs(change) * (abs(paid - price) + paid * rules.taker_fee)
 
 

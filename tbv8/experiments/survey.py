@@ -77,7 +77,7 @@ class Survey:
         self._keys = Keys(query, experiment.strategy, search.axes)
         walk = experiment.walk_forward
         self.windows: list[WindowSpans] = (
-            window_spans(experiment.strategy.run_span, walk) if walk else []
+            window_spans(experiment.strategy.run_span, walk, experiment.timeframes) if walk else []
         )
         if error := experiment.span_error():
             raise error

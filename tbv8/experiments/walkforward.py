@@ -15,7 +15,7 @@ import msgspec
 
 from tbv8.config.records import Objective, WalkForward
 from tbv8.config.space import Point, Search
-from tbv8.market import DAY_MS, Span
+from tbv8.market import Span, Timeframe
 from tbv8.store.trials import Trial
 
 
@@ -26,24 +26,24 @@ class WindowSpans(msgspec.Struct, frozen=True):
     test: Span
 
 
-def window_spans(run_span: Span, walk_forward: WalkForward) -> list[WindowSpans]:
+def window_spans(
+    run_span: Span, walk_forward: WalkForward, timeframes: Sequence[Timeframe] = ()
+) -> list[WindowSpans]:
     """Return the spans of each window of a walk-forward, in time order.
 
     Args:
         run_span: The span that may be read, warm-up included.
         walk_forward: The lengths of the windows.
+        timeframes: The timeframes of all trials.
     """
-    end_ms = run_span.end_ms // DAY_MS * DAY_MS
-    result = []
-    boundary_ms = walk_forward.first_test_ms(run_span)
-    start_ms = boundary_ms - walk_forward.train_ms
-    while boundary_ms < end_ms:
-        first_ms = start_ms if walk_forward.anchored else boundary_ms - walk_forward.train_ms
-        train = Span(first_ms, boundary_ms - walk_forward.purge_ms)
-        test = Span(boundary_ms, min(boundary_ms + walk_forward.test_ms, end_ms))
-        result.append(WindowSpans(train, test))
-        boundary_ms += walk_forward.test_ms
-    return result
+    tests = walk_forward.test_spans(run_span, timeframes)
+    firsts = [test.start_ms - walk_forward.train_ms for test in tests]
+    if walk_forward.anchored:
+        firsts = firsts[:1] * len(firsts)
+    return [
+        WindowSpans(Span(first_ms, test.start_ms - walk_forward.purge_ms), test)
+        for first_ms, test in zip(firsts, tests, strict=True)
+    ]
 
 
 def score(trial: Trial | None, objective: Objective) -> float | None:

@@ -42,10 +42,10 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """One value per bar, at its close: `equity = cash +` the sum of `position * price`.
+    """One value per bar, at its close, and at the end: `equity = cash +` all `position * price`.
 
     Money is int64 in 10^-8 USD, positions and prices are float64 by symbol; a price is NaN before
-    its symbol's first bar. The first bar opened at `start_ms`, with an equity of `start`.
+    its symbol's first bar. The counted span begins at `start_ms`, with an equity of `start`.
     """
 
     start_ms: int

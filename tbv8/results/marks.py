@@ -22,7 +22,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """The times and prices that mark an account.
 
     Attributes:
-        start_ms: The open of the first counted bar.
+        start_ms: The start of the counted span.
         closes_ms: The close of each counted bar of the main symbol; and the end of the run, if
             that is later.
         prices: The last close of every symbol at those times; NaN before its first bar.
@@ -51,43 +51,30 @@ def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
     if (end_ms := _end_ms(strategy, bars)) > closes_ms[-1]:
         closes_ms = np.append(closes_ms, end_ms)
     prices = last_closes(strategy, bars, strategy.symbols, closes_ms)
-    return Marks(start_ms=int(main["ts_ms"][0].as_py()), closes_ms=closes_ms, prices=prices)
+    return Marks(start_ms=strategy.counted_span.start_ms, closes_ms=closes_ms, prices=prices)
 
 
 def _end_ms(strategy: records.Strategy, bars: Bars) -> int:
-    """Return the last close of any bar: what happens until then counts.
+    """Return the end of the counted span, or the last step's close if that is later.
 
-    It is after the main symbol's last bar if that symbol has no bars at the end, and in a paper
-    session, whose minutes go on inside of a bar.
+    It is later in a paper session, whose minutes go on inside of a bar. The main symbol's last bar
+    may close before it.
     """
-    steps = [(table, strategy.step) for table in bars.steps.values()]
-    shown = [(table, timeframe) for (_, timeframe), table in bars.shown.items()]
-    return max(
-        int(close_times(table.slice(table.num_rows - 1), timeframe)[0])
-        for table, timeframe in [*steps, *shown]
-        if table.num_rows
-    )
+    ends = [
+        close_times(table.slice(table.num_rows - 1), strategy.step) for table in bars.steps.values()
+    ]
+    return max(strategy.counted_span.end_ms, *(int(end[0]) for end in ends if end.size))
 
 
 def last_closes(
     strategy: records.Strategy, bars: Bars, symbols: Iterable[str], times_ms: Ints
 ) -> dict[str, Floats]:
-    """Return the last close of symbols at each time; NaN before their first bar.
-
-    At the last time it is that of a step, if one has closed since the symbol's last bar.
-    """
+    """Return the last close of symbols' steps at each time; NaN before their first step."""
     prices = {}
     for symbol in symbols:
-        table, steps = bars.shown[symbol, strategy.timeframe], bars.steps[symbol]
-        closes_ms, step_closes_ms = (
-            np.concatenate([[0], close_times(rows, length)])
-            for rows, length in ((table, strategy.timeframe), (steps, strategy.step))
-        )
-        at = np.searchsorted(closes_ms, times_ms, side="right") - 1
-        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
-        last = int(np.searchsorted(step_closes_ms, times_ms[-1], side="right")) - 1
-        if step_closes_ms[last] > closes_ms[at[-1]]:
-            prices[symbol][-1] = column(steps, "close")[last - 1]
+        steps = bars.steps[symbol]
+        at = np.searchsorted(close_times(steps, strategy.step), times_ms, side="right")
+        prices[symbol] = np.concatenate([[np.nan], column(steps, "close")])[at]
     return prices
 
 
@@ -137,7 +124,7 @@ def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
 
     Minutes inside built bars are known from their column `minutes`.
     """
-    return _missing_minutes(strategy, bars, strategy.timeframe.whole(strategy.span))
+    return _missing_minutes(strategy, bars, strategy.counted_span)
 
 
 def missing_warm_up_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
@@ -168,7 +155,7 @@ def missing_bars(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
 
     Symbols that lack none are left out, and all if bars have no fixed length or are minutes.
     """
-    span, length_ms = strategy.timeframe.whole(strategy.span), strategy.timeframe.fixed_ms
+    span, length_ms = strategy.counted_span, strategy.timeframe.fixed_ms
     if not length_ms or length_ms == MINUTE_MS:
         return {}
     missing = {}

@@ -13,12 +13,12 @@ import pyarrow.csv
 
 from tbv8.config import records
 from tbv8.manifest import ADDRESS_PART, PAGE_PART, PLOTLY_BESIDE, SESSION_PART
-from tbv8.market import parse_timeframe
+from tbv8.market import parse_time
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.files import FILL_COLUMNS, POSITION_COLUMNS, curve_column
 from tbv8.results.summary import Stats, Summary, read_summary, to_json
 from tbv8.trading.bars import Bars
-from tbv8.trading.nautilus import MONEY_DECIMALS, Ints, column, fixed_point
+from tbv8.trading.nautilus import MONEY_DECIMALS, column, fixed_point
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> tuple[int, int]:
-        """The span of every chart over time: from the first bar's open to the last one's close."""
+        """The span of every chart over time: that of the curve."""
         return self.primary.curve.start_ms, int(self.primary.curve.closes_ms[-1])
 
     @property
@@ -159,11 +159,10 @@ def _curve(path: Path, summary: Summary, stats: Stats) -> Curve:
         for name in ("position", "price")
     )
     rows = _read(path, floats=("equity", *positions.values(), *prices.values(), "buy_and_hold"))
-    closes_ms: Ints = rows["ts_ms"].to_numpy()
     return Curve(
-        start_ms=parse_timeframe(summary.timeframe).floor(int(closes_ms[0]) - 1),
+        start_ms=parse_time(summary.span["start"]),
         start=to_money(stats.start_equity),
-        closes_ms=closes_ms,
+        closes_ms=rows["ts_ms"].to_numpy(),
         equity=fixed_point(column(rows, "equity"), MONEY_DECIMALS),
         positions={symbol: column(rows, name) for symbol, name in positions.items()},
         prices={symbol: column(rows, name) for symbol, name in prices.items()},

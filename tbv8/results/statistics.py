@@ -36,7 +36,6 @@ _YEAR_MS = YEAR_DAYS * DAY_MS
 _PLACES = 8
 _POWERS = Context(prec=28, traps=[])  # deterministic on any machine, which libm's are not
 _HALF = 32
-_SHORTEST_MONTH = 28  # days
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +89,15 @@ class Drawdown(msgspec.Struct, frozen=True):
     end: int | None
 
 
-def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAYS) -> Performance:
+def measure_curve(
+    times_ms: Ints, equity: Ints, *, days: int, fewest_days: int = FEWEST_DAYS
+) -> Performance:
     """Return the statistics of a curve.
 
     Args:
         times_ms: The start, and the close of each bar.
         equity: The equity at these times, in integers of 10^-8 USD.
+        days: The number of UTC days with bars.
         fewest_days: Annualised statistics of a shorter curve, or with bars on fewer days, are None.
     """
     begun, ended = int(equity[0]), int(equity[-1])
@@ -103,7 +105,7 @@ def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAY
     fall = next(iter(deepest_falls(equity, most=1)), None)
     days_ms, returns = daily_returns(times_ms, equity)
     worst, best = (int(at(returns)) if returns.size else None for at in (np.argmin, np.argmax))
-    is_long = _is_long(times_ms, fewest_days)
+    is_long = min(days, elapsed_ms // DAY_MS) >= fewest_days
     values = returns.tolist() if is_long else []
     yearly = cagr(begun, ended, elapsed_ms=elapsed_ms) if is_long else None
     return Performance(
@@ -124,24 +126,11 @@ def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAY
     )
 
 
-def days_with_bars(times_ms: Ints) -> int:
-    """Return the number of UTC days with a bar, from the start and the close of each bar.
-
-    A bar longer than a day has as many days as the first one, or those of its month.
-    """
-    closes = times_ms[1:].astype("datetime64[ms]")
-    months = closes.astype("datetime64[M]")
-    longest: Ints | int = max(1, -(-int(times_ms[1] - times_ms[0]) // DAY_MS))
-    if longest >= _SHORTEST_MONTH and (months == closes).all():  # bars of a month
-        before = (months - np.timedelta64(1, "M")).astype("datetime64[ms]")
-        longest = (closes - before).astype(np.int64) // DAY_MS
-    days = np.diff((times_ms[1:] - 1) // DAY_MS, prepend=times_ms[0] // DAY_MS - 1)
-    return int(np.minimum(days, longest).sum())
-
-
-def _is_long(times_ms: Ints, fewest_days: int) -> bool:
-    elapsed_ms = int(times_ms[-1] - times_ms[0])
-    return elapsed_ms >= fewest_days * DAY_MS and days_with_bars(times_ms) >= fewest_days
+def days_with_bars(opens_ms: Ints, closes_ms: Ints) -> int:
+    """Return the number of UTC days with a part of a bar, from opens and closes in order."""
+    first, last = opens_ms // DAY_MS, (closes_ms - 1) // DAY_MS
+    first[1:] = np.maximum(first[1:], last[:-1] + 1)
+    return int((last - first + 1).sum())
 
 
 def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
@@ -306,11 +295,10 @@ def _day(days_ms: Ints, returns: Floats, at: int | None) -> Day | None:
     return Day(date=iso_day(int(days_ms[at])), gained=rounded(float(returns[at])))
 
 
-def measure_trading(books: Books, *, fewest_days: int = FEWEST_DAYS) -> Trading:
-    """Return the statistics of fills and closed positions.
+def measure_trading(books: Books, *, days: int, fewest_days: int = FEWEST_DAYS) -> Trading:
+    """Return the statistics of fills and closed positions; `days` is the number of days with bars.
 
-    - exposure: the share of the time from the first bar's open to the last one's close with an open
-      position, including outages;
+    - exposure: the share of the counted span with an open position, including outages;
     - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
       year of 365 days; None where that mean is not above 0, and for bars on less than
       `fewest_days`;
@@ -326,7 +314,7 @@ def measure_trading(books: Books, *, fewest_days: int = FEWEST_DAYS) -> Trading:
     elapsed_ms, turnover = end_ms - curve.start_ms, None
     with localcontext(EXACT):
         equity = from_money(exact_sum(curve.equity)) / len(curve.equity)
-        if equity > 0 and _is_long(curve.times_ms, fewest_days):
+        if equity > 0 and min(days, elapsed_ms // DAY_MS) >= fewest_days:
             notional = sum((fill.quantity * fill.price for fill in run.fills), Decimal(0))
             turnover = rounded(float(notional / equity / (Decimal(elapsed_ms) / _YEAR_MS)))
         befores = [(before(fill), fill) for fill in run.fills]

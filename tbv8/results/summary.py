@@ -53,6 +53,7 @@ from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
 from tbv8.text import counted
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import FundingPayments
+from tbv8.trading.nautilus import close_times
 from tbv8.trading.records import Fill
 
 _LISTED = 1000
@@ -204,8 +205,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     symbol; `missing_bars` is the number of bars of the timeframe without a single minute, by symbol
     that lacks any. `warm_up_minutes` and `missing_warm_up_minutes` are those before the span; only
     with a warm-up. `rule_warnings` are about suspicious rules, such as a fee that looks like
-    percent. `days` is the time from the first bar's open to the last one's close, and
-    `days_with_bars` the number of UTC days with a main bar.
+    percent. `days` is the length of the curve: the span, in a paper session up to its last minute.
+    `days_with_bars` is the number of UTC days with a part of a main bar.
     """
 
     strategy_id: str
@@ -265,11 +266,12 @@ def summarise(
         shadow_bars: The shadow's bars, if they are not `bars`.
         priced: The primary's fills at the secondary's quotes.
     """
-    span = strategy.timeframe.whole(strategy.span)
+    span = strategy.counted_span
     curve, main = primary.curve, bars.shown[strategy.symbol, strategy.timeframe]
-    count = without_warm_up(strategy, main).num_rows
-    primary_stats = _stats(strategy, bars, primary)
-    shadow_stats = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
+    main = without_warm_up(strategy, main)
+    days = days_with_bars(main["ts_ms"].to_numpy(), close_times(main, strategy.timeframe))
+    primary_stats = _stats(strategy, bars, primary, days)
+    shadow_stats = _stats(strategy, shadow_bars or bars, shadow, days) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
@@ -280,12 +282,12 @@ def summarise(
         days=round((int(curve.closes_ms[-1]) - curve.start_ms) / DAY_MS, 8),
         market_data_venue=strategy.source.venue,
         simulated=strategy.simulated,
-        bars=count,
+        bars=main.num_rows,
         minutes=(span.end_ms - span.start_ms) // 60_000,
         missing_minutes=missing_minutes(strategy, bars),
         missing_bars=missing_bars(strategy, bars),
         warm_up_minutes=strategy.warm_up_span.minutes if strategy.warm_up_ms else 0,
-        days_with_bars=days_with_bars(curve.times_ms[: count + 1]),
+        days_with_bars=days,
         missing_warm_up_minutes=missing_warm_up_minutes(strategy, bars),
         primary=primary_stats,
         shadow=shadow_stats,
@@ -535,15 +537,15 @@ def _gains(performance: Performance) -> str:
 # Numbers.
 
 
-def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
+def _stats(strategy: records.Strategy, bars: Bars, books: Books, days: int) -> Stats:
     run, curve = books.run, books.curve
     start, end = run.start_equity, from_money(curve.equity[-1])
     open_positions = tuple(_open_positions(books))
     funding = [payment for payment in run.payments if payment.kind != LIQUIDATION]
     return Stats(
         venue=run.venue,
-        performance=measure_curve(curve.times_ms, curve.from_start(curve.equity)),
-        trading=measure_trading(books),
+        performance=measure_curve(curve.times_ms, curve.from_start(curve.equity), days=days),
+        trading=measure_trading(books, days=days),
         orders=run.orders,
         refused=run.refused,
         fills=len(run.fills),
@@ -555,7 +557,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         funding=_sum(funding),
         funding_sources=_funding_sources(strategy, bars, run.venue, funding),
         lost_margin=_sum(p for p in run.payments if p.kind == LIQUIDATION),
-        buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold)),
+        buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold), days=days),
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         stops_reached=stops_reached(run.fills),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
@@ -573,7 +575,7 @@ def _funding_sources(
     strategy: records.Strategy, bars: Bars, venue: str, payments: Sequence[Payment]
 ) -> dict[str, FundingSource]:
     """Return the source of the charged funding, by symbol."""
-    span = strategy.timeframe.whole(strategy.span)
+    span = strategy.counted_span
     sources = {}
     for symbol, rules in strategy.instruments[venue].items():
         charged = bars.funding.get(venue, {}).get(symbol)

@@ -195,16 +195,9 @@ def _schedule(
             closes_ms=table.closes_ms,
         )
         bar_closes.append(table.closes_ms)
-        # a bar whose last minute is missing has no step at its close: add one at its close price
-        step_closes = np.append(steps[symbol].closes_ms, -1)
-        without_step = (
-            step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
-        )
-        if without_step.any():
-            closes = fixed_point(column(table.bars, "close"), market.units.price_decimals)[
-                without_step
-            ]
-            add(numbers[symbol], table.closes_ms[without_step], [closes] * 4)
+        without_step, closes = _missing_steps(table, steps[symbol], market)
+        if without_step.size:
+            add(numbers[symbol], without_step, [closes] * 4)
     closes_ms, owner = np.concatenate(times), np.concatenate(owners)
     rank = np.lexsort((owner, closes_ms))
     rank = rank[_first_of_each(closes_ms[rank], owner[rank])]
@@ -217,6 +210,24 @@ def _schedule(
         bars=[bars[index] for index in place.tolist()],
         shown_ns=shown_ns[place],
     )
+
+
+def _missing_steps(bars: _Table, steps: _Table, market: SimulatedMarket) -> tuple[Ints, Ints]:
+    """Return the closes of bars at which no step ends, and the price there: the last close.
+
+    They are bars whose last minute is missing.
+    """
+    before = steps.closes_ms.searchsorted(bars.closes_ms)
+    is_missing = np.append(steps.closes_ms, -1)[before] != bars.closes_ms
+    if not is_missing.any():
+        return bars.closes_ms[:0], bars.closes_ms[:0]
+    places = market.units.price_decimals
+    known = [fixed_point(column(bars.bars, "close")[:1], places)]
+    if market.last is not None:
+        known = [np.array([market.last])]
+    if steps.closes_ms.size:
+        known.append(fixed_point(column(steps.bars, "close"), places))
+    return bars.closes_ms[is_missing], np.concatenate(known)[before[is_missing]]
 
 
 def _grouped[T](values: Iterable[T], sizes: Ints) -> Iterable[tuple[T, ...]]:

@@ -88,7 +88,7 @@ class Session:
             self._orders,
             self._markets,
             rules,
-            counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
+            counted_from_ms=strategy.counted_span.start_ms if strategy.warm_up_ms else None,
             starting_balance=balance,
             awaits_funding=awaits_funding,
         )
@@ -171,6 +171,7 @@ class Session:
         if stop:
             with ExitStack() as stack:
                 self._enter_run(stack)
+                self._pass_time(self.strategy.counted_span.end_ms)
                 self._runner.end(self._orders.step_ns)
             if not self._orders.submitted and not self._book.denials:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
@@ -178,6 +179,13 @@ class Session:
         carried = self._simulation.carried
         lines = self._chart_lines.chart_lines(since_ms=carried.ts_ms if carried else 0)
         return make_run(self.strategy, self.venue, self._orders, orders, carried, lines)
+
+    def _pass_time(self, until_ms: int) -> None:
+        """Charge the funding that is due after the last close, up to a time."""
+        self._orders.set_prices()
+        self._simulation.pass_time((until_ms + 1) * _NS)
+        if self._simulation.unbooked:
+            self._runner.settle(self._orders.step_ns)
 
     @property
     def book(self) -> Book:

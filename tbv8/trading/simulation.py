@@ -192,10 +192,12 @@ class Simulation:
     # Midnight and funding.
 
     def pass_time(self, before_ns: int) -> None:
-        """Charge funding and begin days that were due before a time, at the last prices."""
-        before_ms = -(-before_ns // _NS)
-        while (due_ms := min([self.book.midnight_ms, *self._funding_ms.values()])) < before_ms:
-            self._pass_due(due_ms)
+        """Do what was due before a time, at the last prices: funding, new days, the warm-up."""
+        while self.due_ns < before_ns:
+            due_ms = self.due_ns // _NS
+            self.pay_funding(due_ms)
+            self.start_day(due_ms)
+            self.begin_counting(due_ms)
 
     def pay_funding(self, ts_ms: int) -> None:
         """Charge the funding that is due at a time, on the position at its hour."""
@@ -252,10 +254,6 @@ class Simulation:
         )
         self.book.pay(payment)
         self.unbooked.append(-amount)
-
-    def _pass_due(self, due_ms: int) -> None:
-        self.pay_funding(due_ms)
-        self.start_day(due_ms)
 
     def start_day(self, ts_ms: int) -> None:
         """Begin a UTC day if `ts_ms` is a midnight."""

@@ -30,6 +30,7 @@ from tests.backtest.builders import (
     backtest,
     bar_number,
     bars_of,
+    books_of,
     install,
     make_bars,
     make_strategy,
@@ -104,9 +105,33 @@ def test_a_fixed_rate_holds_where_no_payments_are_given() -> None:
         params={"orders": {1: "1"}}, instrument=rules(funding_rate_8h="0.0008", funding_hours=1)
     )
 
-    run = run_strategy(strategy, "hyperliquid", make_bars([100, 100, 100]))
+    run = run_strategy(strategy, "hyperliquid", make_bars([100, 100, 101]))
 
-    assert [payment.amount for payment in run.payments] == [D("0.01")] * 2
+    # the last seven of ten hours have no bars
+    assert [payment.amount for payment in run.payments] == [D("0.01"), *[D("0.0101")] * 8]
+
+
+def test_a_warm_up_ends_where_the_first_whole_bar_begins() -> None:
+    # Bought at 01:00; the bar of four hours that begins first after 02:00 begins at 04:00.
+    strategy = make_strategy(
+        timeframe=parse_timeframe("4h"),
+        bars=(parse_timeframe("1h"),),
+        span=Span(START_MS + 2 * HOUR_MS, START_MS + 13 * HOUR_MS),
+        warm_up_ms=2 * HOUR_MS,
+        params={"orders": {1: "1"}},
+        instrument=rules(taker_fee="0", funding_rate_8h="0.0008", funding_hours=1),
+    )
+    hours = make_bars([100] * 3 + [200] * 9)
+    fours = make_bars([200] * 3, timeframe="4h")
+    shown = dict(zip(((BTC, each) for each in strategy.timeframes), (fours, hours), strict=True))
+    bars = Bars(shown=shown, steps={BTC: hours})
+
+    books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
+
+    assert [bar_number(p.ts_ms) for p in books.run.payments] == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert [bar_number(ts_ms) for ts_ms in books.curve.times_ms.tolist()] == [4, 8, 12]
+    money = [10_000, D("9999.92"), D("9999.84")]
+    assert books.curve.from_start(books.curve.equity).tolist() == [int(m * 10**8) for m in money]
 
 
 def test_payments_that_come_with_a_later_piece_are_charged_too() -> None:

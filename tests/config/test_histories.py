@@ -8,6 +8,7 @@ import pytest
 
 from tbv8.config.load import load_project
 from tbv8.config.records import Project
+from tbv8.errors import ConfigError
 from tbv8.market import Span, parse_time
 
 SPAN = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
@@ -115,3 +116,23 @@ def test_a_name_that_tbv8_knows_keeps_its_history(tmp_path: Path) -> None:
         "config/venues/mexc.yaml:2: history: tbv8 has a history source for mexc: choose another "
         "name for this venue"
     ) in [str(one.error) for one in problems]
+
+
+def test_dates_outside_of_the_history_of_a_broken_file_name_its_problem(tmp_path: Path) -> None:
+    (tmp_path / "bars").mkdir()
+    (tmp_path / "bars/BTCUSDT.csv").write_text("time,open\n1,2\n")
+    (tmp_path / "bars/ETHUSDT.csv").write_text("time,open\n1,2\n")
+    load(tmp_path, FILES)
+    (tmp_path / "config/history.yaml").write_text(
+        "history: {market_data_venue: mine, start_date: '2024-08-01'}"
+    )
+
+    with pytest.raises(ConfigError) as e:
+        load_project(
+            tmp_path, overrides={}, now_ms=parse_time("2025-01-01"), history_span=lambda *_: SPAN
+        )
+
+    assert str(e.value).startswith(
+        "config/history.yaml:1: history.start_date: mine has no history of 2024-08-01T00:00:00Z .. "
+        "2025-01-01T00:00:00Z: bars/BTCUSDT.csv: "
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,21 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from tbv8.aggregate import aggregate
 from tbv8.config.records import Objective, Strategy, WalkForward
 from tbv8.config.space import Search, points
 from tbv8.experiments.result import to_equity
 from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
 from tbv8.experiments.trial import Outcome, run_trial
-from tbv8.experiments.walkforward import choose_trial, neighbours, window_spans
-from tbv8.market import DAY_MS, Span
+from tbv8.experiments.walkforward import (
+    WindowSpans,
+    choose_trial,
+    neighbours,
+    window_spans,
+)
+from tbv8.market import DAY_MS, HOUR_MS, ONE_MINUTE, Span, parse_timeframe
 from tbv8.store.trials import Trial
-from tests.backtest.builders import install
+from tests.backtest.builders import install, rules
 from tests.experiments.builders import axis, days, ema, tables
 
 MIDNIGHT = '''
@@ -90,6 +97,22 @@ def test_windows_begin_at_midnight_wherever_the_span_does() -> None:
     found = window_spans(Span(span.start_ms + 1, span.end_ms - 1), walk(10, 10))
 
     assert [fold.test for fold in found] == [days(11, 21), days(21, 29)]
+
+
+@pytest.mark.parametrize(
+    ("timeframes", "bounds"),
+    [
+        pytest.param(["1h", "1d"], [10, 13, 16, 19, 22, 23], id="bars that end at each midnight"),
+        pytest.param(["1w"], [14, 21], id="weeks"),
+        pytest.param(["2d", "3d"], [11, 17, 23], id="two and three days"),
+        pytest.param(["1w", "7m"], [], id="bars that never end together at midnight"),
+    ],
+)
+def test_no_bar_is_divided_between_windows(timeframes: list[str], bounds: list[int]) -> None:
+    # Day 0, 2024-01-01, is a Monday, and the 19,723rd after 1970-01-01, one more than 6 x 3,287.
+    found = window_spans(days(5, 23), walk(5, 3), [parse_timeframe(text) for text in timeframes])
+
+    assert [fold.test for fold in found] == [days(*ends) for ends in pairwise(bounds)]
 
 
 def trial(total_return: float | None, *, trades: int = 9, status: Any = "ok") -> Trial:
@@ -193,6 +216,53 @@ def test_one_candidate_is_the_plain_backtest_to_the_last_digit(loss: str) -> Non
     assert sum((one.gain for one in found.windows), Decimal(0)) == (
         Decimal(int(whole[-1] - whole[0])).scaleb(-8)
     )
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "params", "stale"),
+    [
+        pytest.param("5m", {"fast": 20, "slow": 50}, [9], id="5m"),
+        pytest.param("3d", {"fast": 1, "slow": 2}, [9, 10, 11], id="bars longer than a day"),
+    ],
+)
+def test_what_happens_in_an_outage_over_a_boundary_counts_once(
+    timeframe: str, params: dict[str, int], stale: list[int]
+) -> None:
+    # No minute from 20:00 to 03:00 around the boundary, with funding at each hour.
+    length = parse_timeframe(timeframe)
+    strategy = ema(
+        days(0, 40),
+        timeframe=length,
+        detail="1m",
+        params=params,
+        instrument=rules(
+            tick_size="1", lot_size="0.00001", funding_rate_8h="0.0008", funding_hours=1
+        ),
+    )
+    minutes = tables(40)["BTC/USDT", ONE_MINUTE]
+    opens_ms = minutes["ts_ms"].to_numpy()
+    at_ms = days(26, 26).start_ms
+    minutes = minutes.filter((opens_ms < at_ms - 4 * HOUR_MS) | (opens_ms >= at_ms + 3 * HOUR_MS))
+    holed = {("BTC/USDT", ONE_MINUTE): minutes, ("BTC/USDT", length): aggregate(minutes, length)}
+    whole_span = replace(strategy, span=days(17, 38), warm_up_ms=15 * DAY_MS)
+    spans = [days(17, 26), days(26, 38)]
+    outcomes = [run_trial(replace(whole_span, span=span), holed) for span in spans]
+
+    found = stitch(
+        [
+            window(WindowSpans(span, span), outcome)
+            for span, outcome in zip(spans, outcomes, strict=True)
+        ],
+        strategy,
+    )
+
+    whole = run_trial(whole_span, holed)
+    assert found.windows[1].carried
+    equity = to_equity(whole.equity)
+    # Until the next bar's close the plain backtest has the equity of the last one.
+    assert np.flatnonzero(found.equity != equity).tolist() == stale
+    paid, parts = json.loads(whole.stats), [json.loads(outcome.stats) for outcome in outcomes]
+    assert paid["funding"] == pytest.approx(sum(part["funding"] for part in parts), abs=1e-9)
 
 
 @pytest.mark.parametrize("stops", [False, True])

@@ -30,18 +30,19 @@ def without(bars: pa.Table, *rows: int) -> pa.Table:
 
 def test_marks_are_the_main_symbols_closes_and_each_symbols_last_price() -> None:
     # The other symbol's first bar and its third are missing.
+    strategy = make_pair({}, span=Span(START_MS, START_MS + 5 * HOUR_MS))
     bars = bars_of(
-        make_pair({}),
+        strategy,
         make_bars([100, 101, 102, 103]),
         without(make_bars([7, 8, 9, 10]), 0, 2),
     )
 
-    marks = to_marks(make_pair({}), bars)
+    marks = to_marks(strategy, bars)
 
     assert marks.start_ms == START_MS
-    assert marks.closes_ms.tolist() == [START_MS + hour * HOUR_MS for hour in (1, 2, 3, 4)]
-    assert marks.prices[BTC].tolist() == [100, 101, 102, 103]
-    np.testing.assert_array_equal(marks.prices[ETH], [np.nan, 8, 8, 10])
+    assert marks.closes_ms.tolist() == [START_MS + hour * HOUR_MS for hour in (1, 2, 3, 4, 5)]
+    assert marks.prices[BTC].tolist() == [100, 101, 102, 103, 103]
+    np.testing.assert_array_equal(marks.prices[ETH], [np.nan, 8, 8, 10, 10])
 
 
 def test_marks_begin_behind_the_warm_up() -> None:

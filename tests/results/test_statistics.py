@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from tbv8.market import DAY_MS, HOUR_MS, parse_time
+from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time
 from tbv8.results.accounting import Books, to_books
 from tbv8.results.statistics import (
     Performance,
@@ -47,7 +47,7 @@ def measure(
     """Measure a curve in USD, one bar after the other from START_MS."""
     times_ms = start_ms + step_ms * np.arange(len(equity) + 1)
     units = np.rint(np.array([start, *equity]) * 1e8).astype(np.int64)
-    return measure_curve(times_ms, units, fewest_days=0)
+    return measure_curve(times_ms, units, days=0, fewest_days=0)
 
 
 def test_three_days_of_two_bars_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_a_curve_is_measured_as_by_empyrical_pandas_and_scipy(opinion: dict[str,
     times_ms = opinion["start_ms"] + opinion["step_ms"] * np.array([0, *opinion["steps"]])
     units = np.rint(np.array([10_000, *opinion["equity"]]) * 1e8).astype(np.int64)
 
-    found = measure_curve(times_ms, units, fewest_days=0)
+    found = measure_curve(times_ms, units, days=0, fewest_days=0)
 
     measured = {name: getattr(found, name) for name in opinion["measured"]}
     assert measured == pytest.approx(opinion["measured"], abs=2e-8)
@@ -171,7 +171,7 @@ def test_a_curve_of_too_few_days_has_no_yearly_figures_and_all_others() -> None:
     units = np.array([100, 103, 101, 98, 99.99, 103, 101.9898]) * 1e8
 
     three, four = (
-        measure_curve(times_ms, np.rint(units).astype(np.int64), fewest_days=days)
+        measure_curve(times_ms, np.rint(units).astype(np.int64), days=9, fewest_days=days)
         for days in (3, 4)
     )
 
@@ -226,11 +226,14 @@ def trade(
 ) -> tuple[Books, Trading]:
     """Run a script on hourly bars, and measure what it traded."""
     strategy = make_strategy(
-        params=params, slippage_ticks=slippage_ticks, instrument=instrument or rules()
+        params=params,
+        slippage_ticks=slippage_ticks,
+        instrument=instrument or rules(),
+        span=Span(START_MS, START_MS + len(closes) * HOUR_MS),
     )
     bars = make_bars(closes)
     books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
-    return books, measure_trading(books, fewest_days=0)
+    return books, measure_trading(books, days=0, fewest_days=0)
 
 
 def test_three_trades_by_hand() -> None:
@@ -260,9 +263,10 @@ def test_days_without_a_bar_count_for_no_figure_a_year() -> None:
     times_ms = START_MS + np.concatenate([[0], day, 40 * DAY_MS + day, 41 * DAY_MS + day])
     units = np.rint(np.linspace(100, 103, times_ms.size) * 1e8).astype(np.int64)
 
-    three, four = (measure_curve(times_ms, units, fewest_days=days) for days in (3, 4))
+    days = days_with_bars(times_ms[1:] - HOUR_MS, times_ms[1:])
+    three, four = (measure_curve(times_ms, units, days=days, fewest_days=n) for n in (3, 4))
 
-    assert days_with_bars(times_ms) == 3
+    assert days == 3
     assert (three.sharpe is None, four.sharpe, four.cagr) == (False, None, None)
 
 
@@ -270,16 +274,19 @@ def test_days_without_a_bar_count_for_no_figure_a_year() -> None:
     ("opens", "length", "days"), [([0, 7, 14], 7, 21), ([0, 7, 35], 7, 21), ([0, 1, 3], 1, 3)]
 )
 def test_every_day_of_a_long_bar_has_a_bar(opens: list[int], length: int, days: int) -> None:
-    times_ms = START_MS + DAY_MS * np.array([opens[0], *(at + length for at in opens)])
+    opens_ms = START_MS + DAY_MS * np.array(opens)
 
-    assert days_with_bars(times_ms) == days
+    assert days_with_bars(opens_ms, opens_ms + length * DAY_MS) == days
 
 
 def test_every_day_of_a_month_has_a_bar() -> None:
     # February, March, and after two months without a bar June: 29 + 31 + 30 days.
-    times_ms = np.array([parse_time(f"2024-{month:02}-01") for month in (2, 3, 4, 7)])
+    opens_ms, closes_ms = (
+        np.array([parse_time(f"2024-{month:02}-01") for month in months])
+        for months in ((2, 3, 6), (3, 4, 7))
+    )
 
-    assert days_with_bars(times_ms) == 90
+    assert days_with_bars(opens_ms, closes_ms) == 90
 
 
 def test_an_outage_in_a_position_is_time_in_it() -> None:
@@ -289,7 +296,7 @@ def test_an_outage_in_a_position_is_time_in_it() -> None:
         make_marks(closes_ms, [100, 101, 102, 103]), start_ms=-2 * HOUR_MS
     )
 
-    found = measure_trading(to_books(make_run(fills), marks))
+    found = measure_trading(to_books(make_run(fills), marks), days=0)
 
     assert found.exposure == 0.7  # seven of ten hours
     assert found.average_holding_hours == 7
@@ -305,7 +312,7 @@ def test_a_fill_through_zero_is_an_exit_and_an_entry() -> None:
         ("1", "100", "0"),  # an exit
     )
 
-    found = measure_trading(to_books(make_run(fills), make_marks([5000], [100])))
+    found = measure_trading(to_books(make_run(fills), make_marks([5000], [100])), days=0)
 
     assert (found.entries, found.exits, found.trades) == (4, 3, 2)
 
@@ -321,7 +328,7 @@ def test_time_in_any_of_several_symbols_is_time_in_the_market() -> None:
     ]
     marks = make_marks([0, 9000], {BTC: [100, 100], ETH: [7, 7]})
 
-    found = measure_trading(to_books(make_run(fills, symbols=(BTC, ETH)), marks))
+    found = measure_trading(to_books(make_run(fills, symbols=(BTC, ETH)), marks), days=0)
 
     assert found.exposure == 0.6
 
@@ -330,7 +337,8 @@ def test_funding_is_in_what_a_trade_gained() -> None:
     fills = make_fills(("1", "100", "0"), ("-1", "101", "0"))
 
     found = measure_trading(
-        to_books(make_run(fills, payments=[make_payment(500, "3")]), make_marks([5000], [100]))
+        to_books(make_run(fills, payments=[make_payment(500, "3")]), make_marks([5000], [100])),
+        days=0,
     )
 
     assert found.win_rate == 0

@@ -146,7 +146,7 @@ def test_warnings_of_rules_and_result_come_first_on_terminal_and_page(tmp_path: 
         "decides the result",
     ]
     assert [said.partition(":")[0] for said in lines[3:]] == [
-        "a span of 0.3 days is too short for annualised numbers such as the Sharpe ratio, which "
+        "a span of 0.4 days is too short for annualised numbers such as the Sharpe ratio, which "
         "need 30 days",
         "BTC/USDT",
         "hyperliquid",
@@ -317,6 +317,7 @@ def test_the_end_counts_if_the_main_symbol_has_no_bar_there(
     install(monkeypatch, tmp_path / "more", "pair", PAIR)
     strategy = make_pair(
         {3: "1 -2"},
+        span=Span(START_MS, START_MS + 5 * HOUR_MS),
         instruments={"hyperliquid": dict.fromkeys(("BTC/USDT", "ETH/USDT"), rules(taker_fee="0"))},
     )
     bars = bars_of(strategy, make_bars([100, 102, 104]), make_bars([7, 8, 8, 7, 6]))

@@ -75,7 +75,7 @@ class Rules:
     funding_rate_8h: Decimal = ZERO
     funding_hours: int = 8
     start_ms: int | None = None
-    """The start date of a run with a warm-up."""
+    """The end of the warm-up; None without one."""
 
 
 @dataclass(frozen=True)
@@ -887,6 +887,7 @@ class Session:
             now_steps, now_shown = by_time[now_ms]
             if before_ms is not None:
                 self.pass_time(before_ms, now_ms)
+            self.add_closing_steps(now_steps, now_shown)
             before_ms = now_ms
             self.fire_timers(now_ms - 1)
             self.time_ms = self.account.now_ms = now_ms
@@ -899,19 +900,21 @@ class Session:
         self.books.cash = self.account.cash
         return self.books
 
+    def add_closing_steps(self, steps: list[Step], shown: list[Shown]) -> None:
+        """Section 1: end a bar whose last minute is missing with a step of the last close."""
+        for bar in shown:
+            if bar.symbol not in {step.symbol for step in steps}:
+                last = self.account.last[bar.symbol]
+                steps.append(Step(bar.symbol, bar.close_ms, last, last, last, last))
+
     def instant(self, steps: list[Step], shown: list[Shown]) -> None:
-        if steps:
-            self.walk_steps(steps)
-            self.pay_funding(self.time_ms)
-            self.check_daily_loss()
-        else:
-            self.fire_timers(self.time_ms)
-            self.pay_funding(self.time_ms)
+        self.walk_steps(steps)
+        self.pay_funding(self.time_ms)
+        self.check_daily_loss()
         self.begin_day(self.time_ms)
         self.closed = set()
         self.count_waiting({step.symbol for step in steps})
-        if steps:
-            self.end_warm_up()
+        self.end_warm_up(self.time_ms)
         self.closed = {step.symbol for step in steps}
         for bar in shown:
             self.script.on_bar(self, bar, self.account.last[bar.symbol])
@@ -920,16 +923,18 @@ class Session:
                 self.admitted.pop(0)()
             self.draining = False
         self.closed = set()
-        if steps:
-            self.books.equity.append((self.time_ms, self.account.equity()))
+        self.books.equity.append((self.time_ms, self.account.equity()))
 
     def pass_time(self, before_ms: int, now_ms: int) -> None:
-        """Pay the funding and begin the days of a time at which no step ends."""
-        hour = before_ms // HOUR * HOUR + HOUR
-        while hour < now_ms:
-            self.pay_funding(hour)
-            self.begin_day(hour)
-            hour += HOUR
+        """Pay the funding, begin the days and end the warm-up where no step ends."""
+        due = {*range(before_ms // HOUR * HOUR + HOUR, now_ms, HOUR)}
+        start_ms = self.rules.start_ms
+        if start_ms is not None and before_ms < start_ms < now_ms:
+            due.add(start_ms)
+        for time_ms in sorted(due):
+            self.pay_funding(time_ms)
+            self.begin_day(time_ms)
+            self.end_warm_up(time_ms)
 
     def fire_timers(self, now_ms: int) -> None:
         while due := [timer for timer in self.timers if timer[0] <= now_ms]:
@@ -1032,9 +1037,9 @@ class Session:
             self.day_start = self.account.equity()
             self.halt = None
 
-    def end_warm_up(self) -> None:
-        """Section 8: set the account to the starting balance at the start date."""
-        if self.counted or self.rules.start_ms is None or self.time_ms < self.rules.start_ms:
+    def end_warm_up(self, now_ms: int) -> None:
+        """Section 8: set the account to the starting balance."""
+        if self.counted or self.rules.start_ms is None or now_ms < self.rules.start_ms:
             return
         self.counted = True
         self.account.cash += self.rules.balance - self.account.equity()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tbv8.config import files
 from tbv8.errors import DataError
-from tbv8.market import Series, iso, parse_time, parse_timeframe
+from tbv8.market import Series, Span, iso, parse_time, parse_timeframe
 from tbv8.trading.nautilus import (
     check_bars,
     close_times,
@@ -72,7 +72,10 @@ def _to_bars(bars: pa.Table, instrument: files.Instrument, *, timeframe: str = "
 def test_every_timeframe_runs_and_fills_at_its_closes(timeframe: str, label: str) -> None:
     length = parse_timeframe(timeframe)
     bars = make_bars([100, 101, 102, 103], timeframe=timeframe)
-    strategy = make_strategy(timeframe=length, params={"orders": {2: "1"}})
+    end_ms = close_times(bars, length)[-1]
+    strategy = make_strategy(
+        timeframe=length, params={"orders": {2: "1"}}, span=Span(START_MS, int(end_ms))
+    )
 
     run = run_strategy(strategy, "hyperliquid", bars)
 
@@ -242,7 +245,7 @@ def test_gaps_are_not_filled() -> None:
     run = run_strategy(strategy, "hyperliquid", bars)
 
     closes = books_of(run, strategy, bars).curve.closes_ms.tolist()
-    assert [bar_number(close) for close in closes] == [1, 2, 5, 6]
+    assert [bar_number(close) for close in closes] == [1, 2, 5, 6, 10]  # and the end
     assert [(fill.ts_ms, fill.price) for fill in run.fills] == [(START_MS + 5 * 3_600_000, 104)]
 
 

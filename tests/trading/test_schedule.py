@@ -98,13 +98,13 @@ def test_of_one_instant_longer_bars_come_first_and_the_first_symbol_last() -> No
     ]
 
 
-def test_a_bar_that_closes_in_a_gap_is_a_step_at_its_close() -> None:
+def test_a_bar_that_closes_in_a_gap_ends_with_a_step_of_the_last_close() -> None:
     four_hours = make_bars([123.5], timeframe="4h", reach=5.0)
 
     found = made(Bars(shown={(SYMBOLS[0], FOUR): four_hours}, steps={SYMBOLS[0]: at(1, 2)}))
 
     assert steps(found) == [(1, 0), (2, 0), (4, 0)]
-    assert [column[-1] for column in found[0].prices] == [1235] * 4
+    assert [column[-1] for column in found[0].prices] == [1000] * 4  # the second hour's close
 
 
 def test_an_interval_has_the_range_of_its_steps_and_each_of_its_instants_its_own() -> None:

@@ -319,6 +319,36 @@ def test_positions_that_lose_too_much_together_are_closed() -> None:
     assert books.positions == {A: 0, B: 0}
 
 
+def test_a_warm_up_that_ends_in_a_gap_ends_at_the_last_close_before_it() -> None:
+    # 5 bought at 100; no step at 02:00 and 03:00, 110 at 04:00; 1 % of funding an hour.
+    def act(world: World, what: str) -> None:
+        if world.time_ms == EPOCH + HOUR:
+            world.send(market("m", "buy", 5))
+
+    prices = {1: (100, 100, 100, 100), 4: (110, 110, 110, 110)}
+    steps = [Step(A, EPOCH + hour * HOUR, *map(number, bar)) for hour, bar in prices.items()]
+    rules = Rules(
+        markets={A: Market(tick=D("0.5"), lot=D("0.1"))},
+        balance=D(1000),
+        funding_rate_8h=D("0.08"),
+        funding_hours=1,
+        start_ms=EPOCH + 2 * HOUR,
+    )
+
+    run, books = run_script(
+        steps, [Shown(A, "1h", s.close_ms) for s in steps], Watching(act), rules, timeframe="1h"
+    )
+
+    assert run.carried == CarriedAccount(
+        ts_ms=EPOCH + 2 * HOUR, positions={A: D("5.0")}, prices={A: D("100.0")}
+    )
+    assert [(p.ts_ms, p.amount) for p in run.payments] == [
+        (EPOCH + 3 * HOUR, 5),
+        (EPOCH + 4 * HOUR, D("5.5")),
+    ]
+    assert books.cash == 1000 - 5 * 100 - 5 - D("5.5")
+
+
 def test_a_warm_up_trades_and_is_not_counted() -> None:
     sent = []
 

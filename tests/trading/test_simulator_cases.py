@@ -122,7 +122,7 @@ def test_nothing_may_be_opened_before_the_first_close_of_a_symbol() -> None:
     assert books.fills == []
 
 
-def test_an_order_sent_at_a_bar_in_a_gap_waits_for_the_step_after_it() -> None:
+def test_an_order_sent_at_a_bar_in_a_gap_fills_at_the_last_close() -> None:
     def act(world: World, shown: Shown) -> None:
         if shown.timeframe == "2h":
             world.send(market("m", "buy", 1))
@@ -134,7 +134,7 @@ def test_an_order_sent_at_a_bar_in_a_gap_waits_for_the_step_after_it() -> None:
         two_symbols(),
     )
 
-    assert [fill.ts_ms for fill in books.fills] == [EPOCH + 4 * HOUR]
+    assert [(fill.ts_ms, fill.price) for fill in books.fills] == [(EPOCH + 2 * HOUR, D(100))]
 
 
 def test_a_timer_fires_after_the_fills_of_the_step_that_ends_at_its_time() -> None:

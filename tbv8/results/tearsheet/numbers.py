@@ -29,7 +29,9 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     primary, shadow = result.primary, result.shadow
     at_share = {}
     if exposed.equity is not None:
-        at_share = msgspec.to_builtins(measure_curve(primary.curve.times_ms, exposed.equity))
+        days = result.summary.days_with_bars or 0
+        measured = measure_curve(primary.curve.times_ms, exposed.equity, days=days)
+        at_share = msgspec.to_builtins(measured)
     runs = {primary.venue: _of_run(primary)}
     beside = {
         **runs,
