@@ -26,15 +26,15 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
-MOST_RATE = 0.5
+MAX_RATE = 0.5
 """The limit of one payment of funding, a fraction of the notional; venues pay some percent."""
-FEWEST_DAYS = 30
+MIN_DAYS = 30
 """Shorter runs have no yearly figures: those would be noise, multiplied by up to 365."""
 
-MOST_MS = 4_102_444_800_000
+MAX_MS = 4_102_444_800_000
 """2100-01-01: later times are refused."""
 
-MOST_PRICE, MOST_VOLUME = 1e15, 1e24
+MAX_PRICE, MAX_VOLUME = 1e15, 1e24
 """Larger values are a venue's error."""
 
 _UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
@@ -213,9 +213,9 @@ class Bar(msgspec.Struct, frozen=True):
     def is_possible(self) -> bool:
         """True if a market can have made it: open and close between low and high, within limits."""
         return (
-            0 < self.low <= self.open <= self.high <= MOST_PRICE
+            0 < self.low <= self.open <= self.high <= MAX_PRICE
             and self.low <= self.close <= self.high
-            and 0 <= self.volume <= MOST_VOLUME
+            and 0 <= self.volume <= MAX_VOLUME
         )
 
 

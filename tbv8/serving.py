@@ -18,7 +18,7 @@ from tbv8.errors import ConfigError
 
 _TEXT = "text/plain; charset=utf-8"
 _METRICS = "text/plain; version=0.0.4; charset=utf-8"
-_MOST_CONNECTIONS = 16
+_MAX_CONNECTIONS = 16
 _HEAD_BYTES = 2**13
 CONNECTION_S = 5.0
 """The longest duration of a connection."""
@@ -55,7 +55,7 @@ async def serve_pages(
         assert task is not None
         open_now.add(task)
         try:
-            if len(open_now) <= _MOST_CONNECTIONS:
+            if len(open_now) <= _MAX_CONNECTIONS:
                 with suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
                     async with asyncio.timeout(connection_s):
                         writer.write(pages.reply(await reader.readuntil(b"\r\n\r\n")))

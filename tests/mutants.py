@@ -35,7 +35,7 @@ from typing import Literal
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "tests" / "mutants"
-LEAST_CAUGHT = 0.95
+MIN_CAUGHT = 0.95
 TEST_TIMEOUT_S = 60
 """A test that hangs because of a mutant has caught it."""
 
@@ -165,7 +165,7 @@ def report(mutants: Sequence[Mutant], outcomes: Iterable[Outcome]) -> bool:
         print(f"{outcome:8}  {mutant.name}: {mutant.rule}", flush=True)
     share = caught / len(mutants) if mutants else 1.0
     print(f"{caught} of {len(mutants)} caught: {share:.1%}")
-    return share >= LEAST_CAUGHT
+    return share >= MIN_CAUGHT
 
 
 def main() -> int:

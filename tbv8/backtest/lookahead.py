@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from tbv8.backtest.feed import find_decimals, require_bars, run_session
-from tbv8.backtest.verdict import MOST_BARS_CUT, MOST_DECISIONS, MOST_RERUN, Verdict
+from tbv8.backtest.verdict import MAX_BARS_CUT, MAX_DECISIONS, MAX_RERUN, Verdict
 from tbv8.config import records
 from tbv8.config.source import parse_source, strategy_sources
 from tbv8.market import Timeframe, iso
@@ -67,9 +67,9 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     closes_ms = close_times(_main(strategy, bars), strategy.timeframe)
     instants_ms = _instants(strategy, bars)
     decided = _decisions(whole, instants_ms)
-    most = max(MOST_BARS_CUT, min(MOST_DECISIONS, 2 * MOST_RERUN // _count(strategy, bars)))
+    most = max(MAX_BARS_CUT, min(MAX_DECISIONS, 2 * MAX_RERUN // _count(strategy, bars)))
     cuts = _evenly_spaced(decided, most)
-    closes = _evenly_spaced(closes_ms.tolist(), MOST_BARS_CUT)
+    closes = _evenly_spaced(closes_ms.tolist(), MAX_BARS_CUT)
     bars_cut = [at for at in closes if at not in set(decided)]
     ends = [int(instants_ms[-1]), *sorted({*cuts, *bars_cut})]
     parts = [_until(strategy, bars, end_ms) for end_ms in ends]

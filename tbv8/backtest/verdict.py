@@ -10,13 +10,13 @@ from tbv8.config import records
 from tbv8.market import DAY_MS, Span, iso, iso_day
 from tbv8.page.words import length
 
-MOST_DECISIONS = 200
+MAX_DECISIONS = 200
 """The largest number of decisions at which bars are cut, evenly spread over all."""
 
-MOST_BARS_CUT = 20
+MAX_BARS_CUT = 20
 """The largest number of other bars at whose close bars are cut, evenly spread."""
 
-MOST_RERUN = 20_000_000
+MAX_RERUN = 20_000_000
 """The largest number of bars of the runs cut at decisions, about: they take two minutes."""
 
 
@@ -60,11 +60,11 @@ def verdict_lines(
 
 
 def _fewer_cuts(verdict: Verdict) -> Iterator[str]:
-    """Yield the reason if the bars were cut at fewer decisions than MOST_DECISIONS allows."""
-    if verdict.decisions_cut < min(verdict.decisions, MOST_DECISIONS):
+    """Yield the reason if the bars were cut at fewer decisions than MAX_DECISIONS allows."""
+    if verdict.decisions_cut < min(verdict.decisions, MAX_DECISIONS):
         yield (
             f"  cut after {verdict.decisions_cut:,} of the decisions, evenly spread: as many as "
-            f"about {MOST_RERUN:,} bars allow (at least {MOST_BARS_CUT}), beside the other reruns"
+            f"about {MAX_RERUN:,} bars allow (at least {MAX_BARS_CUT}), beside the other reruns"
         )
 
 

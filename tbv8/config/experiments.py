@@ -44,7 +44,7 @@ from tbv8.config.records import (
 )
 from tbv8.config.source import INJECTED, classes, config_params, param_types
 from tbv8.config.space import (
-    MOST_POINTS,
+    MAX_POINTS,
     Axis,
     Comparison,
     Method,
@@ -57,13 +57,13 @@ from tbv8.config.space import (
 from tbv8.config.strategies import param_problem
 from tbv8.config.values import check_amount
 from tbv8.errors import ConfigError
-from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
+from tbv8.market import DAY_MS, MIN_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
 FOLDER = "experiments"
 """The folder of experiments' results inside that of all results; no strategy has this id."""
 
 ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
-"""The metrics that have no value over fewer than `FEWEST_DAYS` days."""
+"""The metrics that have no value over fewer than `MIN_DAYS` days."""
 
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _BACKTEST_KEYS = ("slippage_ticks", "starting_balance_usd", "detail")
@@ -202,7 +202,7 @@ def _check_numbers(document: Document, raw: ExperimentFile, *, root: Path) -> No
         (("monte_carlo", "paths"), monte_carlo.paths, *_PATHS),
         (("monte_carlo", "block_days"), monte_carlo.block_days, 1, 10**4),
         (("monte_carlo", "seed"), monte_carlo.seed, 0, _MAX_SEED),
-        (("monte_carlo", "markets"), monte_carlo.markets, 0, MOST_POINTS),
+        (("monte_carlo", "markets"), monte_carlo.markets, 0, MAX_POINTS),
     ]
     for key, value, minimum, maximum in ranges:
         if not minimum <= value <= maximum:
@@ -248,11 +248,11 @@ def _walk_forward(
             f", got {raw.plateau}",
         )
     train_days = days["train"] - days["purge"]
-    if objective.metric in ANNUAL_METRICS and train_days < FEWEST_DAYS:
+    if objective.metric in ANNUAL_METRICS and train_days < MIN_DAYS:
         document.refuse(
             ("walk_forward", "train"),
             f"{train_days} days are too short for a {objective.metric} ratio, which needs at least "
-            f"{FEWEST_DAYS}: lengthen train, or use maximize: return",
+            f"{MIN_DAYS}: lengthen train, or use maximize: return",
         )
     return WalkForward(
         train_ms=days["train"] * DAY_MS,
@@ -312,8 +312,8 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
         count = count_points(search)
     except ValueError as e:
         document.refuse(key, str(e))
-    if count > MOST_POINTS:
-        document.refuse(key, f"{count:,} trials are more than {MOST_POINTS:,}: try fewer")
+    if count > MAX_POINTS:
+        document.refuse(key, f"{count:,} trials are more than {MAX_POINTS:,}: try fewer")
     return search
 
 
@@ -423,8 +423,8 @@ def _range_values(document: Document, key: Key, raw: Mapping[str, Any]) -> Point
         document.refuse((*key, "step"), f"expected a number above 0, got {step}")
     if end < start:
         document.refuse((*key, "to"), f"{end} is below from, {start}")
-    if (end - start) / step >= MOST_POINTS:
-        document.refuse(key, f"has more than {MOST_POINTS:,} values: write a larger step")
+    if (end - start) / step >= MAX_POINTS:
+        document.refuse(key, f"has more than {MAX_POINTS:,} values: write a larger step")
     if remainder := (end - start) % step:
         last = end - remainder
         document.refuse(

@@ -37,7 +37,7 @@ Executor = Literal["pool", "ray"]
 Funding = Literal["history", "held", "fixed"]
 Kind = Literal["history", "venue", "instrument", "strategy", "experiment"]
 
-_FEWEST_BLOCKS = 5
+_MIN_BLOCKS = 5
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,7 +332,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         assert self.monte_carlo
         span, blocks = self.strategy.span, self.monte_carlo.block_days
         days = (span.end_ms - span.start_ms) // DAY_MS
-        limit = max(1, days // _FEWEST_BLOCKS)
+        limit = max(1, days // _MIN_BLOCKS)
         if blocks <= limit:
             return None
         return self.error(

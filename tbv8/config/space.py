@@ -24,7 +24,7 @@ type Method = Literal["grid", "random", "halton", "tpe"]
 type Point = tuple[Any, ...]
 type Draw = Callable[[int], tuple[int, ...]]
 
-MOST_POINTS = 100_000
+MAX_POINTS = 100_000
 _MAX_LISTED = 10_000_000  # points of a grid before its conditions
 _MAX_MISSES, _MAX_DRAWS = 10_000, 2_000_000  # consecutive draws without a new point
 _WORD_BITS = 64
@@ -201,14 +201,14 @@ def count_points(search: Search) -> int:
                 f"the space has {search.size:,} points, not {search.trials:,}: write fewer trials, "
                 "or use method: grid to try all of them"
             )
-        if search.conditions and search.size <= MOST_POINTS:
+        if search.conditions and search.size <= MAX_POINTS:
             _check_trials(search, search.trials)
         return search.trials
     count = search.size
     if search.conditions:
         if count > _MAX_LISTED:
             raise ValueError(f"{count:,} points before `where` are too many: shrink the space")
-        count = sum(1 for _ in _indices(search)) if count > MOST_POINTS else count
+        count = sum(1 for _ in _indices(search)) if count > MAX_POINTS else count
         if next(_indices(search), None) is None:
             raise ValueError("`where` excludes every point of the space: loosen it")
     return count

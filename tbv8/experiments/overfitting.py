@@ -20,7 +20,7 @@ from tbv8.results.statistics import sharpe_above
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
 
-FEWEST_BLOCK_DAYS = 5
+MIN_BLOCK_DAYS = 5
 _EULER = 0.5772156649015329
 _NORMAL = NormalDist()
 _CHUNK = 1_000_000  # numbers of a matrix of splits x trials at a time
@@ -129,7 +129,7 @@ def cross_validate(returns: Floats, blocks: int) -> Overfitting | None:
         blocks: The number of blocks, even.
     """
     days, trials = returns.shape
-    if trials < 2 or days < blocks * FEWEST_BLOCK_DAYS:
+    if trials < 2 or days < blocks * MIN_BLOCK_DAYS:
         return None
     edges = [days * at // blocks for at in range(blocks + 1)]
     sums, squares = (_block_sums(values, edges) for values in (returns, returns * returns))

@@ -33,7 +33,7 @@ from tbv8.experiments.overfitting import (
 from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose_trial
-from tbv8.market import DAY_MS, FEWEST_DAYS
+from tbv8.market import DAY_MS, MIN_DAYS
 from tbv8.page.words import number
 from tbv8.results.rule_warnings import rate_warnings
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
@@ -265,7 +265,7 @@ def measure_luck(
         end_ms=survey.span.end_ms,
     )
     variance = daily_variance(ratios)
-    matrix, is_short = returns_matrix(rows), len(chosen.returns) < FEWEST_DAYS
+    matrix, is_short = returns_matrix(rows), len(chosen.returns) < MIN_DAYS
     effective = effective_trials(matrix[:, :_MAX_CORRELATED], tries)
     return Luck(
         tries=tries,
@@ -291,7 +291,7 @@ def deflate(
     Returns None for too few days, and if the spread of several tries is unknown: the ratios are
     those over the trial's own days.
     """
-    if returns is None or len(returns) < FEWEST_DAYS or (tries > 1 and len(ratios) < 2):
+    if returns is None or len(returns) < MIN_DAYS or (tries > 1 and len(ratios) < 2):
         return None
     return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
 
@@ -393,9 +393,9 @@ def no_choice_text(experiment: Experiment, trials: Sequence[Trial]) -> str:
             f"no trial has {least} or more, the most is {max_trades:,}: lower objective.min_trades"
         )
     days = (span.end_ms - span.start_ms) // DAY_MS
-    if objective.metric in ANNUAL_METRICS and days < FEWEST_DAYS:
+    if objective.metric in ANNUAL_METRICS and days < MIN_DAYS:
         return (
-            f"the {metric} has no value over {counted(days, 'day')}, at least {FEWEST_DAYS} are "
+            f"the {metric} has no value over {counted(days, 'day')}, at least {MIN_DAYS} are "
             "needed: widen start_date and end_date, or write objective: {maximize: return}"
         )
     of = "any trial" if not objective.min_trades else f"any trial with at least {least}"
@@ -438,9 +438,7 @@ def sharpe_text(walk: StitchedAccount) -> str:
     if ratio is not None:
         return f"Sharpe {ratio:.2f}"
     days = (int(walk.times_ms[-1]) - int(walk.times_ms[0])) // DAY_MS
-    reason = (
-        f"{counted(days, 'day')}, at least {FEWEST_DAYS} needed" if days < FEWEST_DAYS else "flat"
-    )
+    reason = f"{counted(days, 'day')}, at least {MIN_DAYS} needed" if days < MIN_DAYS else "flat"
     return f"no Sharpe ratio ({reason})"
 
 
@@ -451,7 +449,7 @@ def efficiency_text(walk: StitchedAccount) -> str:
         of = "" if count == len(walk.windows) else f", of {count} of {len(walk.windows)} windows"
         return f"efficiency {walk.efficiency:.2f} (mean Sharpe ratio in sample {trained:.2f}{of})"
     if trained is None:
-        why = f"no window has a Sharpe ratio in sample, which needs {FEWEST_DAYS} days"
+        why = f"no window has a Sharpe ratio in sample, which needs {MIN_DAYS} days"
     elif trained <= 0:
         why = f"the mean Sharpe ratio in sample is {trained:.2f}, not above 0"
     elif walk.performance.sharpe is None:

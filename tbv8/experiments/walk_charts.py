@@ -9,7 +9,7 @@ from tbv8.config.document import plain
 from tbv8.experiments.result import Findings
 from tbv8.experiments.space_charts import watermark
 from tbv8.experiments.stitching import StitchedAccount
-from tbv8.market import FEWEST_DAYS, iso_day
+from tbv8.market import MIN_DAYS, iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, PageSection, element, table
 from tbv8.page.words import number
@@ -27,7 +27,7 @@ def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
     )
     ratios = (
         "Efficiency is the Sharpe ratio out of sample divided by the one in sample. It is a "
-        f"dash if either is not above 0, or if the window has fewer than {FEWEST_DAYS} days. For "
+        f"dash if either is not above 0, or if the window has fewer than {MIN_DAYS} days. For "
         "all windows together, the Sharpe ratio of all days out of sample"
         f"{_in_brackets(walk.performance.sharpe)} is divided by the mean of the windows' Sharpe "
         f"ratios in sample{_in_brackets(walk.trained_sharpe)}."

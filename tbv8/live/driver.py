@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tbv8.config.records import Strategy
 from tbv8.live.minutes import Builder
 from tbv8.live.session_config import with_session_span
-from tbv8.market import MOST_MS, iso
+from tbv8.market import MAX_MS, iso
 from tbv8.risk.events import EXACT, Payment, plain
 from tbv8.store.database import Query
 from tbv8.store.sessions import (
@@ -76,7 +76,7 @@ class Driver:
     def __init__(
         self, strategy: Strategy, session: StoredSession, *, with_chart_lines: bool = False
     ) -> None:
-        strategy = with_session_span(strategy, session, MOST_MS)
+        strategy = with_session_span(strategy, session, MAX_MS)
         self.done_ms = session.first_ms
         self.count = 0
         self._commands = self._cancelled = self._cancelled_stops = 0

@@ -25,7 +25,7 @@ from tbv8.trading.records import STOP
 _WAIT_S = 5.0  # the last closed minute is read within three seconds
 _CLOSE_S = 75.0  # a minute, and the time until it is read
 _POLL_S = 0.05
-_MOST_FILLS = 20  # of a stop: one a symbol
+_MAX_FILLS = 20  # of a stop: one a symbol
 _NO_REPLY = (
     "not confirmed yet: the session opens nothing while it starts, replays, hangs or waits for "
     "minutes; `doit status` shows when that has happened"
@@ -243,7 +243,7 @@ def read_reply(
             return None
         if command.number < after:
             return SessionReply("done before", session.state, done_ms=command.at_ms)
-        fills = read_events(query, session.session_id, ("fill",), last=_MOST_FILLS)
+        fills = read_events(query, session.session_id, ("fill",), last=_MAX_FILLS)
         bodies = [json.loads(fill.body) for fill in fills if fill.ts_ms == command.ts_ms]
         closing = [body for body in bodies if last["close"] and body["tags"] == STOP]
         return SessionReply("done", session.state, closing, command.at_ms)

@@ -16,7 +16,7 @@ import numpy as np
 from tbv8.page.thin import Floats, Ints
 
 _DIGITS = 8  # of the largest value, as many as a chart can show
-_MOST_PLACES = 16  # venues' prices have no more
+_MAX_PLACES = 16  # venues' prices have no more
 _EXACTNESS = 1e-10  # of a value; what differs less is the same decimal number
 
 
@@ -66,7 +66,7 @@ def places_of(*columns: Floats, digits: int = _DIGITS) -> int:
     inexact = np.concatenate([column[np.isfinite(column)] for column in columns])
     largest = float(np.abs(inexact).max(initial=0.0))
     most = digits - 1 - (int(np.floor(np.log10(largest))) if largest else 0)
-    most = min(max(most, 0), _MOST_PLACES)
+    most = min(max(most, 0), _MAX_PLACES)
     for places in range(most):
         written = np.rint(inexact * 10.0**places) / 10.0**places
         inexact = inexact[np.abs(written - inexact) > _EXACTNESS * np.abs(inexact)]

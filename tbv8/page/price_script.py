@@ -8,7 +8,7 @@ const priceCharts = (() => {
   const MINUTE = 6e4, DAY = 864e5;
   const LENGTHS = [1, 2, 3, 5, 10, 15, 20, 30, 60, 120, 180, 240, 360, 480, 720, 1440, 2880, 4320,
                    10080, 20160, 40320].map(minutes => minutes * MINUTE);
-  const MOST_MARKS = 1500, MOST_TRADES = 2000;
+  const MAX_MARKS = 1500, MAX_TRADES = 2000;
 
   // A packed column: zigzag varints in base64, differences unless `steps` is false.
   function unpack({count, steps, first, unit, places, data, gaps}) {
@@ -90,7 +90,7 @@ const priceCharts = (() => {
 
   // One mark a fill, or one for the buys and one for the sells of a stretch of time.
   function marksIn({t, price, quantity, count, kind, names}, from, to, length) {
-    const first = search(t, from), end = search(t, to + 1), merged = end - first > MOST_MARKS;
+    const first = search(t, from), end = search(t, to + 1), merged = end - first > MAX_MARKS;
     const found = {buy: [], sell: []}, open = {};
     let fills = 0;
     for (let i = first; i < end; i++) {
@@ -111,7 +111,7 @@ const priceCharts = (() => {
   function tradesIn({opened, closed}, from, to, shortest) {
     const found = [];
     for (let i = search(closed, from); i < closed.length && opened[i] <= to; i++) found.push(i);
-    const drawn = found.length <= MOST_TRADES ? found
+    const drawn = found.length <= MAX_TRADES ? found
       : found.filter(i => closed[i] - opened[i] >= shortest);
     return [drawn, found.length];
   }

@@ -26,9 +26,9 @@ from tbv8.venues.units import unit_feed
 _SECOND_STALL_S = 120.0  # a second stall within this time needs a reconnect, not a resubscribe
 _RECONNECT_PAUSE_S = 1800.0  # between such reconnects: they interrupt the other streams
 _CHECK_S = 0.2
-_WRITER_WAIT_S, _MOST_WRITER_WAITS = 0.01, 200
+_WRITER_WAIT_S, _MAX_WRITER_WAITS = 0.01, 200
 _FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each
-_MOST_UNSENT = 2**20  # bytes in our send buffer; we send some KB
+_MAX_UNSENT = 2**20  # bytes in our send buffer; we send some KB
 
 type RefreshListings = Callable[[bool], Awaitable[Mapping[str, Listing]]]
 """Returns the venue's listings: with True always fetched, else possibly some minutes old."""
@@ -271,7 +271,7 @@ class Link:
 
     async def _await_writer(self) -> None:
         """Pause reading the socket, so that the writer can catch up (backpressure)."""
-        for _ in range(_MOST_WRITER_WAITS):
+        for _ in range(_MAX_WRITER_WAITS):
             if not self._outbox.crowded:
                 break
             await asyncio.sleep(_WRITER_WAIT_S)
@@ -354,7 +354,7 @@ class Link:
         while True:
             await asyncio.sleep(_CHECK_S)
             now_s = time.monotonic()
-            if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
+            if self._socket and self._socket.transport.get_write_buffer_size() > _MAX_UNSENT:
                 self._abort("the venue reads none of our frames")  # such as pongs to endless pings
                 return
             if now_s - self._received_s > silence_limit_s:

@@ -23,7 +23,7 @@ from tbv8.venues.rates import LATEST_MS, known_until, to_rates
 from tbv8.venues.units import unit_amount, unit_price
 
 _PUBLISH_DELAY_MS = 20_000  # payments are published some seconds after their hour
-_MOST_CATCH_UP_MS = 31 * DAY_MS  # a longer hole in the funding is left to `doit funding`
+_MAX_CATCH_UP_MS = 31 * DAY_MS  # a longer hole in the funding is left to `doit funding`
 _CHECK_S = 0.2
 
 
@@ -158,7 +158,7 @@ class Polls:
         """Record the payments since the last known one; return True if a payment is overdue."""
         now_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         start_ms = self._known_ms.get(symbol, 0)
-        if start_ms < now_ms - _MOST_CATCH_UP_MS:
+        if start_ms < now_ms - _MAX_CATCH_UP_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
         span = Span(start_ms, now_ms + MINUTE_MS)
         request = self._live.payments_request(

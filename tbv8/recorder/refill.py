@@ -16,7 +16,7 @@ from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.units import unit_request
 
-_MOST_URGENT = 4  # the largest number of concurrent requests other than for minutes
+_MAX_URGENT = 4  # the largest number of concurrent requests other than for minutes
 _CLOCK_RETRY_S = 5.0
 _WARN_SHARE = 0.5  # warn when an outage reaches this share of the venue's history
 _WARN_EVERY_S = 600.0
@@ -59,7 +59,7 @@ class Refill:
         self._not_before_s: dict[tuple[str, str], float] = {}
         # Minutes can wait, so they have one slot; the venue soon drops its recent trades.
         self._urgent_slots, self._minutes_slot = (
-            asyncio.Semaphore(_MOST_URGENT),
+            asyncio.Semaphore(_MAX_URGENT),
             asyncio.Semaphore(1),
         )
         self._warned_s: dict[str, float] = {}

@@ -12,7 +12,7 @@ GRACE_MS = 2000
 SETTLE_MS = 3000
 """After this time a minute's bar at the venue is final, and a trade has reached all sockets."""
 
-_LEAST_SILENCE_MS, _MOST_SILENCE_MS = 10_000, 60_000
+_MIN_SILENCE_MS, _MAX_SILENCE_MS = 10_000, 60_000
 
 
 class Stream:
@@ -61,7 +61,7 @@ class Stream:
     @property
     def silence_limit_ms(self) -> float:
         """The longest usual silence; after it, REST checks whether the stream is quiet or dead."""
-        return min(max(20 * self._interval_ms, _LEAST_SILENCE_MS), _MOST_SILENCE_MS)
+        return min(max(20 * self._interval_ms, _MIN_SILENCE_MS), _MAX_SILENCE_MS)
 
     def confirm(self, at_ms: int) -> bool:
         """Note the venue's confirmation; return True if it brings the stream up. Repeatable."""

@@ -9,8 +9,8 @@ import msgspec
 from tbv8.coverage import by_month, gaps, merge
 from tbv8.market import (
     DAY_MS,
+    MAX_MS,
     MINUTE_MS,
-    MOST_MS,
     Series,
     Span,
     iso_day,
@@ -96,7 +96,7 @@ def _read_ledger_spans(query: Query, series: Series, dataset: str) -> _LedgerSpa
         " min(CAST(end_ms AS INTEGER), day_ms + ?), CAST(missing AS INTEGER), source = ?"
         " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
         " AND typeof(day_ms) = 'integer' AND day_ms >= 0 AND day_ms < ? ORDER BY day_ms",
-        (32 * DAY_MS, NOT_LISTED, series.venue, series.symbol, dataset, MOST_MS),
+        (32 * DAY_MS, NOT_LISTED, series.venue, series.symbol, dataset, MAX_MS),
     ):
         if start_ms >= end_ms:
             continue

@@ -25,7 +25,7 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
-from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, iso, iso_day
+from tbv8.market import DAY_MS, HOUR_MS, MIN_DAYS, iso, iso_day
 from tbv8.results.accounting import Books, before, from_money, history
 from tbv8.risk.events import EXACT
 from tbv8.trading.nautilus import Floats, Ints
@@ -90,7 +90,7 @@ class Drawdown(msgspec.Struct, frozen=True):
 
 
 def measure_curve(
-    times_ms: Ints, equity: Ints, *, days: int, fewest_days: int = FEWEST_DAYS
+    times_ms: Ints, equity: Ints, *, days: int, min_days: int = MIN_DAYS
 ) -> Performance:
     """Return the statistics of a curve.
 
@@ -98,14 +98,14 @@ def measure_curve(
         times_ms: The start, and the close of each bar.
         equity: The equity at these times, in integers of 10^-8 USD.
         days: The number of UTC days with bars.
-        fewest_days: Annualised statistics of a shorter curve, or with bars on fewer days, are None.
+        min_days: Annualised statistics of a shorter curve, or with bars on fewer days, are None.
     """
     begun, ended = int(equity[0]), int(equity[-1])
     elapsed_ms = int(times_ms[-1] - times_ms[0])
     fall = next(iter(deepest_falls(equity, most=1)), None)
     days_ms, returns = daily_returns(times_ms, equity)
     worst, best = (int(at(returns)) if returns.size else None for at in (np.argmin, np.argmax))
-    is_long = min(days, elapsed_ms // DAY_MS) >= fewest_days
+    is_long = min(days, elapsed_ms // DAY_MS) >= min_days
     values = returns.tolist() if is_long else []
     yearly = cagr(begun, ended, elapsed_ms=elapsed_ms) if is_long else None
     return Performance(
@@ -295,13 +295,13 @@ def _day(days_ms: Ints, returns: Floats, at: int | None) -> Day | None:
     return Day(date=iso_day(int(days_ms[at])), gained=rounded(float(returns[at])))
 
 
-def measure_trading(books: Books, *, days: int, fewest_days: int = FEWEST_DAYS) -> Trading:
+def measure_trading(books: Books, *, days: int, min_days: int = MIN_DAYS) -> Trading:
     """Return the statistics of fills and closed positions; `days` is the number of days with bars.
 
     - exposure: the share of the counted span with an open position, including outages;
     - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
       year of 365 days; None where that mean is not above 0, and for bars on less than
-      `fewest_days`;
+      `min_days`;
     - entries, exits: the fills that opened or increased a position, and those that reduced or
       closed one; a fill through zero is both;
     - trades: positions that were closed or turned;
@@ -314,7 +314,7 @@ def measure_trading(books: Books, *, days: int, fewest_days: int = FEWEST_DAYS) 
     elapsed_ms, turnover = end_ms - curve.start_ms, None
     with localcontext(EXACT):
         equity = from_money(exact_sum(curve.equity)) / len(curve.equity)
-        if equity > 0 and min(days, elapsed_ms // DAY_MS) >= fewest_days:
+        if equity > 0 and min(days, elapsed_ms // DAY_MS) >= min_days:
             notional = sum((fill.quantity * fill.price for fill in run.fills), Decimal(0))
             turnover = rounded(float(notional / equity / (Decimal(elapsed_ms) / _YEAR_MS)))
         befores = [(before(fill), fill) for fill in run.fills]

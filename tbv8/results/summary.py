@@ -21,8 +21,8 @@ from tbv8.config import records
 from tbv8.coverage import gaps
 from tbv8.market import (
     DAY_MS,
-    FEWEST_DAYS,
     HOUR_MS,
+    MIN_DAYS,
     MINUTE_MS,
     Span,
     iso,
@@ -239,7 +239,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_short(self) -> bool:
         """True if there are too few days for annualised numbers."""
         days = self.days if self.days_with_bars is None else min(self.days, self.days_with_bars)
-        return days < FEWEST_DAYS
+        return days < MIN_DAYS
 
     @property
     def runs(self) -> tuple[Stats, ...]:
@@ -329,17 +329,17 @@ def cautions(summary: Summary) -> list[str]:
     """Return the warnings that belong above the numbers of a result."""
     warnings = [*summary.rule_warnings]
     warnings += [_not_in_history(summary, *times) for times in summary.not_in_history]
-    if summary.days < FEWEST_DAYS:
+    if summary.days < MIN_DAYS:
         days, minutes = summary.days, summary.minutes
         length = f"{days:,.1f} days" if days >= 0.1 else counted(minutes, "minute")
         warnings.append(
             f"a span of {length} is too short for annualised numbers such as the Sharpe ratio, "
-            f"which need {FEWEST_DAYS} days"
+            f"which need {MIN_DAYS} days"
         )
     elif summary.is_short:
         warnings.append(
             f"bars on {counted(summary.days_with_bars or 0, 'day')} are too few for annualised "
-            f"numbers such as the Sharpe ratio, which need {FEWEST_DAYS} days"
+            f"numbers such as the Sharpe ratio, which need {MIN_DAYS} days"
         )
     for symbol, missing in summary.missing_minutes.items():
         if missing:

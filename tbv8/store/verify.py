@@ -15,8 +15,8 @@ import pyarrow as pa
 from tbv8.market import (
     DAY_MS,
     HOUR_MS,
+    MAX_RATE,
     MINUTE_MS,
-    MOST_RATE,
     ONE_MINUTE,
     Series,
     Span,
@@ -314,7 +314,7 @@ def _rate_problems(rates: pa.Table) -> dict[int, list[str]]:
     checks = {
         "not on a full hour": paid % HOUR_MS != 0,
         "with an interval that does not divide 24 hours": ~is_divisor,
-        "with an impossible rate": ~(abs(rate) < MOST_RATE),
+        "with an impossible rate": ~(abs(rate) < MAX_RATE),
     }
     return _by_day(paid, checks)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-_MOST_DOUBLINGS = 16
+_MAX_DOUBLINGS = 16
 
 
 def backoff_s(failures: int, *, base_s: float, cap_s: float) -> float:
@@ -13,4 +13,4 @@ def backoff_s(failures: int, *, base_s: float, cap_s: float) -> float:
     It begins at `base_s` and doubles with each failure, up to `cap_s`. Up to half of it is
     subtracted at random, so that clients that failed together do not retry together.
     """
-    return min(cap_s, base_s * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)) * random.uniform(0.5, 1.0)
+    return min(cap_s, base_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS)) * random.uniform(0.5, 1.0)

@@ -19,10 +19,10 @@ from msgspec.structs import replace
 
 from tbv8.errors import VenueError
 from tbv8.market import (
+    MAX_MS,
+    MAX_PRICE,
+    MAX_VOLUME,
     MINUTE_MS,
-    MOST_MS,
-    MOST_PRICE,
-    MOST_VOLUME,
     Bar,
     Bbo,
     Span,
@@ -71,7 +71,7 @@ class FetchedSpan(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-MOST_UNUSABLE = 60
+MAX_UNUSABLE = 60
 """A reply or file with more impossible bars than this is refused as a whole."""
 
 
@@ -269,9 +269,9 @@ class FilesOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # The types of fields in venues' messages; a value out of bounds never reaches the database.
-type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
-type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
-type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
+type Price = Annotated[float, msgspec.Meta(gt=0, le=MAX_PRICE)]
+type Amount = Annotated[float, msgspec.Meta(ge=0, le=MAX_VOLUME)]
+type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MAX_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type TradeId = Annotated[str, msgspec.Meta(max_length=80, pattern=r"\A[!-~]+\Z")]
 
@@ -346,7 +346,7 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 _DIGITS = range(-16, 12)  # the possible exponents of an amount's first digit
-_MOST_FEE = Decimal("0.1")
+_MAX_FEE = Decimal("0.1")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,7 +373,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
             amount.is_finite() and amount > 0 and amount.adjusted() in _DIGITS
             for amount in amounts
             if amount is not None
-        ) and all(fee.is_finite() and abs(fee) < _MOST_FEE for fee in fees if fee is not None)
+        ) and all(fee.is_finite() and abs(fee) < _MAX_FEE for fee in fees if fee is not None)
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):

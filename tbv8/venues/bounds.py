@@ -30,9 +30,9 @@ class BoundsError(ValueError):
     """A reply is larger than its limit, or its redirect is not allowed."""
 
 
-def too_large_error(most_bytes: int) -> BoundsError:
-    """Return the error for a reply of more than `most_bytes` bytes."""
-    return BoundsError(f"it has more than {most_bytes:,} bytes")
+def too_large_error(max_bytes: int) -> BoundsError:
+    """Return the error for a reply of more than `max_bytes` bytes."""
+    return BoundsError(f"it has more than {max_bytes:,} bytes")
 
 
 def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
@@ -49,35 +49,35 @@ def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
     return clock_ms
 
 
-def inflate(zipped: bytes, most_bytes: int) -> bytes:
-    """Inflate gzipped bytes, but never to more than `most_bytes` bytes in memory.
+def inflate(zipped: bytes, max_bytes: int) -> bytes:
+    """Inflate gzipped bytes, but never to more than `max_bytes` bytes in memory.
 
     Raises:
-        BoundsError: The bytes are no complete gzip, or have more content than `most_bytes`.
+        BoundsError: The bytes are no complete gzip, or have more content than `max_bytes`.
     """
     inflater = zlib.decompressobj(_GZIP)
     try:
-        plain = inflater.decompress(zipped, most_bytes + 1)
+        plain = inflater.decompress(zipped, max_bytes + 1)
     except zlib.error as e:
         raise BoundsError(f"it is no gzip ({e})") from e
-    if len(plain) > most_bytes:
-        raise too_large_error(most_bytes)
+    if len(plain) > max_bytes:
+        raise too_large_error(max_bytes)
     if not inflater.eof:
         raise BoundsError("it is no complete gzip")
     return plain
 
 
-def decode_body(body: bytes, encoding: str, most_bytes: int) -> bytes:
+def decode_body(body: bytes, encoding: str, max_bytes: int) -> bytes:
     """Undo the Content-Encoding of a body: gzip, or none.
 
     Raises:
-        BoundsError: The result has more than `most_bytes` bytes, or the encoding is another one.
+        BoundsError: The result has more than `max_bytes` bytes, or the encoding is another one.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity") or not body:
         return body
     if encoding == "gzip":
-        return inflate(body, most_bytes)
+        return inflate(body, max_bytes)
     raise BoundsError(f"it has an encoding that was not requested, {quoted(encoding)}")
 
 

@@ -65,7 +65,7 @@ class BoundedSession(requests.Session):
     """A keep-alive session with limits, for one thread at a time; its user agent is `tbv8`.
 
     Args:
-        most_bytes: The limit of a body, compressed and again when inflated.
+        max_bytes: The limit of a body, compressed and again when inflated.
         hosts: Other hosts that a reply may redirect to.
         is_closing: Called between two chunks of a body; if it returns True, the request ends with a
             CancelledError.
@@ -74,7 +74,7 @@ class BoundedSession(requests.Session):
     def __init__(
         self,
         *,
-        most_bytes: int = REPLY_BYTES,
+        max_bytes: int = REPLY_BYTES,
         hosts: Collection[str] = (),
         is_closing: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -83,7 +83,7 @@ class BoundedSession(requests.Session):
         self.headers.update({"User-Agent": "tbv8", "Accept-Encoding": "gzip"})
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self.max_redirects = REDIRECTS
-        adapter = _Adapter(most_bytes, is_closing)
+        adapter = _Adapter(max_bytes, is_closing)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -102,14 +102,14 @@ class BoundedSession(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, most_bytes: int, is_closing: Callable[[], bool]) -> None:
-        self._most_bytes, self._is_closing = most_bytes, is_closing
+    def __init__(self, max_bytes: int, is_closing: Callable[[], bool]) -> None:
+        self._max_bytes, self._is_closing = max_bytes, is_closing
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """Return the connection pool of a request, after limits are set for its new connections."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _bounded_class(pool.ConnectionCls, self._most_bytes)
+        pool.ConnectionCls = _bounded_class(pool.ConnectionCls, self._max_bytes)
         return pool
 
     def send(  # type: ignore[override]  # the stubs name what is passed on here
@@ -139,22 +139,22 @@ class _Adapter(HTTPAdapter):
         body = bytearray()
         for chunk in raw.stream(_CHUNK_BYTES, decode_content=False):
             body += chunk
-            if len(body) > self._most_bytes:
+            if len(body) > self._max_bytes:
                 raw.close()
-                raise too_large_error(self._most_bytes)
+                raise too_large_error(self._max_bytes)
             if self._is_closing():
                 raw.close()
                 raise CancelledError
-        return decode_body(bytes(body), raw.headers.get("Content-Encoding", ""), self._most_bytes)
+        return decode_body(bytes(body), raw.headers.get("Content-Encoding", ""), self._max_bytes)
 
 
 @cache
-def _bounded_class(kind: type[Any], most_bytes: int) -> type[Any]:
+def _bounded_class(kind: type[Any], max_bytes: int) -> type[Any]:
     """Return a subclass of a connection class that makes replies with limits."""
     if issubclass(kind, _Bounded):
         return kind
     # http.client, which urllib3 is built on, makes replies with `response_class`.
-    attributes = {"response_class": partial(_Reply, most_bytes)}
+    attributes = {"response_class": partial(_Reply, max_bytes)}
     return type(f"Bounded{kind.__name__}", (_Bounded, kind), attributes)
 
 
@@ -165,23 +165,23 @@ class _Bounded:
 class _Reply(HTTPResponse):
     """A reply that reads its head and its body through a `_Reader`."""
 
-    def __init__(self, most_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
+    def __init__(self, max_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._reader = _Reader(self.fp.detach(), sock, _HEAD_BYTES)
         self.fp: Any = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
         """Read the head, then raise the limit by the size of the body."""
         super().begin()
-        self._reader.most_bytes += self._most_bytes + _HEAD_BYTES
+        self._reader.max_bytes += self._max_bytes + _HEAD_BYTES
 
 
 class _Reader(io.RawIOBase):
     """A socket's bytes, up to a limit of bytes and of time."""
 
-    def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
-        self._raw, self._sock, self.most_bytes = raw, sock, most_bytes
+    def __init__(self, raw: io.RawIOBase, sock: Any, max_bytes: int) -> None:
+        self._raw, self._sock, self.max_bytes = raw, sock, max_bytes
         timeout_s = sock.gettimeout()
         self._until_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         self._received = 0
@@ -197,8 +197,8 @@ class _Reader(io.RawIOBase):
             self._sock.settimeout(left_s)
         count: int | None = self._raw.readinto(buffer)
         self._received += count or 0
-        if self._received > self.most_bytes:
-            raise too_large_error(self.most_bytes)
+        if self._received > self.max_bytes:
+            raise too_large_error(self.max_bytes)
         return count
 
     def close(self) -> None:

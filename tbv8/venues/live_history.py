@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
 from tbv8.venues.base import (
-    MOST_UNUSABLE,
+    MAX_UNUSABLE,
     Cost,
     Endpoints,
     FetchedSpan,
@@ -101,14 +101,14 @@ def fetch_confirmed(
         native: The native symbol, for the error.
 
     Raises:
-        VenueError: Too many bars are impossible (see `MOST_UNUSABLE`).
+        VenueError: Too many bars are impossible (see `MAX_UNUSABLE`).
     """
     bars: dict[int, Bar] = {}
     for _ in range(2):
         if sum(bar.is_possible for bar in bars.values()) < part.minutes:
             bars |= {bar.ts_ms: bar for bar in fetch_page()}
     unusable = len(_unusable(bars))
-    if unusable > MOST_UNUSABLE:
+    if unusable > MAX_UNUSABLE:
         raise VenueError(
             f"{venue}: {unusable} of its bars of {native} in {part} are impossible (a high below "
             "the open, or a price of 0): run the same command again later"

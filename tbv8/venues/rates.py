@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, MOST_RATE, ONE_MINUTE, Span, iso
+from tbv8.market import DAY_MS, HOUR_MS, MAX_RATE, MINUTE_MS, ONE_MINUTE, Span, iso
 from tbv8.venues.base import Payment
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def to_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
         ts_ms = payment.time_ms // HOUR_MS * HOUR_MS
         if payment.time_ms - ts_ms > LATEST_MS:
             raise ValueError(f"a payment at {iso(payment.time_ms)} is not on a full hour")
-        if not (math.isfinite(payment.rate) and abs(payment.rate) < MOST_RATE):
+        if not (math.isfinite(payment.rate) and abs(payment.rate) < MAX_RATE):
             raise ValueError(f"a rate of {payment.rate} at {iso(ts_ms)} is impossible")
         if payment.hours is not None and not _is_interval(payment.hours):
             raise ValueError(f"an interval of {payment.hours} hours at {iso(ts_ms)} is impossible")

@@ -70,7 +70,7 @@ _HOURS = (*_MORNING, 108, 138, 160, 155, 138, 122, 110, 101, 95, 88, 84, 92)
 _WEEKEND = 0.7
 _FUNDING_HOURS = 8
 _EVEN_RATE, _RATE_PER_GAIN = 0.0001, 0.004  # a day of +10 % makes it about 0.02 % in eight hours
-_RATE_UNITS, _MOST_RATE_UNITS = 1e8, 75_000.0
+_RATE_UNITS, _MAX_RATE_UNITS = 1e8, 75_000.0
 # The offsets of the random streams: added to 0 for the market, to `_Coin.stream` for a symbol.
 _CLUSTERS, _SURPRISE, _PATH, _NOISE, _QUIET = range(0, 50, 10)
 
@@ -188,7 +188,7 @@ def funding_rates(symbol: str, span: Span) -> pa.Table:
     first = np.searchsorted(opens, ends_ms - interval_ms)
     gains = closes[last] / closes[first] - 1.0
     units = np.rint((_EVEN_RATE + _RATE_PER_GAIN * gains) * _RATE_UNITS)
-    rates = np.clip(units, -_MOST_RATE_UNITS, _MOST_RATE_UNITS) / _RATE_UNITS
+    rates = np.clip(units, -_MAX_RATE_UNITS, _MAX_RATE_UNITS) / _RATE_UNITS
     is_inside = (ends_ms >= span.start_ms) & (ends_ms < span.end_ms)
     hours = np.full(int(is_inside.sum()), _FUNDING_HOURS, dtype=np.int64)
     return pa.table(

@@ -47,7 +47,7 @@ def measure(
     """Measure a curve in USD, one bar after the other from START_MS."""
     times_ms = start_ms + step_ms * np.arange(len(equity) + 1)
     units = np.rint(np.array([start, *equity]) * 1e8).astype(np.int64)
-    return measure_curve(times_ms, units, days=0, fewest_days=0)
+    return measure_curve(times_ms, units, days=0, min_days=0)
 
 
 def test_three_days_of_two_bars_by_hand() -> None:
@@ -89,7 +89,7 @@ def test_a_curve_is_measured_as_by_empyrical_pandas_and_scipy(opinion: dict[str,
     times_ms = opinion["start_ms"] + opinion["step_ms"] * np.array([0, *opinion["steps"]])
     units = np.rint(np.array([10_000, *opinion["equity"]]) * 1e8).astype(np.int64)
 
-    found = measure_curve(times_ms, units, days=0, fewest_days=0)
+    found = measure_curve(times_ms, units, days=0, min_days=0)
 
     measured = {name: getattr(found, name) for name in opinion["measured"]}
     assert measured == pytest.approx(opinion["measured"], abs=2e-8)
@@ -171,7 +171,7 @@ def test_a_curve_of_too_few_days_has_no_yearly_figures_and_all_others() -> None:
     units = np.array([100, 103, 101, 98, 99.99, 103, 101.9898]) * 1e8
 
     three, four = (
-        measure_curve(times_ms, np.rint(units).astype(np.int64), days=9, fewest_days=days)
+        measure_curve(times_ms, np.rint(units).astype(np.int64), days=9, min_days=days)
         for days in (3, 4)
     )
 
@@ -233,7 +233,7 @@ def trade(
     )
     bars = make_bars(closes)
     books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
-    return books, measure_trading(books, days=0, fewest_days=0)
+    return books, measure_trading(books, days=0, min_days=0)
 
 
 def test_three_trades_by_hand() -> None:
@@ -264,7 +264,7 @@ def test_days_without_a_bar_count_for_no_figure_a_year() -> None:
     units = np.rint(np.linspace(100, 103, times_ms.size) * 1e8).astype(np.int64)
 
     days = days_with_bars(times_ms[1:] - HOUR_MS, times_ms[1:])
-    three, four = (measure_curve(times_ms, units, days=days, fewest_days=n) for n in (3, 4))
+    three, four = (measure_curve(times_ms, units, days=days, min_days=n) for n in (3, 4))
 
     assert days == 3
     assert (three.sharpe is None, four.sharpe, four.cagr) == (False, None, None)

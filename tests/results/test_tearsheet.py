@@ -45,7 +45,7 @@ from tests.page.test_charts import as_figure, data_of
 from tests.page.test_packed import unpacked
 
 SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
-MOST_BYTES = 8_000_000
+MAX_BYTES = 8_000_000
 CHARTS = ("equity-chart", "drawdown-chart", "exposure-chart", "price-strip")
 DRAWN = (*CHARTS, "price-chart")
 INPUTS = {
@@ -86,7 +86,7 @@ def run(strategy: records.Strategy, bars: Any, results: Path) -> tuple[Path, str
     backtest(strategy, bars, results, inputs=INPUTS)
     folder = results / strategy.strategy_id
     text = (folder / "tearsheet.html").read_text(encoding="utf-8")
-    assert len(text.encode()) < MOST_BYTES
+    assert len(text.encode()) < MAX_BYTES
     return folder, text
 
 
@@ -476,7 +476,7 @@ def test_a_year_of_five_minutes_stays_under_eight_megabytes_bar_by_bar(tmp_path:
 def test_more_bars_than_fit_are_longer_candles(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prices, "MOST_PACKED", 15_000)
+    monkeypatch.setattr(prices, "MAX_PACKED", 15_000)
     bars = make_bars(walk(6_000), timeframe="1m", reach=0.5)
     strategy = make_strategy(timeframe=parse_timeframe("1m"))
 

@@ -784,8 +784,8 @@ class _Handler(BaseHTTPRequestHandler):
 class _Zips:
     """Archive files once made, the least recently used dropped first."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._files: OrderedDict[Hashable, bytes] = OrderedDict()
 
@@ -795,7 +795,7 @@ class _Zips:
                 self._files[key] = make()
             self._files.move_to_end(key)
             made = self._files[key]
-            while len(self._files) > 1 and sum(map(len, self._files.values())) > self._most_bytes:
+            while len(self._files) > 1 and sum(map(len, self._files.values())) > self._max_bytes:
                 self._files.popitem(last=False)
         return made
 

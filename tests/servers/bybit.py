@@ -39,8 +39,8 @@ from tests.servers.live_server import (
     json_reply,
 )
 
-MOST_CANDLES = 1_000
-MOST_RATES = 200
+MAX_CANDLES = 1_000
+MAX_RATES = 200
 _BASE = "/v5/market/"
 _CHANNELS = {"publicTrade": "trades", "orderbook.1": "bbo", "kline.1": "candle"}
 _OTHER_TOPICS = {"orderbook.50", "orderbook.200", "orderbook.1000", "kline.5", "tickers"}
@@ -264,7 +264,7 @@ class BybitWire:
             high, low = max(opened, candle.high), min(opened, candle.low)
             prices = (opened, high, low, candle.close, candle.volume, candle.amount)
             shown.append([str(candle.ts_ms), *map(text, prices)])
-        limit = min(int(query.get("limit", 200)), MOST_CANDLES)
+        limit = min(int(query.get("limit", 200)), MAX_CANDLES)
         from_start = "start" in query and "end" not in query
         return (shown[:limit] if from_start else shown[-limit:])[::-1]
 
@@ -281,7 +281,7 @@ class BybitWire:
             for rate in market.rates(hours=8)
             if start_ms <= rate.time_ms - rate.time_ms % _HOUR_MS <= end_ms
         ]
-        limit = min(int(query.get("limit", MOST_RATES)), MOST_RATES)
+        limit = min(int(query.get("limit", MAX_RATES)), MAX_RATES)
         return self._done(_rows(rows[-limit:][::-1]))
 
     def _recent(self, market: LiveMarket, query: Mapping[str, str]) -> Reply:

@@ -38,8 +38,8 @@ from tests.servers.live_server import (
     json_reply,
 )
 
-MOST_RATES = 500
-MOST_CANDLES = 5_000
+MAX_RATES = 500
+MAX_CANDLES = 5_000
 _INTERVALS = {"1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w", "1M"}
 _WITH_COIN = {"trades", "bbo", "candle", "l2Book", "activeAssetCtx"}
 _CHANNELS = {"trades": "trades", "bbo": "bbo", "candle": "candle", "l2Book": "book"}
@@ -75,7 +75,7 @@ class HyperliquidOptions(Options):
 
     replay: int | None = None
     recent_trades: int = 10
-    candles_a_reply: int = MOST_CANDLES
+    candles_a_reply: int = MAX_CANDLES
     first_bbo: bool = True
     greeting: bool = False
     users: bool = True
@@ -227,7 +227,7 @@ class HyperliquidWire:
             for rate in self.markets[coin].rates(hours=1)
             if start_ms <= rate.time_ms <= last_ms
         ]
-        return json_reply(rows[:MOST_RATES])
+        return json_reply(rows[:MAX_RATES])
 
     def _recent_trades(self, coin: str) -> Reply:
         if coin not in self.markets:
@@ -252,7 +252,7 @@ class HyperliquidWire:
         first_ms = start_ms - start_ms % MINUTE_MS
         rows = [
             _candle(coin, candle)
-            for candle in candles[-MOST_CANDLES:]
+            for candle in candles[-MAX_CANDLES:]
             if first_ms <= candle.ts_ms and (end_ms is None or candle.ts_ms <= end_ms)
         ][: self.options.candles_a_reply]
         self._charge(len(rows) / 60)

@@ -40,8 +40,8 @@ from tests.servers.live_server import (
     json_reply,
 )
 
-MOST_KLINES = 2_000
-MOST_DEALS = 100
+MAX_KLINES = 2_000
+MAX_DEALS = 100
 _BASE = "/api/v1/contract"
 _INTERVALS = {
     "Min1", "Min5", "Min15", "Min30", "Min60", "Hour4", "Hour8", "Day1", "Week1", "Month1",
@@ -181,7 +181,7 @@ class MexcWire:
                 case "kline":
                     return self._kline(market, request.query)
                 case "deals":
-                    limit = min(int(request.query.get("limit", MOST_DEALS)), MOST_DEALS)
+                    limit = min(int(request.query.get("limit", MAX_DEALS)), MAX_DEALS)
                     trades = market.last_trades(limit)[::-1]
                     rows = ",".join(self._deal(trade) for trade in trades)
                     body = f'{{"success":true,"code":0,"data":[{rows}]}}'
@@ -312,7 +312,7 @@ class MexcWire:
             and (self.options.open_candle or candle.ts_ms + MINUTE_MS <= now_ms)
         ]
         newest = start_s is None or self.options.keep_klines == "newest"
-        candles = candles[-MOST_KLINES:] if newest else candles[:MOST_KLINES]
+        candles = candles[-MAX_KLINES:] if newest else candles[:MAX_KLINES]
         columns: dict[str, list[Any]] = {"time": [c.ts_ms // 1000 for c in candles]}
         real = {
             n: [float(getattr(c, n)) for c in candles] for n in ("open", "close", "high", "low")

@@ -113,7 +113,7 @@ def test_a_wrong_file_of_a_month_is_taken_from_rest_day_by_day(
 def test_a_file_that_is_too_large_is_not_read_to_its_end(
     market: Market, server: BinanceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tbv8.venues.binance.files.MOST_BYTES", 10_000)
+    monkeypatch.setattr("tbv8.venues.binance.files.MAX_BYTES", 10_000)
 
     pieces = fetched(server, [IN_MS])
 

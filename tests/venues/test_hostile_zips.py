@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from tbv8.market import MINUTE_MS, Span, parse_time
-from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, parse_file
+from tbv8.venues.binance.archive import MAX_BYTES, UnusableError, parse_file
 
 DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
 STEM = "BTCUSDT-1m-2024-03-08"
@@ -102,8 +102,8 @@ def test_a_zip_is_read_whatever_its_directory_has(zipped: bytes) -> None:
         (patched(GOOD, 30, "<4s", b"\xff\xfe\x00\n"), "it contains"),
         (two_files(), f"it contains more than {NAME!r}"),
         (GOOD[:DIRECTORY_AT], "or is cut off"),
-        (packed(b" " * (MOST_BYTES + 1)), "it unzips to more than 16,777,216 bytes"),
-        (packed(b"\n" * MOST_BYTES), "it has more than 2,880 rows"),
+        (packed(b" " * (MAX_BYTES + 1)), "it unzips to more than 16,777,216 bytes"),
+        (packed(b"\n" * MAX_BYTES), "it has more than 2,880 rows"),
         (packed(b"1" * 5000 + b",1,1,1,1,1,,,,,,"), "conversion error to int64"),
         (packed(b"\x1b[2J\n" * 3), r"\x1b[2J"),
         (packed(b"\x00" * 1000), "Could not skip initial 1 rows"),
@@ -140,7 +140,7 @@ def test_a_file_cut_off_or_changed_anywhere_is_unusable_or_right(zipped: bytes) 
 
 def test_a_directory_of_a_million_files_is_not_read() -> None:
     entry = GOOD[DIRECTORY_AT : DIRECTORY_AT + 46 + len(NAME)]
-    zipped = GOOD[:DIRECTORY_AT] + entry * (MOST_BYTES // len(entry) - 10)
+    zipped = GOOD[:DIRECTORY_AT] + entry * (MAX_BYTES // len(entry) - 10)
 
     assert cost_mb(zipped) < 50
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS
+from tbv8.market import DAY_MS, HOUR_MS, MIN_DAYS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Account, Result
@@ -69,7 +69,7 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
         "cost."
     )
     if result.summary.is_short:
-        words += f" A dash stands for a number that needs {FEWEST_DAYS} days, or is not defined."
+        words += f" A dash stands for a number that needs {MIN_DAYS} days, or is not defined."
     tables = [
         element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
         element("div", [trading, costs], class_="columns"),

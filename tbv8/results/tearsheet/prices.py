@@ -29,7 +29,7 @@ from tbv8.results.tearsheet.part import Part, caption
 from tbv8.results.tearsheet.round_trips import RoundTrips
 from tbv8.trading.nautilus import Floats, Ints
 
-MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
+MAX_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
 _MAX_FILLS = 110_000  # of all symbols; more are merged, buys and sells of each stretch
 _MAX_TRADES = 55_000  # of all symbols; the newest are drawn
 _BARS_PER_CANDLE = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)
@@ -77,7 +77,7 @@ def _packed(
     fills = {symbol: pack_marks(_marks(result, symbol, bars[symbol].ends_ms)) for symbol in bars}
     trades = {symbol: _trades(result, trips, symbol) for symbol in bars}
     for times in _BARS_PER_CANDLE:
-        if step_ms and _least_packed(result, times) > MOST_PACKED:
+        if step_ms and _least_packed(result, times) > MAX_PACKED:
             continue
         packed: dict[str, Mapping[str, Any]] = {}
         for symbol, candles in bars.items():
@@ -88,7 +88,7 @@ def _packed(
                 "trades": trades[symbol],
                 "lines": _chart_lines(result, shown_bars.ends_ms) if symbol == main else [],
             }
-        if packed_size(packed) <= MOST_PACKED or not step_ms:
+        if packed_size(packed) <= MAX_PACKED or not step_ms:
             break
     return times, packed
 

@@ -22,7 +22,7 @@ from tbv8.text import one_line, quoted
 from tbv8.venues.base import Payment
 from tbv8.venues.binance.minutes import VALUES, MinuteBars, clean_rows
 
-MOST_BYTES = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 """The limit of a zip, and again of its content; a month of 1m bars has 2 MB, 6 MB unzipped."""
 
 _ROWS_PER_MINUTE = 2  # some files have a minute twice
@@ -42,7 +42,7 @@ _RATE_COLUMNS = {
     "last_funding_rate": pa.float64(),
 }
 _RATE_HEADER = ",".join(_RATE_COLUMNS)
-_MOST_RATES = 31 * 24
+_MAX_RATES = 31 * 24
 _CONVERT_RATES = pa.csv.ConvertOptions(column_types=_RATE_COLUMNS, null_values=[], check_utf8=False)
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 
@@ -78,7 +78,7 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> MinuteBars:
     Raises:
         UnusableError: The file is damaged, or has other rows than bars of `span`.
     """
-    text = _read_text(zipped, stem, most_rows=span.minutes * _ROWS_PER_MINUTE)
+    text = _read_text(zipped, stem, max_rows=span.minutes * _ROWS_PER_MINUTE)
     columns = _read_columns(text, _COLUMNS, _CONVERT)
     try:
         return clean_rows(columns[0], columns[1:], span)
@@ -92,7 +92,7 @@ def parse_rates(zipped: bytes, stem: str, span: Span) -> list[Payment]:
     Raises:
         UnusableError: The file is damaged, has other columns, or payments outside of `span`.
     """
-    text = _read_text(zipped, stem, most_rows=_MOST_RATES)
+    text = _read_text(zipped, stem, max_rows=_MAX_RATES)
     header = text.splitlines()[0].decode(errors="replace") if text else ""
     if not text[:1].isdigit() and header != _RATE_HEADER:
         raise UnusableError(f"its columns are {quoted(header)}, not {_RATE_HEADER}")
@@ -107,10 +107,10 @@ def parse_rates(zipped: bytes, stem: str, span: Span) -> list[Payment]:
     return payments
 
 
-def _read_text(zipped: bytes, stem: str, *, most_rows: int) -> bytes:
+def _read_text(zipped: bytes, stem: str, *, max_rows: int) -> bytes:
     text = _unzip(zipped, f"{stem}.csv").removeprefix(codecs.BOM_UTF8)
-    if text.count(b"\n") + text.count(b"\r") > 2 * most_rows + 2:
-        raise UnusableError(f"it has more than {most_rows:,} rows")
+    if text.count(b"\n") + text.count(b"\r") > 2 * max_rows + 2:
+        raise UnusableError(f"it has more than {max_rows:,} rows")
     return text
 
 
@@ -171,11 +171,11 @@ def _inflate(packed: bytes) -> tuple[bytes, bytes]:
     """Return the inflated content of a deflated file, and the bytes after it."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        text = inflater.decompress(packed, MOST_BYTES + 1)
+        text = inflater.decompress(packed, MAX_BYTES + 1)
     except zlib.error as e:
         raise UnusableError(f"it is damaged ({e})") from e
-    if len(text) > MOST_BYTES:
-        raise UnusableError(f"it unzips to more than {MOST_BYTES:,} bytes")
+    if len(text) > MAX_BYTES:
+        raise UnusableError(f"it unzips to more than {MAX_BYTES:,} bytes")
     if not inflater.eof:
         raise UnusableError("it is cut off")
     return text, inflater.unused_data

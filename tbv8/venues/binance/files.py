@@ -10,7 +10,7 @@ from http import HTTPStatus
 import requests
 
 from tbv8.venues.base import Endpoints
-from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, digest, parse_checksum
+from tbv8.venues.binance.archive import MAX_BYTES, UnusableError, digest, parse_checksum
 from tbv8.venues.binance.host import (
     Host,
     HostOptions,
@@ -59,7 +59,7 @@ class Files:
         self._host, self._closing = host, closing
         self._sessions = ItemPool(
             lambda: BoundedSession(
-                most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set
+                max_bytes=MAX_BYTES, hosts=redirect_hosts, is_closing=closing.is_set
             )
         )
 

@@ -22,7 +22,7 @@ from tbv8.venues.binance.rest import Rest, open_rest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_MOST_PIECES_AHEAD = 8  # a month has 2 MB
+_MAX_PIECES_AHEAD = 8  # a month has 2 MB
 
 type _Outcome = FetchedSpan | list[AsyncResult[_Outcome]]
 """A filled piece, or the pending outcomes of its days."""
@@ -91,7 +91,7 @@ class BinanceBars:
             )
             try:
                 while waiting or ahead:
-                    while waiting and len(ahead) < _MOST_PIECES_AHEAD:
+                    while waiting and len(ahead) < _MAX_PIECES_AHEAD:
                         ahead.append(filler.start(waiting.popleft()))
                     outcome = _result(ahead.popleft())
                     if isinstance(outcome, FetchedSpan):

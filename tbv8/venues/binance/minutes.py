@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tbv8.market import MINUTE_MS, MOST_PRICE, MOST_VOLUME, ONE_MINUTE, Span
-from tbv8.venues.base import MOST_UNUSABLE
+from tbv8.market import MAX_PRICE, MAX_VOLUME, MINUTE_MS, ONE_MINUTE, Span
+from tbv8.venues.base import MAX_UNUSABLE
 
 VALUES = ("open", "high", "low", "close", "volume")
 
@@ -78,13 +78,13 @@ def clean_rows(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBar
         (low > 0)
         & (low <= np.minimum(first, last))
         & (high >= np.maximum(first, last))
-        & (high <= MOST_PRICE)
+        & (high <= MAX_PRICE)
         & (volume >= 0)
-        & (volume <= MOST_VOLUME)
+        & (volume <= MAX_VOLUME)
     )
     unusable: set[int] = set()
     if not is_possible.all():
-        if np.count_nonzero(~is_possible) > MOST_UNUSABLE:
+        if np.count_nonzero(~is_possible) > MAX_UNUSABLE:
             _refuse(opens, ~is_possible, "is impossible: its prices or its volume are out of order")
         unusable = {ONE_MINUTE.floor(ts) for ts in ts_ms[~is_possible].tolist()}
         ts_ms, values = ts_ms[is_possible], [column[is_possible] for column in values]

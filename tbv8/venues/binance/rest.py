@@ -38,7 +38,7 @@ MAX_CONCURRENT = 3
 _TIME_WEIGHT = 1
 _PAYMENTS_PER_PAGE = 1000
 _NO_END_MS = 10**14
-_MOST_BYTES = 2**20  # a page has 0.2 MB; as Python objects, JSON is up to 50 times as large
+_MAX_BYTES = 2**20  # a page has 0.2 MB; as Python objects, JSON is up to 50 times as large
 
 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
@@ -286,7 +286,7 @@ class Rest:
         )
 
     def _open_session(self) -> BoundedSession:
-        return BoundedSession(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
+        return BoundedSession(max_bytes=_MAX_BYTES, hosts=self._redirect_hosts)
 
     def _open_exchange(self) -> Any:
         import ccxt  # takes 2 s, so only when bars are requested

@@ -25,7 +25,7 @@ from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
 from tbv8.venues.http import BoundedSession
 
-_MOST_BYTES = 8 * 2**20  # all perpetuals take some 1 MB
+_MAX_BYTES = 8 * 2**20  # all perpetuals take some 1 MB
 
 
 class _Filter(msgspec.Struct):
@@ -60,7 +60,7 @@ def fetch_rules(
     """
     host, rules = rest_host(product, endpoints, options or HostOptions()), dict[str, Rules]()
     listed: dict[str, _Symbol] = {}
-    with BoundedSession(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
+    with BoundedSession(max_bytes=_MAX_BYTES, hosts=endpoints.redirect_hosts) as session:
         for symbol, native in symbols.items():
             name = native or product.native_symbol(symbol)
             if name not in listed:

@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import VenueError
-from tbv8.market import DAY_MS, MOST_MS, MOST_VOLUME, Bar, Bbo, Span, Trade
+from tbv8.market import DAY_MS, MAX_MS, MAX_VOLUME, Bar, Bbo, Span, Trade
 from tbv8.text import quoted
 from tbv8.venues.base import (
     DECODE_ERRORS,
@@ -45,7 +45,7 @@ VENUE = "bybit"
 PAGE_MINUTES = 1000
 
 _PAYMENTS_PER_REPLY = 200
-_MOST_PAGES = 20  # of instruments: 800 existed in 2026, and a page has 1000
+_MAX_PAGES = 20  # of instruments: 800 existed in 2026, and a page has 1000
 _TRADES_PER_REPLY = 1000
 _OLDEST_DAYS = 60  # per request for payments: 180 at intervals of 8 hours, a reply has 200
 
@@ -56,8 +56,8 @@ _TOO_OFTEN = (429, 10006, 10018, 10429)
 _TEMPORARY = (10000, 10016)  # a timeout, an error of the server
 
 type _Side = Literal["Buy", "Sell"]
-type _Size = Annotated[float, msgspec.Meta(gt=0, le=MOST_VOLUME)]
-type _Nanoseconds = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS * 1_000_000)]
+type _Size = Annotated[float, msgspec.Meta(gt=0, le=MAX_VOLUME)]
+type _Nanoseconds = Annotated[int, msgspec.Meta(gt=0, lt=MAX_MS * 1_000_000)]
 
 
 class _Frame(msgspec.Struct):
@@ -362,8 +362,8 @@ def _instruments_request[T](
         pages = [*before, read(page.rows)]
         if not page.cursor:
             return {native: value for values in pages for native, value in values.items()}
-        if len(pages) >= _MOST_PAGES:
-            raise undocumented_error(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
+        if len(pages) >= _MAX_PAGES:
+            raise undocumented_error(VENUE, reply, f"more than {_MAX_PAGES} pages of instruments")
         # The cursor comes URL-quoted; sending it quotes it again.
         return _instruments_request(read, pages, cursor=unquote(page.cursor))
 

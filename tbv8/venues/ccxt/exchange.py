@@ -47,7 +47,7 @@ class Exchange:
     ) -> None:
         self.name, self._log = name, log
         self._retries = retries or RetryPolicy()
-        self._session = BoundedSession(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
+        self._session = BoundedSession(max_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
         self.ccxt: Any = self._open(endpoints.rest_url)
         self._free_at_s = 0.0
 

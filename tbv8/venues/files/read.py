@@ -31,7 +31,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tbv8.errors import DataError
-from tbv8.market import MINUTE_MS, MOST_PRICE, MOST_VOLUME, Span, iso, parse_time
+from tbv8.market import MAX_PRICE, MAX_VOLUME, MINUTE_MS, Span, iso, parse_time
 from tbv8.text import counted, one_line, quoted
 
 PRICES = ("open", "high", "low", "close", "volume")
@@ -52,7 +52,7 @@ _ZONE_CURE = (
     "`history: files` in the venue's file"
 )
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
-_FEWEST_STEPS = 5  # with fewer bars, equal gaps may be chance
+_MIN_STEPS = 5  # with fewer bars, equal gaps may be chance
 
 type Ints = npt.NDArray[np.int64]
 type Floats = npt.NDArray[np.float64]
@@ -518,7 +518,7 @@ def _check_order(columns: _Columns, ts_ms: Ints) -> None:
             else f"{when} comes after {before} of {earlier}: sort the rows by time"
         )
         columns.refuse(row, problem, count=int(np.count_nonzero(steps <= 0)))
-    if len(steps) >= _FEWEST_STEPS and (step := int(np.gcd.reduce(steps))) > MINUTE_MS:
+    if len(steps) >= _MIN_STEPS and (step := int(np.gcd.reduce(steps))) > MINUTE_MS:
         raise DataError(
             f"{columns.name}: its bars are {step // MINUTE_MS} minutes apart: write 1m bars, "
             "tbv8 builds longer ones itself"
@@ -532,9 +532,9 @@ def _check_possible(columns: _Columns, values: Sequence[Floats]) -> None:
         (low > 0)
         & (low <= np.minimum(first, last))
         & (high >= np.maximum(first, last))
-        & (high <= MOST_PRICE)
+        & (high <= MAX_PRICE)
         & (volume >= 0)
-        & (volume <= MOST_VOLUME)
+        & (volume <= MAX_VOLUME)
     )
 
     def problem(row: int) -> str:

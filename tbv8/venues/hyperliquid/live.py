@@ -373,10 +373,10 @@ def _parse_contracts(reply: bytes) -> dict[str, Contract]:
             price = msgspec.json.decode(context, type=_PriceContext, strict=False).markPx
         except DECODE_ERRORS:  # a delisted coin may have no price
             continue
-        most_decimals = _PRICE_DECIMALS - asset.szDecimals
+        max_decimals = _PRICE_DECIMALS - asset.szDecimals
         digits = _PRICE_DIGITS - 1 - math.floor(math.log10(price))
         rules = Rules(
-            tick_size=Decimal(1).scaleb(-max(0, min(most_decimals, digits))),
+            tick_size=Decimal(1).scaleb(-max(0, min(max_decimals, digits))),
             lot_size=Decimal(1).scaleb(-asset.szDecimals),
             min_notional_usd=_MIN_ORDER_USD,
             max_leverage=Decimal(asset.maxLeverage),

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import MOST_VOLUME, Bar, Bbo, Span, Trade
+from tbv8.market import MAX_VOLUME, Bar, Bbo, Span, Trade
 from tbv8.text import quoted
 from tbv8.venues.base import (
     DECODE_ERRORS,
@@ -368,7 +368,7 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
     for deal in deals:
         side = _SIDES.get(deal.T)
         size = _base_units(deal.v, num, den)
-        if side is None or not 0 < size <= MOST_VOLUME:
+        if side is None or not 0 < size <= MAX_VOLUME:
             shown = msgspec.json.encode(deal)
             raise undocumented_error(VENUE, shown, "a trade without a side or a size")
         if deal.i is None:
@@ -398,7 +398,7 @@ def _to_bbo(
         raise VenueError(f"{VENUE}: a book of {symbol} without a time")
     bid_size = _base_units(bids[0].size, num, den) if bids else None
     ask_size = _base_units(asks[0].size, num, den) if asks else None
-    if max(bid_size or 0, ask_size or 0) > MOST_VOLUME:
+    if max(bid_size or 0, ask_size or 0) > MAX_VOLUME:
         raise VenueError(f"{VENUE}: a book of {symbol} with an impossible size")
     return Bbo(
         VENUE,
