@@ -320,7 +320,7 @@ def test_a_bracket_that_would_end_at_once_is_refused(
     with pytest.raises(StrategyError, match=said) as caught:
         planned(monkeypatch, tmp_path, plan, [100, 100, 100])
 
-    assert f"stop {stop}, target {target} (in on_bar" in str(caught.value)
+    assert f"stop {stop}, target {target} (strategy test_v1, in on_bar" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
