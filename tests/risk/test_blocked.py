@@ -29,12 +29,12 @@ D = Decimal
             "opening after `doit stop` at 2024-01-01T00:01:01Z",
         ),
         (
-            clock_breach(60_500, 2_000),
+            clock_breach(60_401, 2_000),
             "clock ahead_s=60.5 limit_s=2",
             "our clock is 60.5 s ahead of the venue's, the limit is 2 s",
         ),
         (
-            clock_breach(-3_000, 2_500),
+            clock_breach(-2_901, 2_500),
             "clock ahead_s=-3 limit_s=2.5",
             "our clock is 3 s behind the venue's, the limit is 2.5 s",
         ),

@@ -19,8 +19,12 @@ def stop_breach(since_ms: int) -> Breach:
 
 
 def clock_breach(ahead_ms: int, limit_ms: int) -> Breach:
-    """Return the block of a session whose clock is ahead of the venue's; below 0 for behind."""
-    return Breach(CLOCK.name, {"ahead_s": _seconds(ahead_ms), "limit_s": _seconds(limit_ms)})
+    """Return the block of a session whose clock is ahead of the venue's; below 0 for behind.
+
+    Tenths of a second, rounded away from 0, so that a replay feeds most such minutes at once.
+    """
+    tenths = Decimal(-(-abs(ahead_ms) // 100)).copy_sign(Decimal(ahead_ms))
+    return Breach(CLOCK.name, {"ahead_s": tenths / 10, "limit_s": _seconds(limit_ms)})
 
 
 def age_breach(age_ms: int, limit_ms: int) -> Breach:
