@@ -98,8 +98,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             the position and for it, as fractions of the entry price, none below 0 (0.02 is 2 %).
             Both are null if the database no longer has the bars of the run as they were: pruned,
             repaired, fetched again or edited.
-        equity: As in equity.csv, a row for each bar, and one at the end of the span if no bar closes
-            there: ts_ms, equity, cash, position, price, buy_and_hold.
+        equity: As in equity.csv, a row for each bar, and one at the end of the span if no bar
+            closes there: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 
     venue: str
