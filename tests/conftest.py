@@ -80,13 +80,20 @@ def db_path(migrated_db: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(migrated_db, tmp_path / "tbv8.sqlite"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the recorder's tests: one worker waits in them all along while others compute.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let one worker begin with the recorder's tests, and another one with those of pages.
 
-    In the order of their folders all workers came to them at once, and two cores had nothing to do.
+    xdist gives each worker an equal part of the list, from its start on. The recorder's tests wait
+    most of the time: in the order of their folders all workers came to them at once, and two cores
+    had nothing to do. Pages need a browser, which takes five CPU-seconds in each worker.
     """
     items.sort(key=lambda item: not item.path.is_relative_to(_TESTS / "recorder"))
     items.sort(key=lambda item: item.path != _TESTS / "e2e" / "test_record.py")
+    of_pages = [item for item in items if item.get_closest_marker("browser")]
+    others = [item for item in items if not item.get_closest_marker("browser")]
+    workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]
+    start = len(items) // workers if workers > 1 else len(others)
+    items[:] = [*others[:start], *of_pages, *others[start:]]
 
 
 @pytest.hookimpl(wrapper=True)

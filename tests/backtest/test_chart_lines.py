@@ -86,6 +86,7 @@ def test_lines_stand_in_their_file_at_each_close_and_tags_beside_their_orders(
     assert [tags[fill["order_id"]] for fill in fills] == ["enter", "leave, late"]
 
 
+@pytest.mark.browser
 def test_the_page_draws_lines_on_the_price_and_in_panels(tmp_path: Path) -> None:
     strategy = make_strategy(module="lined", class_name="Lined")
     backtest(strategy, make_bars([100, 101, 102, 104, 103]), tmp_path)

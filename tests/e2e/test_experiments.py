@@ -142,6 +142,7 @@ def check_page(page: Any, *, width: int) -> None:
     assert [row.split("\t")[1] for row in rows] == ["100", "100", "100", "3"]
 
 
+@pytest.mark.browser
 def test_the_page_in_a_browser(swept: Project) -> None:
     with opened(swept.results / "experiments/sweep/index.html", width=DESKTOP) as page:
         check_page(page, width=DESKTOP)
@@ -294,6 +295,7 @@ def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
     assert again.sql("SELECT count(*) FROM trials")[0] == (0,)
 
 
+@pytest.mark.browser
 def test_a_page_shares_the_plotly_of_the_results_and_fits_a_phone(again: Project) -> None:
     (again.results / "plotly.min.js").touch()
     plan = again.doit(*ONE_WEEK, "plan", TASK).stdout

@@ -83,6 +83,7 @@ def test_regular_times_take_a_byte_each() -> None:
     assert packed_size({"t": pack(year)}) == pytest.approx(105_120 * 4 / 3, abs=8)
 
 
+@pytest.mark.browser
 def test_the_page_s_script_reads_the_same(tmp_path: Path) -> None:
     columns = {name: pack(np.array(values, dtype=np.int64)) for name, values in COLUMNS.items()}
     columns["plain"] = pack(np.array(COLUMNS["mixed"]), steps=False, places=2)

@@ -273,6 +273,7 @@ def test_a_damaged_result_is_said_to_be_so(
     assert f"alpha: {problem}" in page
 
 
+@pytest.mark.browser
 def test_with_nothing_at_all_it_says_so(tmp_path: Path) -> None:
     path = tmp_path / "index.html"
     problem = "data/tbv8.sqlite: nobody has looked: do look"
@@ -306,6 +307,7 @@ def shown(page: Any) -> list[str]:
     return names
 
 
+@pytest.mark.browser
 def test_numbers_sort_by_size_and_nothing_comes_last(written: Path) -> None:
     with opened(written) as page:
         head = page.locator("#strategies-table th button", has_text="Sharpe")
@@ -318,6 +320,7 @@ def test_numbers_sort_by_size_and_nothing_comes_last(written: Path) -> None:
         assert shown(page) == ["alpha", "beta", "gone", "never"]
 
 
+@pytest.mark.browser
 def test_a_box_hides_and_shows_a_curve(written: Path) -> None:
     lines = "document.querySelectorAll('#strategies-chart .scatterlayer .trace').length"
 
@@ -329,6 +332,7 @@ def test_a_box_hides_and_shows_a_curve(written: Path) -> None:
         page.wait_for_function(f"{lines} === 3")
 
 
+@pytest.mark.browser
 def test_a_dataset_is_chosen(written: Path) -> None:
     with opened(written) as page:
         assert page.locator("#coverage-ohlcv_1m-chart").is_visible()
@@ -338,6 +342,7 @@ def test_a_dataset_is_chosen(written: Path) -> None:
         assert not page.locator("#coverage-ohlcv_1m-chart").is_visible()
 
 
+@pytest.mark.browser
 def test_it_fits_a_phone_in_light_and_dark(written: Path) -> None:
     with opened(written, width=PHONE, dark=True) as page:
         assert overflow(page) == 0
@@ -347,6 +352,7 @@ def test_it_fits_a_phone_in_light_and_dark(written: Path) -> None:
         assert color(page, "body", "backgroundColor") == "rgb(247, 247, 245)"
 
 
+@pytest.mark.browser
 def test_a_link_leads_to_the_tearsheet(written: Path) -> None:
     with opened(written) as page:
         href = page.locator("#strategies-table a", has_text="alpha").evaluate("link => link.href")

@@ -429,6 +429,7 @@ def test_fills_of_very_many_stand_together_at_their_average_price(
     assert [int(number) for number in links] == list(range(200))
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize(
     ("strategy", "closes", "said"),
     [
@@ -671,6 +672,7 @@ def test_the_trades_of_several_symbols_are_named(paired: tuple[Path, str]) -> No
 # In a browser.
 
 
+@pytest.mark.browser
 def test_plotly_lies_once_beside_all_pages_where_a_person_prefers(tmp_path: Path) -> None:
     part = {"digest": "ef" * 32, "value": {PLOTLY_FILE: PLOTLY_BESIDE}}
     (tmp_path / PLOTLY_FILE).touch()
@@ -684,6 +686,7 @@ def test_plotly_lies_once_beside_all_pages_where_a_person_prefers(tmp_path: Path
         assert page.locator("#equity-chart .main-svg").count() > 0
 
 
+@pytest.mark.browser
 def test_it_fits_a_phone(paired: tuple[Path, str]) -> None:
     folder, _ = paired
 
@@ -695,6 +698,7 @@ def test_it_fits_a_phone(paired: tuple[Path, str]) -> None:
             assert box["x"] + box["width"] <= PHONE
 
 
+@pytest.mark.browser
 def test_zooming_one_chart_zooms_all_and_light_and_dark_keep_zoom_and_scale(
     made: tuple[Path, str],
 ) -> None:
@@ -749,6 +753,7 @@ def test_zooming_one_chart_zooms_all_and_light_and_dark_keep_zoom_and_scale(
         page.wait_for_function(f"{layout}.yaxis.type === 'linear' && {layout}.yaxis.range[0] > 99")
 
 
+@pytest.mark.browser
 def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> None:
     folder, text = made
     bars = candles(data_of(text, "price-chart")["prices"])
@@ -799,6 +804,7 @@ def test_it_opens_offline_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> 
         )
 
 
+@pytest.mark.browser
 def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: Path) -> None:
     strategy = make_strategy(timeframe=parse_timeframe("7m"))
     folder, _ = run(strategy, make_bars(walk(900), timeframe="7m"), tmp_path)
@@ -813,6 +819,7 @@ def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: 
     assert lengths == [21, 140, 1440, 20160, 1440, 0]
 
 
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_a_click_on_a_head_sorts_the_trades_and_one_on_a_trade_shows_it(
     made: tuple[Path, str], width: int
