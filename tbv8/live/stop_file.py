@@ -91,11 +91,8 @@ class StopFile:
             return None
         is_before = self._step.floor(done_ms) < request.seen_ms  # the last price
         if request.command.close and open_symbols and (is_before or open_symbols & without_price):
-            return (
-                None
-                if self.last.command.do == "stop"
-                else replace(request, command=Command(do="stop"))
-            )
+            cancels = replace(request, command=Command(do="stop"))
+            return None if self.last.command.do == "stop" else cancels
         return request
 
     def _unexecuted(self) -> Command | None:
