@@ -20,12 +20,12 @@ _NAMES = {
     "blocks": "overfitting.blocks",
 }
 _FIRST = ("market_data_venue", "symbols", "timeframe")  # listed first: another market
-_FUNDING_TEXTS = {
-    "history": "the venues' recorded rates",
-    "held": "the recorded rates, if the database has any",
-    "fixed": "a fixed rate or none",
+_FUNDING_TEXTS = {  # in quotes, since they are no values of the YAML files
+    "history": '"the venues\' history"',
+    "held": '"the venues\' history if it is stored, else fixed"',
+    "fixed": '"a fixed rate or none"',
 }
-_NOT_IN_HISTORY = "requested, but not in the venue's history"
+_NOT_IN_HISTORY = "the part of its span before or after the venue's history"
 
 
 def changes(part: str, before: Any, now: Any) -> list[str]:
@@ -55,7 +55,7 @@ def _lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 def _line(key: str, before: str | None, now: str | None, section_is_in_both: bool) -> str:
     """Return the line about a key, or about its section if that is new or gone as a whole."""
     if before is not None and now is not None:
-        return f"{key}: {before} became {now}"
+        return f"{key}: was {before}, now {now}"
     subject = f"{key}: {now if before is None else before}" if section_is_in_both else _section(key)
     return f"{subject} was {'added' if before is None else 'removed'}"
 
@@ -84,7 +84,7 @@ def _settings(part: str, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if key == "module":
             yield "strategy", f"{value}{':' if is_file(value) else '.'}{flat.get('class_name')}"
         elif key == "symbols":
-            yield key, ", ".join(value)
+            yield key, _value_text(key, value)
         elif key == "objective.metric":
             verb = "maximize" if flat.get("objective.maximize") else "minimize"
             yield "objective", f"{verb} {value}"

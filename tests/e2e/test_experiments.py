@@ -174,7 +174,7 @@ def test_only_what_changed_runs_again(again: Project) -> None:
         f"to run: 18 of {TRIALS * 9 // 2} trials (6 in the search, 12 in sample: 6 for each of 2 "
         "windows), then 2 out of sample and 4 for the"
     ) in plan
-    assert "search.space.slow: [20, 50] became [20, 50, 70]" in plan
+    assert "search.space.slow: was [20, 50], now [20, 50, 70]" in plan
 
     # six new points over three spans, new choices
     assert 18 <= ran(again) <= 18 + WINDOWS + DRAWN
@@ -262,7 +262,7 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert elsewhere[:4] == compared  # the results' own span and market, not the config's
     stale = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert stale[:4] == compared
-    reason = "risk.max_daily_loss_usd: 10 became 9"
+    reason = "risk.max_daily_loss_usd: was 10, now 9"
     assert stale[4:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"

@@ -131,13 +131,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     tasks = [
         Node(name="migrate"),
-        Node(name="backtest:beta", after=("migrate",), reasons=("params.fast: 5 became 6",)),
+        Node(name="backtest:beta", after=("migrate",), reasons=("params.fast: was 5, now 6",)),
     ]
     report = make_report(
         results,
         strategies=(
             strategy("alpha"),
-            strategy("beta", "params.fast: 5 became 6", "migrate must run first"),
+            strategy("beta", "params.fast: was 5, now 6", "migrate must run first"),
             strategy("never", "no result yet"),
         ),
         coverage=coverage,
@@ -167,7 +167,7 @@ def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     assert row(page, "beta")[2:8] == ["stale", "not checked", "+10.00%", "10.25", "–", "+50.00%"]
     assert row(page, "gone")[2:8] == ["not configured", "", "+0.00%", "–", "–", "+50.00%"]
     assert row(page, "never")[2:8] == ["no result", "not checked", "–", "–", "–", "–"]
-    assert "<summary>beta: params.fast: 5 became 6</summary>" in page
+    assert "<summary>beta: params.fast: was 5, now 6</summary>" in page
     assert "<li>migrate must run first</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page
     assert row(page, "alpha")[-1] == "2024-01-01 to 2024-01-04"

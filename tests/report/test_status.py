@@ -155,7 +155,7 @@ def test_numbers_stand_under_the_market_of_their_own_run(
     }
     (folder / "summary.json").write_text(json.dumps(summary))
 
-    status = look(project, btc_usdt_perp_v1=("market_data_venue: bybit became sample",))
+    status = look(project, btc_usdt_perp_v1=("market_data_venue: was bybit, now sample",))
     print_status(status)
 
     line = next(line for line in capsys.readouterr().out.splitlines() if "-0.09%" in line)
@@ -176,7 +176,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
 
     (fresh,) = look(project).strategies
-    (stale,) = look(project, btc_usdt_perp_v1=("fast: 20 became 30", "x")).strategies
+    (stale,) = look(project, btc_usdt_perp_v1=("fast: was 20, now 30", "x")).strategies
     (folder / "summary.json").write_text('{"primary": [')
     (damaged,) = look(project).strategies
 
@@ -191,7 +191,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
         "max_drawdown": 0.1,
         "trades": 12,
     }
-    assert (stale.fresh, stale.reasons) == (False, ("fast: 20 became 30", "x"))
+    assert (stale.fresh, stale.reasons) == (False, ("fast: was 20, now 30", "x"))
     assert set(damaged.numbers.values()) == {None}
     (folder / "summary.json").unlink()
     (missing,) = look(project, btc_usdt_perp_v1=("no result yet",)).strategies
