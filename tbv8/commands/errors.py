@@ -26,7 +26,7 @@ from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem
 from tbv8.errors import ConfigError, Tbv8Error
-from tbv8.tasks.meant import meant_command, meant_option, meant_task
+from tbv8.tasks.meant import meant_command, meant_option, meant_task, unwanted_venue
 from tbv8.tasks.options import OPTIONS
 from tbv8.tasks.task import ClosedPipeError, os_problem
 
@@ -154,6 +154,11 @@ class OneLineErrors:
         if name.startswith("-"):
             hint = _near_option(name, self._long_options(in_args), self._subject(in_args))
             return InvalidCommand(f"option {name} not recognized{hint}")
+        if venue := self._unwanted_venue(name):
+            return InvalidCommand(
+                f"unknown task {name!r}: config/history.yaml and the strategies need no such data: "
+                f"write `venue={venue}` before it"
+            )
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.suggests_commands else []  # type: ignore[attr-defined]
         if meant := meant_task(name, in_args, tasks):
@@ -162,6 +167,10 @@ class OneLineErrors:
             words = f"doit {task}" if command == "run" else f"doit {command} {task}"
             return InvalidCommand(f"unknown task {name!r}, did you mean `{words}`?")
         return _unknown_task(name, tasks, commands)
+
+    def _unwanted_venue(self, name: str) -> str | None:
+        namespace = self.loader.namespace  # type: ignore[attr-defined]
+        return unwanted_venue(name, namespace["PROJECT"]) if "PROJECT" in namespace else None
 
     def _long_options(self, in_args: Sequence[str]) -> list[str]:
         """Return the long options of the command and of the named tasks."""

@@ -367,5 +367,7 @@ def test_the_trials_are_a_frame_for_a_notebook(swept: Project) -> None:
     assert search["status"].to_list().count("ok") == 8  # of 12: fast=60 is above each slow
     best = search.sort("return", descending=True, nulls_last=True).row(0, named=True)
     assert best["equity"][-1] == pytest.approx(10_000 * (1 + best["return"]), abs=0.01)
-    with pytest.raises(ConfigError, match=r"config/experiments: unknown experiment 'sweeps', did "):
+    with pytest.raises(
+        ConfigError, match=r"argument: experiment_id: unknown experiment 'sweeps', did "
+    ):
         load_trials("sweeps", project=swept.root)

@@ -146,6 +146,11 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
             "aggregate:sample:BTC/USD:5m",
             "unknown task 'aggregate:sample:BTC/USD:5m' ... 'aggregate:sample:BTC/USDT:5m'? ...",
         ),
+        (
+            "plan funding:binance_perp:BTC/USDT",
+            "unknown task 'funding:binance_perp:BTC/USDT': config/history.yaml and the strategies "
+            "need no such data: write `venue=binance_perp` before it",
+        ),
         ("backtest:nope*", "unknown task 'backtest:nope*' ... backtest:btc_usdt_perp_v1"),
         ("plan backtst*", "unknown task 'backtst*' ... 'backtest'? ..."),
         ("info backtest:*", "`doit info` needs exactly one task: `doit list` shows them"),
