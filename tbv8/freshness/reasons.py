@@ -25,6 +25,7 @@ _FUNDING_TEXTS = {  # in quotes, since they are no values of the YAML files
     "held": '"the venues\' history if it is stored, else fixed"',
     "fixed": '"a fixed rate or none"',
 }
+_MAX_SHORT = 5  # changes of a part inside of a sentence
 _NOT_IN_HISTORY = "the part of its span before or after the venue's history"
 
 
@@ -43,6 +44,21 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     if part == PAGE_PART:
         return [f"{key} changed: the page is drawn again" for key in keys]
     return _lines(dict(_settings(part, old)), dict(_settings(part, new)))
+
+
+def short_changes(
+    part: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+) -> str:
+    """Return the first changes of a part in parentheses, to follow its name in a sentence.
+
+    It is empty if the part is new or gone, or if only types differ. Each side has the part's
+    `value`.
+    """
+    if before is None or now is None:
+        return ""
+    lines = [line.removesuffix(" changed") for line in changes(part, before["value"], now["value"])]
+    more = [f"{len(lines) - _MAX_SHORT:,} more"] if len(lines) > _MAX_SHORT else []
+    return f" ({'; '.join([*lines[:_MAX_SHORT], *more])})" if lines else ""
 
 
 def _lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
