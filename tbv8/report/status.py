@@ -153,6 +153,14 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy that cannot be loaded: its state, and the error of its file."""
+
+    strategy_id: str
+    state: str
+    reason: str
+
+
 class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole status; `tick_rows` are upper bounds of the numbers of trades and quotes."""
 
@@ -164,6 +172,7 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     strategies: tuple[StrategyStatus, ...]
     experiments: tuple[ExperimentStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 _BACKTEST, _EXPERIMENT = "backtest:", "experiment:"
@@ -216,6 +225,7 @@ def read_status(
         names = [*map(_BACKTEST.__add__, project.strategies)]
         names += map(_EXPERIMENT.__add__, project.experiments)
         stale = dict.fromkeys(names, (problem,))
+    problems = {(problem.kind, problem.name): problem for problem in project.problems}
     return ProjectStatus(
         database=database,
         series=contents.series,
@@ -224,9 +234,23 @@ def read_status(
         recorder_gaps=contents.recorder_gaps,
         strategies=tuple(_read_strategies(project, _below(stale, _BACKTEST))),
         experiments=tuple(
-            read_experiments(project.results_path, project.experiments, _below(stale, _EXPERIMENT))
+            read_experiments(
+                project.results_path,
+                project.experiments,
+                _below(stale, _EXPERIMENT),
+                {
+                    name: problem
+                    for (kind, name), problem in problems.items()
+                    if kind == "experiment"
+                },
+            )
         ),
         sessions=contents.sessions,
+        left_out=tuple(
+            LeftOut(strategy_id=name, state=problem.state, reason=str(problem.error))
+            for (kind, name), problem in problems.items()
+            if kind == "strategy"
+        ),
     )
 
 

@@ -13,7 +13,14 @@ from tbv8.market import MINUTE_MS, iso
 from tbv8.page.words import length
 from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
-from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
+from tbv8.report.status import (
+    GapStatus,
+    LeftOut,
+    ProjectStatus,
+    SeriesStatus,
+    StrategyStatus,
+    TickStatus,
+)
 from tbv8.text import counted, printable
 
 _WIDTH = 100_000  # columns: rich would cut wider rows, such as those of 200 symbols
@@ -67,6 +74,7 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
             console, (line for session in status.sessions for line in session_lines(session))
         )
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
+    strategies += [_left_out_row(strategy) for strategy in status.left_out]
     _print_table(console, "Strategies", _STRATEGY_COLUMNS, strategies, "none")
     _print_lines(console, _stale_lines(status))
     if status.experiments:
@@ -385,6 +393,11 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
         _number(numbers["max_drawdown"], ".2%"),
         _number(numbers["trades"], ",.0f"),
     ]
+
+
+def _left_out_row(strategy: LeftOut) -> list[str]:
+    cells = dict.fromkeys(_STRATEGY_COLUMNS, "") | {"strategy": strategy.strategy_id}
+    return list((cells | {"state": strategy.state}).values())
 
 
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:

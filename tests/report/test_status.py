@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from tbv8.config.records import Project
+from tbv8.config.records import Problem, Project
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.report.index import Report, report_page
 from tbv8.report.results import read_results
@@ -393,13 +396,24 @@ def test_experiments_are_shown_with_their_best_trial_and_why_they_would_run(
     reasons = {"experiment:ema_sweep": ("one", "two", "three")}
 
     configured: dict[str, Any] = {"ema_sweep": None}
-    status = read_status(replace(project, experiments=configured), {}, lambda: reasons)
+    problems = (
+        Problem(kind="experiment", name="broken", error=ConfigError("unknown key", path=Path("x"))),
+        Problem(kind="strategy", name="later", error=OptionsError("no history", path=Path("y"))),
+    )
+    changed = replace(project, experiments=configured, problems=problems)
+    status = read_status(changed, {}, lambda: reasons)
     print_status(status)
 
-    lines = capsys.readouterr().out.partition("\nExperiments\n")[2].splitlines()
-    assert [line.split() for line in lines[1:3]] == [
+    printed = capsys.readouterr().out
+    assert "\nlater not with these options" in re.sub(" +", " ", printed)
+    lines = printed.partition("\nExperiments\n")[2].splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["broken", "error", "in", "config", *"--------"],
         ["ema_sweep", "stale", "12", "1", "-1.24%", "-1.54", "7%", "14", "17%", "-1.21%"],
         ["gone", "not", "configured", *"--------"],
     ]
-    assert lines[3:] == ["ema_sweep: one; two; 1 more: `doit why experiment:ema_sweep`"]
-    assert [each["state"] for each in to_json(status)["experiments"]] == ["stale", "not configured"]
+    assert lines[4:] == ["ema_sweep: one; two; 1 more: `doit why experiment:ema_sweep`"]
+    experiments = {each["experiment_id"]: each for each in to_json(status)["experiments"]}
+    states = [experiment["state"] for experiment in experiments.values()]
+    assert states == ["error in config", "stale", "not configured"]
+    assert experiments["broken"]["reasons"] == ["x: unknown key"]
