@@ -396,8 +396,8 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
 
 
 def _left_out_row(strategy: LeftOut) -> list[str]:
-    cells = dict.fromkeys(_STRATEGY_COLUMNS, "") | {"strategy": strategy.strategy_id}
-    return list((cells | {"state": strategy.state}).values())
+    cells = {name: "-" if name.startswith(">") else "" for name in _STRATEGY_COLUMNS}
+    return list((cells | {"strategy": strategy.strategy_id, "state": strategy.state}).values())
 
 
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
