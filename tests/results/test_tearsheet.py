@@ -876,7 +876,7 @@ def test_a_click_on_a_head_sorts_the_trades_and_one_on_a_trade_shows_it(
 
     with opened(folder / "tearsheet.html", width=width) as page:
         assert overflow(page) == 0
-        head = page.locator("#trades-table th button", has_text="PnL")
+        head = page.locator("#trades-table th button", has_text="PnL, USD")
         head.click()
         rows = "[...document.querySelectorAll('#trades-table tbody tr')]"
         column = f"{rows}.map(row => row.cells[7].innerText)"
