@@ -152,7 +152,7 @@ tr:has(a[data-trade]) { cursor: pointer; }
   .tiles .beside { font-size: 12px; }
   th, td { padding-right: 6px; }
   table { font-size: 12px; }
-  :is(.columns, .narrow, #luck-table) td:first-child { white-space: normal; min-width: 5rem; }
+  .columns td:first-child, #luck-table td:first-child { white-space: normal; min-width: 5rem; }
   .stacked tr { display: flex; flex-wrap: wrap; }
   .stacked :is(th, td) { flex: 1 1 0; }
   .stacked :is(th, td):first-child { flex: 0 0 100%; border-bottom: 0; padding-bottom: 0; }
