@@ -123,7 +123,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """One run's numbers; `tbv8.results.statistics` defines those of its curve and its trading.
 
     Money is in USD. `lost_margin` is the margin lost in liquidations, apart from prices and fees.
-    `carried` are the positions carried over from the warm-up by symbol, negative if short.
+    `start_positions` are those carried over from the warm-up by symbol, negative if short.
     `stops_reached` counts stops whose trigger the price had reached when their entry was filled.
     `denied` and `halted` count denied orders and halts by rule. `denials` and `halts` list them, of
     denials the first thousand.
@@ -145,7 +145,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     lost_margin: Decimal
     buy_and_hold: Performance
     beyond_volume: BeyondVolume
-    carried: dict[str, Decimal] = {}
+    start_positions: dict[str, Decimal] = {}
     stops_reached: int = 0
     denied: dict[str, int]
     halted: dict[str, int] = {}
@@ -469,7 +469,7 @@ def warm_up_words(summary: Summary) -> str:
 
 def carried_words(stats: Stats) -> Iterator[str]:
     """Yield a text about each position that was carried over from the warm-up."""
-    for symbol, position in stats.carried.items():
+    for symbol, position in stats.start_positions.items():
         side = "long" if position > 0 else "short"
         yield (
             f"{side} {_plain(abs(position))} {symbol.partition('/')[0]} at the start, carried over "
@@ -579,7 +579,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books, days: int) -> S
         lost_margin=_sum(p for p in run.payments if p.kind == LIQUIDATION),
         buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold), days=days),
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
-        carried={
+        start_positions={
             symbol: position
             for symbol, position in (run.carried.positions.items() if run.carried else ())
             if position

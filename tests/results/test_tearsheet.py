@@ -622,7 +622,7 @@ def test_trades_by_the_tags_of_entry_and_exit(
         "hyperliquid: long 1 BTC at the start, carried over from the warm-up: its entry is not "
         "counted, its exit is."
     ) in page
-    carried = json.loads((folder / "summary.json").read_text())["primary"]["carried"]
+    carried = json.loads((folder / "summary.json").read_text())["primary"]["start_positions"]
     assert carried == {"BTC/USDT": 1}
     assert trips["entry_by"].to_pylist() == ["warm-up", "dip", "top", "dip", "market"]
     assert trips["by"].to_pylist() == ["rest", "rest", "dip", "market", "rest"]
@@ -876,6 +876,10 @@ def test_a_click_on_a_head_sorts_the_trades_and_one_on_a_trade_shows_it(
 
     with opened(folder / "tearsheet.html", width=width) as page:
         assert overflow(page) == 0
+        assert page.evaluate(
+            "[...document.querySelectorAll('#numbers .scroll')]"
+            ".map(box => box.scrollWidth - box.clientWidth)"
+        ) == [0, 0, 0, 0]
         head = page.locator("#trades-table th button", has_text="PnL, USD")
         head.click()
         rows = "[...document.querySelectorAll('#trades-table tbody tr')]"

@@ -78,7 +78,7 @@ def average_position(run: Account, *, is_net: bool = False) -> float | None:
 def _size_by_time(run: Account, symbol: str, *, is_net: bool) -> Floats:
     """Return the size of a position times its milliseconds, of each bar; negative if net short."""
     times_ms, fills = run.curve.times_ms, run.fills.filter(pc.equal(run.fills["symbol"], symbol))
-    carried = float(run.stats.carried.get(symbol, 0))
+    carried = float(run.stats.start_positions.get(symbol, 0))
     sizes = np.append(carried, pc.cast(fills["position"], pa.float64()).to_numpy())
     if not is_net:
         sizes = np.abs(sizes)
