@@ -91,16 +91,17 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
 def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
     """Return the table of experiments; beside each Sharpe ratio is the deflated one."""
     heads = [
-        *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
-        *("overfitting", "return", "out of sample", "efficiency", "why"),
+        *("experiment", "state", "trials", "failed trials", "Sharpe ratio"),
+        *("deflated Sharpe ratio", "tries", "probability of overfitting", "return"),
+        *("return out of sample", "walk-forward efficiency", "why"),
     ]
     note = (
-        "Sharpe and return are those of the best trial. Deflated is the probability that its true "
-        "Sharpe ratio is above what the best of all tries reaches by luck. Overfitting is about "
-        "the whole search: how often the trial with the highest Sharpe ratio on half of the days "
-        "is no better than the median on the others. Out of sample is the return of the "
-        "walk-forward, whose windows choose their own values; efficiency is its Sharpe ratio "
-        "divided by the one in sample."
+        "The Sharpe ratio and the return are those of the best trial. The deflated Sharpe ratio is "
+        "the probability that its true one is above what the best of all tries reaches by luck. "
+        "The probability of overfitting is about the whole search: how often the trial with the "
+        "highest Sharpe ratio on half of the days is no better than the median on the others. The "
+        "return out of sample is that of the walk-forward, whose windows choose their own values; "
+        "its efficiency is the Sharpe ratio of them divided by the one in sample."
     )
     rows = [_cells(experiment) for experiment in experiments]
     return [
