@@ -63,24 +63,25 @@ def _fewer_cuts(verdict: Verdict) -> Iterator[str]:
     """Yield the reason if the bars were cut at fewer decisions than MAX_DECISIONS allows."""
     if verdict.decisions_cut < min(verdict.decisions, MAX_DECISIONS):
         yield (
-            f"  cut after {verdict.decisions_cut:,} of the decisions, evenly spread: as many as "
-            f"about {MAX_RERUN:,} bars allow (at least {MAX_BARS_CUT}), beside the other reruns"
+            f"  only {verdict.decisions_cut:,} decisions were checked, evenly spread: each takes "
+            f"a rerun, and these may read about {MAX_RERUN:,} bars, more "
+            f"only for {MAX_BARS_CUT} of them"
         )
 
 
 def _warm_up_text(strategy: records.Strategy, verdict: Verdict, history: Span | None) -> str:
     """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
-    tried = f"(the most of {verdict.late_starts} later starts)"
+    tried = f"(the longest of {verdict.late_starts} runs that started later)"
     if verdict.warm_up_bars is None:
         return (
             "a later start never had the positions of the whole run: the result depends on its "
             "start_date"
         )
-    needs = f"the signals need {verdict.warm_up_bars:,} bars of warm-up {tried}"
+    needs = f"the signals need a warm-up of {verdict.warm_up_bars:,} bars"
     if not verdict.warm_up_ms:
-        return needs
+        return f"{needs} {tried}"
     has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
-    text = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
+    text = f"{needs}, {length(verdict.warm_up_ms)} {tried}; the backtest has {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
         days = -(-verdict.warm_up_ms // DAY_MS)
         earliest_ms = records.earliest_start_ms(history, days * DAY_MS) if history else 0

@@ -24,7 +24,7 @@ from tbv8.commands import state  # noqa: F401  # first: it installs the handlers
 from tbv8.commands.order import with_dependencies
 from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
-from tbv8.config.records import Problem
+from tbv8.config.records import Problem, Project
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.tasks.meant import meant_command, meant_option, meant_task, unwanted_venue
 from tbv8.tasks.options import OPTIONS
@@ -58,13 +58,16 @@ class OneLineErrors:
         if self._has_checked or "PROJECT" not in self.loader.namespace:  # type: ignore[attr-defined]
             return  # a dodo.py that is not tbv8's, in the same environment
         self._has_checked = True
-        problems = self.loader.namespace["PROJECT"].problems  # type: ignore[attr-defined]
+        project = self.loader.namespace["PROJECT"]  # type: ignore[attr-defined]
+        problems = project.problems
         if not self.is_about_tasks:
             self._warnings = list(dict.fromkeys(str(problem.error) for problem in problems))
             return
         names = [task.name for task in tasks]
         named = [name for pattern in self.sel_tasks for name in fnmatch.filter(names, pattern)]  # type: ignore[attr-defined]
         needed = with_dependencies(tasks, named).values()
+        if {name.partition(":")[0] for name in named} <= {"paper", "replay"}:
+            problems = [p for p in problems if not _is_of_backtests(p, project)]
         _check_problems(problems, needed, all_files=self.sel_default_tasks)  # type: ignore[attr-defined]
 
     def help(self) -> str:
@@ -182,6 +185,11 @@ class OneLineErrors:
 
 class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no types
     """Errors in files of config/ that the tasks need, one line each."""
+
+
+def _is_of_backtests(problem: Problem, project: Project) -> bool:
+    """Return True for a problem with the history of a strategy that can run on paper."""
+    return problem.kind == "strategy" and problem.name in project.paper_only
 
 
 def _check_problems(

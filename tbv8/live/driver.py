@@ -18,6 +18,7 @@ from tbv8.live.minutes import Builder
 from tbv8.live.session_config import with_session_span
 from tbv8.market import MAX_MS, iso
 from tbv8.risk.events import EXACT, Payment, plain
+from tbv8.risk.rules.blocked import parse_block, stop_breach
 from tbv8.store.database import Query
 from tbv8.store.sessions import (
     COMMAND,
@@ -37,9 +38,6 @@ from tbv8.trading.records import RestingLimit, Run
 from tbv8.trading.session import Session
 
 _PIECE = 20_000  # minutes at once
-
-STOPPED, CLOCK, STALE_BAR = "stopped", "clock", "stale_bar"
-"""The rules by which a minute may open no position."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,9 +110,9 @@ class Driver:
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
-        for rule, group in groupby(minutes, key=lambda minute: minute.barred):
+        for text, group in groupby(minutes, key=lambda minute: minute.barred):
             run = list(group)
-            self._session.block_entries(rule)
+            self._session.block_entries(parse_block(text) if text else None)
             for first in range(0, len(run), _PIECE):
                 piece = run[first : first + _PIECE]
                 bars = replace(self._builder.build(piece), funding=self._payments(rates))
@@ -138,13 +136,13 @@ class Driver:
             self._venue: {symbol: FundingPayments.of(payments) for symbol, payments in rows.items()}
         }
 
-    def execute(self, command: Command) -> None:
-        """Execute a command; a stop blocks entries until a minute allows them again."""
+    def execute(self, command: Command, *, at_ms: int) -> None:
+        """Execute a command of `at_ms`; a stop blocks entries until a minute allows them again."""
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
             ended = len(self._session.events().ended)
-            self._session.block_entries(STOPPED)
+            self._session.block_entries(stop_breach(at_ms))
             self._session.cancel_orders(close=command.close)
             self._cancelled = working - len(self._session.book.working)
             cancelled = self._session.events().ended[ended:]
@@ -160,11 +158,12 @@ class Driver:
                 yield from self.feed(piece, rates)
                 rates, piece = () if piece else rates, []
             while waiting and waiting[0].ts_ms < minute.close_ms:
-                self.execute(_command(waiting.popleft()))
+                event = waiting.popleft()
+                self.execute(_command(event), at_ms=event.at_ms)
             piece.append(minute)
         yield from self.feed(piece, rates)
         for event in waiting:
-            self.execute(_command(event))
+            self.execute(_command(event), at_ms=event.at_ms)
 
     def outputs(self, counts: Mapping[str, int], *, at_ms: int) -> list[Event]:
         """Return the events after the first `counts` of each kind; none during the warm-up."""
@@ -212,7 +211,7 @@ class Driver:
             "equity": plain(book.equity),
             "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
             "halted_until_ms": book.halted.until_ms if book.halted else None,
-            "barred": book.blocked_by,
+            "barred": book.blocked_by.rule if book.blocked_by else None,
             "working": len(book.working),
             "orders": len(events.submitted),
             "fills": len(events.fills),
@@ -240,9 +239,11 @@ class JournaledSession(msgspec.Struct, frozen=True, kw_only=True):
     reached: list[Event] = []
 
     @property
-    def last_command(self) -> Command:
-        """The last command; `start` before any."""
-        return _command(self.commands[-1]) if self.commands else Command(do="start")
+    def last_command(self) -> tuple[Command, int]:
+        """The last command and its time by our clock; `start` before any."""
+        if not self.commands:
+            return Command(do="start"), 0
+        return _command(self.commands[-1]), self.commands[-1].at_ms
 
     def first_difference(self, replayed: Sequence[Event]) -> str | None:
         """Return the first event in which a replay differs from the journal; None for none.

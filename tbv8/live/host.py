@@ -21,9 +21,6 @@ from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
 from tbv8.live.driver import (
-    CLOCK,
-    STALE_BAR,
-    STOPPED,
     Driver,
     FundingRate,
     JournaledSession,
@@ -40,6 +37,8 @@ from tbv8.live.stop_file import Request, StopFile
 from tbv8.live.stored_minutes import read_symbols, to_minutes
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
+from tbv8.risk.events import Breach
+from tbv8.risk.rules.blocked import age_breach, clock_breach, to_text
 from tbv8.store.database import BusyError, Query
 from tbv8.store.locks import session_lock
 from tbv8.store.sessions import (
@@ -184,10 +183,11 @@ class _SessionHost:
         """
         session = self._session
         journaled = read_journaled(self._journal.query, session)
-        self._stop_file.last = journaled.last_command
+        self._stop_file.last = Request(*journaled.last_command)
         request = self._stop_file.read(self._environment.now_ms())
-        if self._stop_file.is_stopped:
-            self._journal.block_minutes(session.session_id, STOPPED, from_ms=session.done_ms)
+        if block := self._stop_file.block:
+            text = to_text(block)
+            self._journal.block_minutes(session.session_id, text, from_ms=session.done_ms)
         self._report_request(request, was_stopped=False)
         return journaled
 
@@ -228,8 +228,8 @@ class _SessionHost:
             [],
             [self._event(COMMAND, request.command, driver.done_ms, at_ms=request.seen_ms)],
         )
-        stop_file.last = request.command
-        driver.execute(request.command)
+        stop_file.last = request
+        driver.execute(request.command, at_ms=request.seen_ms)
         if request.command.do == "start":
             self._environment.send("started")
         self._environment.persist(self._finish)
@@ -267,9 +267,7 @@ class _SessionHost:
         else:
             until_ms = cursor + MINUTE_MS
         minutes = to_minutes(closed_minutes, cursor, until_ms, seen_ms=now_ms)
-        minutes = [
-            replace(minute, barred=self._blocking_rule(minute, now_ms)) for minute in minutes
-        ]
+        minutes = [replace(minute, barred=self._block_text(minute, now_ms)) for minute in minutes]
         rates = self._new_rates(Span(cursor, until_ms), now_ms)
         self._journal.write_minutes(self._session.session_id, minutes, [*gaps, *rates])
         if skipped:
@@ -297,11 +295,11 @@ class _SessionHost:
         rates = [msgspec.json.decode(event.body, type=FundingRate) for event in events]
         self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
-    def _blocking_rule(self, minute: SessionMinute, now_ms: int) -> str | None:
-        """Return the rule by which a minute may open no position; None if it may."""
-        if self._stop_file.is_stopped:
-            return STOPPED
-        return _time_rule(self._journal.query, self._config, minute, now_ms)
+    def _block_text(self, minute: SessionMinute, now_ms: int) -> str | None:
+        """Return the rule and numbers by which a minute may open no position; None if it may."""
+        block = self._stop_file.block
+        block = block or _time_block(self._journal.query, self._config, minute, now_ms)
+        return to_text(block) if block else None
 
     def _finish(self, outputs: Sequence[Event] | None = None) -> None:
         """Write the events of the fed minutes to the journal."""
@@ -384,19 +382,20 @@ class _SessionHost:
                 self._environment.send("warning", text=text)
 
 
-def _time_rule(
+def _time_block(
     query: Query, config: SessionConfig, minute: SessionMinute, now_ms: int
-) -> str | None:
-    """Return the rule by which a minute's age, or a wrong clock, blocks entries; None for none."""
+) -> Breach | None:
+    """Return the block of entries by a minute's age, or by a wrong clock; None for none."""
     lag_ms = now_ms - minute.close_ms
     span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
-    delays = [shortest_delay_ms(query, series, span) for series in config.series.values()]
-    if lag_ms < -config.clock_ms or any(d is not None and d < -config.clock_ms for d in delays):
-        return CLOCK
+    found = [shortest_delay_ms(query, series, span) for series in config.series.values()]
+    delays = [delay for delay in found if delay is not None]
+    if (behind_ms := min([lag_ms, *delays])) < -config.clock_ms:
+        return clock_breach(behind_ms, config.clock_ms)
     if lag_ms > config.stale_ms:
-        return STALE_BAR
-    if any(delay is not None and delay > config.clock_ms for delay in delays):
-        return CLOCK
+        return age_breach(lag_ms, config.stale_ms)
+    if (ahead_ms := max(delays, default=0)) > config.clock_ms:
+        return clock_breach(ahead_ms, config.clock_ms)
     return None
 
 

@@ -14,6 +14,8 @@ from msgspec.structs import replace
 
 from tbv8.live.driver import Command
 from tbv8.market import MINUTE_MS, Timeframe, iso
+from tbv8.risk.events import Breach
+from tbv8.risk.rules.blocked import stop_breach
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -41,19 +43,26 @@ class StopFile:
         step: The timeframe of the bars that match orders.
 
     Attributes:
-        last: The last executed command.
+        last: The last executed request.
     """
 
     def __init__(self, path: Path, step: Timeframe) -> None:
         self._path, self._step = path, step
-        self.last = Command(do="start")
+        self.last = Request(Command(do="start"), 0)
         self._request: Request | None = None
 
     @property
     def is_stopped(self) -> bool:
         """True if no minute may open a position: after a stop, and once one is requested."""
-        requested = None if self._request is None else self._request.command.do
-        return "stop" in (self.last.do, requested)
+        return self.block is not None
+
+    @property
+    def block(self) -> Breach | None:
+        """The rule by which nothing may be opened, with the time of the stop; None if it may."""
+        for request in (self.last, self._request):
+            if request is not None and request.command.do == "stop":
+                return stop_breach(request.seen_ms)
+        return None
 
     def read(self, now_ms: int) -> Request | None:
         """Read the file; return its request if that is new."""
@@ -82,12 +91,16 @@ class StopFile:
             return None
         is_before = self._step.floor(done_ms) < request.seen_ms  # the last price
         if request.command.close and open_symbols and (is_before or open_symbols & without_price):
-            return None if self.last.do == "stop" else replace(request, command=Command(do="stop"))
+            return (
+                None
+                if self.last.command.do == "stop"
+                else replace(request, command=Command(do="stop"))
+            )
         return request
 
     def _unexecuted(self) -> Command | None:
         """Return the command of the file; None if it is executed. An unreadable file stops."""
-        last = self.last
+        last = self.last.command
         try:
             text = self._path.read_text("utf-8", errors="replace")
         except FileNotFoundError:

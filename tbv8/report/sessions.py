@@ -94,8 +94,8 @@ def read_session_states(query: Query, project: Project) -> Iterator[SessionStatu
 def _status(query: Query, project: Project, session: StoredSession) -> SessionStatus:
     strategy = project.paper_strategies[session.strategy_id]
     barred = query(
-        "SELECT barred, count(DISTINCT ts_ms) FROM session_bars"
-        " WHERE session_id = ? AND barred IS NOT NULL GROUP BY barred",
+        "SELECT substr(barred, 1, instr(barred || ' ', ' ') - 1), count(DISTINCT ts_ms)"
+        " FROM session_bars WHERE session_id = ? AND barred IS NOT NULL GROUP BY 1",
         (session.session_id,),
     )
     ((rows, missing),) = query(

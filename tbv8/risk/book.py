@@ -25,7 +25,7 @@ class Book(msgspec.Struct, kw_only=True):
 
     `cash` is the equity without the value of the positions; `prices` are the last prices;
     `day_start` is the equity at the start of the UTC day that ends at `midnight_ms`. `blocked_by`
-    is the rule by which a live session denies new positions, whatever the account.
+    is the rule, with its numbers, by which a live session denies new positions.
     """
 
     limits: Limits
@@ -36,7 +36,7 @@ class Book(msgspec.Struct, kw_only=True):
     prices: dict[str, Decimal] = {}
     working: dict[str, Order] = {}
     halted: Halt | None = None
-    blocked_by: str | None = None
+    blocked_by: Breach | None = None
     denials: list[Denial] = []
     halts: list[Halt] = []
     payments: list[Payment] = []

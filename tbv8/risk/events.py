@@ -66,8 +66,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 class Breach(msgspec.Struct, frozen=True):
     """The rule that an order would break, and the numbers that show it.
 
-    Money is named `..._usd`, prices are USD per unit, leverage is a multiple of the equity, and all
-    else is in base units.
+    Money is named `..._usd`, prices are USD per unit, leverage is a multiple of the equity, times
+    are `..._s` or `..._ms`, and all else is in base units.
     """
 
     rule: str

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from tbv8.risk.events import Halt, Order, Terms
+from tbv8.risk.events import Breach, Halt, Order, Terms
 from tbv8.risk.limits import Limits, MarketLimits
 
 type Numbers = dict[str, Decimal]
@@ -33,7 +33,7 @@ class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     working orders on the order's side. `worst` is each symbol's position if its working orders fill
     to the worse side, the order included. `prices` are the last closes, without symbols that have
     none yet. `opens` is True if the order and the working orders on its side could open a position.
-    `blocked_by` is the rule that denies new positions now, whatever the account.
+    `blocked_by` denies new positions now, whatever the account.
     """
 
     order: Order
@@ -47,7 +47,7 @@ class OrderCheck(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal
     opens: bool
     halted: Halt | None
-    blocked_by: str | None
+    blocked_by: Breach | None
     limits: Limits
 
     @property

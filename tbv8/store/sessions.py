@@ -97,7 +97,8 @@ class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
         ts_ms: The open of the minute.
         bars: The bar of each symbol; None for a symbol without a bar.
         seen_ms: The time when the session read it, by our clock.
-        barred: The rule that denies new positions in this minute; None for none.
+        barred: The rule that denies new positions in this minute, and its numbers, as text; None
+            for none.
     """
 
     ts_ms: int
@@ -262,12 +263,12 @@ class Journal:
                 (done_ms, _json(state), session_id),
             )
 
-    def block_minutes(self, session_id: int, rule: str, *, from_ms: int) -> None:
-        """Bar the minutes from a time on from opening positions; `rule` is the reason."""
+    def block_minutes(self, session_id: int, barred: str, *, from_ms: int) -> None:
+        """Bar the minutes from a time on from opening positions; `barred` is the reason."""
         with self._writing() as connection:
             connection.execute(
                 "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms >= ?",
-                (rule, session_id, from_ms),
+                (barred, session_id, from_ms),
             )
 
     def count_events(self, session_id: int) -> dict[str, int]:

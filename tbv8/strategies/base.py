@@ -11,7 +11,7 @@ functions without arguments that return a number or None; a name with a slash ha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -20,37 +20,46 @@ import numpy.typing as npt
 from nautilus_trader.model import Bar, OrderSide, Price, Quantity
 from nautilus_trader.trading import Strategy
 
-type Number = Decimal | Price | float
+type Number = Decimal | Price | Quantity | float
+
+_FLOAT_ERROR = Decimal("1e-6")  # of a lot: 0.3 - 0.1, a float, is a little less than 0.2
 
 
-def whole_lots(size: Decimal, instrument: Any) -> Decimal:
+def whole_lots(size: Number, instrument: Any) -> Decimal:
     """Return a size, positive or negative, rounded towards 0 to whole lots.
 
-    whole_lots(Decimal("-0.0129"), instrument)  # with lots of 0.001: -0.012
-    """
-    lot: Decimal = instrument.size_increment.as_decimal()
-    return size // lot * lot
-
-
-def sided(change: Decimal, instrument: Any) -> tuple[Any, OrderSide, Quantity]:
-    """Return a change of position as the first three arguments of every order of a factory.
-
-    self.order_factory.market(*sided(Decimal("-0.5"), instrument))
-
-    The change is rounded to the decimals of a lot; `whole_lots` cuts it to lots.
+    whole_lots(-0.0129, instrument)  # with lots of 0.001: -0.012
+    whole_lots(0.3 - 0.1, instrument)  # 0.2: a millionth of a lot may be missing
 
     Raises:
-        ValueError: The change is 0, also after rounding: no order has that size.
+        ValueError: The size is NaN or infinite, or no number.
     """
-    side = OrderSide.BUY if change > 0 else OrderSide.SELL
-    quantity = Quantity.from_decimal_dp(abs(change), instrument.size_precision)
-    if not quantity.as_decimal():
+    lot: Decimal = instrument.size_increment.as_decimal()
+    lots = _exact(size) / lot
+    nearest = round(lots)
+    return (nearest if abs(lots - nearest) <= _FLOAT_ERROR else int(lots)) * lot
+
+
+def sided(change: Number, instrument: Any) -> tuple[Any, OrderSide, Quantity]:
+    """Return a change of position as the first three arguments of every order of a factory.
+
+    self.order_factory.market(*sided(-0.5, instrument))
+
+    The change is rounded towards 0 to whole lots, as by `whole_lots`.
+
+    Raises:
+        ValueError: The change is less than a lot, or no number: no order has that size.
+    """
+    lots = whole_lots(change, instrument)
+    if not lots:
         lot = instrument.size_increment.as_decimal()
+        test = f"abs(size) >= {lot}" if _exact(change) else "size"
         raise ValueError(
             f"an order for {change} {instrument.base_currency}, less than a lot of {lot}: test the "
-            "size first, `if size:`"
+            f"size first, `if {test}:`"
         )
-    return instrument.id, side, quantity
+    side = OrderSide.BUY if lots > 0 else OrderSide.SELL
+    return instrument.id, side, Quantity.from_decimal_dp(abs(lots), instrument.size_precision)
 
 
 class OneMarket(Strategy):
@@ -148,45 +157,63 @@ class OneMarket(Strategy):
 
     # Orders.
 
-    def market(self, change: Decimal, *, tag: str | None = None) -> None:
+    def market(self, change: Number, *, tag: str | None = None) -> None:
         """Send a market order; the tearsheet counts trades by the tag of what closed them.
 
         self.market(-self.position, tag="trend over")  # out
+
+        Every order helper rounds the change towards 0 to whole lots, as `whole_lots` does.
+
+        Raises:
+            ValueError: The change is less than a lot.
         """
         tags = [tag] if tag else None
         self.submit_order(self.order_factory.market(*sided(change, self.instrument), tags=tags))
 
     def limit(
-        self, change: Decimal, price: Price, *, tag: str | None = None, reduce_only: bool = False
+        self, change: Number, price: Number, *, tag: str | None = None, reduce_only: bool = False
     ) -> Any:
-        """Send a limit order; return its id.
+        """Send a limit order; return its id. The price of a buy is rounded down, of a sale up.
 
-        order_id = self.limit(size, self.price(bar.close.as_double() * 0.99, up=False))
-        self.modify_order(order_id, price=...)  # at a later bar
+        order_id = self.limit(size, bar.close.as_double() * 0.99)
+        self.modify_order(order_id, price=self.price(x, up=False))  # at a later bar
         """
         tags = [tag] if tag else None
+        limit = self._limit_price(change, price)
         order = self.order_factory.limit(
-            *sided(change, self.instrument), price, reduce_only=reduce_only, tags=tags
+            *sided(change, self.instrument), limit, reduce_only=reduce_only, tags=tags
         )
         self.submit_order(order)
         return order.client_order_id
 
-    def stop_loss(self, change: Decimal, trigger: Price, *, tag: str | None = None) -> Any:
+    def _limit_price(self, change: Number, price: Number) -> Price:
+        """Return the price of a limit order on the tick: never worse for the trader."""
+        return self.price(price, up=_exact(change) < 0)
+
+    def _stop_price(self, change: Number, trigger: Number) -> Price:
+        """Return the trigger of a stop on the tick: never nearer to the market."""
+        return self.price(trigger, up=_exact(change) > 0)
+
+    def stop_loss(self, change: Number, trigger: Number, *, tag: str | None = None) -> Any:
         """Send a stop order that can only reduce the position; return its id.
 
-        self.stop_loss(-self.position, self.price(bar.close.as_double() * 0.98, up=False))
+        self.stop_loss(-self.position, bar.close.as_double() * 0.98)
 
+        The trigger of a sale is rounded down to the tick, that of a buy up.
         Send it together with the entry's market order, or later: without a position there is
         nothing to reduce. A trigger that the close has already reached is denied.
         """
         tags = [tag] if tag else None
         order = self.order_factory.stop_market(
-            *sided(change, self.instrument), trigger, reduce_only=True, tags=tags
+            *sided(change, self.instrument),
+            self._stop_price(change, trigger),
+            reduce_only=True,
+            tags=tags,
         )
         self.submit_order(order)
         return order.client_order_id
 
-    def trail_stop(self, price: float, *, distance: float, tag: str = "trailing stop") -> None:
+    def trail_stop(self, price: Number, *, distance: Number, tag: str = "trailing stop") -> None:
         """Keep a stop order for the whole position `distance` behind the price; never move it back.
 
         close = bar.close.as_double()
@@ -196,7 +223,8 @@ class OneMarket(Strategy):
         `tag="STOP_LOSS"` it moves the stop of a bracket.
         """
         long = self.position > 0
-        trigger = self.price(price - distance if long else price + distance, up=not long)
+        close, away = _exact(price), _exact(distance)
+        trigger = self.price(close - away if long else close + away, up=not long)
         stops = self._tagged(tag)
         for stop in stops:
             if trigger > stop.trigger_price if long else trigger < stop.trigger_price:
@@ -204,7 +232,7 @@ class OneMarket(Strategy):
         if change := self._uncovered(stops):
             self.stop_loss(change, trigger, tag=tag)
 
-    def take_profit(self, table: Mapping[int, float], *, tag: str = "take profit") -> None:
+    def take_profit(self, table: Mapping[int, Number], *, tag: str = "take profit") -> None:
         """Keep a limit order that closes the position at a gain that depends on its age.
 
         self.take_profit({0: 0.04, 30: 0.02, 120: 0.005})  # 4 %, from 30 minutes on 2 %, ...
@@ -217,8 +245,9 @@ class OneMarket(Strategy):
             reached = [minutes for minutes in table if minutes <= age]
             if not reached:
                 return
-            gain, long = table[max(reached)], self.position > 0
-            price = self.price(position.avg_px_open * (1 + gain if long else 1 - gain), up=long)
+            gain, long = _exact(table[max(reached)]), self.position > 0
+            entry = _exact(position.avg_px_open)
+            price = self.price(entry * (1 + gain if long else 1 - gain), up=long)
             limits = self._tagged(tag)
             for limit in limits:
                 self.modify_order(limit.client_order_id, price=price)
@@ -234,29 +263,32 @@ class OneMarket(Strategy):
         rest = max(Decimal(0), abs(self.position) - covered)
         return -rest if self.position > 0 else rest
 
-    def bracket(self, change: Decimal, *, stop: Price, target: Price) -> None:
+    def bracket(self, change: Number, *, stop: Number, target: Number) -> None:
         """Send a market order with the stop and the limit that close it; one cancels the other.
 
-        stop, target = self.price(close - 500, up=False), self.price(close + 900, up=True)
-        self.bracket(size, stop=stop, target=target)
+        close = bar.close.as_double()
+        self.bracket(size, stop=close - 500, target=close + 900)
+
+        Stop and target are rounded away from the entry to the tick.
 
         Raises:
             ValueError: A stop or a target lies on the wrong side of the entry, the last close.
         """
-        self._check_bracket(change, stop=stop, target=target)
-        orders = self.order_factory.bracket(
-            *sided(change, self.instrument), sl_trigger_price=stop, tp_price=target
-        )
+        entry = sided(change, self.instrument)
+        back = -_exact(change)
+        trigger, limit = self._stop_price(back, stop), self._limit_price(back, target)
+        self._check_bracket(entry[1], stop=trigger, target=limit)
+        orders = self.order_factory.bracket(*entry, sl_trigger_price=trigger, tp_price=limit)
         self.submit_order_list(orders)
 
-    def _check_bracket(self, change: Decimal, *, stop: Price, target: Price) -> None:
+    def _check_bracket(self, entry_side: OrderSide, *, stop: Price, target: Price) -> None:
         """Refuse a stop or a target that the last close has reached, or that are swapped."""
         bar = self.cache.bar(self.config.bar_type)
         is_at_close = bar is not None and bar.ts_event == self.clock.timestamp_ns()
         entry = bar.close if bar is not None and is_at_close else None
         side, order = ("long", "stop < entry < target")
         prices: list[Any] = [stop, target] if entry is None else [stop, entry, target]
-        if change < 0:
+        if entry_side == OrderSide.SELL:
             side, order = ("short", "target < entry < stop")
             prices.reverse()
         if not all(lower < higher for lower, higher in pairwise(prices)):
@@ -314,7 +346,11 @@ class LastCloses(LastValues):
 
 
 def _exact(value: Number) -> Decimal:
-    exact = Decimal(str(value))
+    """Return a number as its shortest text is read: 0.1 is a tenth."""
+    try:
+        exact = Decimal(str(value))
+    except InvalidOperation as e:
+        raise ValueError(f"expected a number, got {value!r}") from e
     if not exact.is_finite():
         raise ValueError(f"expected a number, got {value}: test that its indicator is initialized")
     return exact

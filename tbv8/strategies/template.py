@@ -54,5 +54,5 @@ class Template(OneMarket):
         stop = self.price(before.min(), up=False)
         target = self.price(2 * close - before.min(), up=True)
         size = self.size_by_risk(self.config.risk_percent, entry=close, stop=stop)
-        if size:  # more than a lot
+        if size:  # at least one lot
             self.bracket(size, stop=stop, target=target)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import traceback
 from contextlib import suppress
@@ -20,6 +21,7 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
 from tbv8.config.document import nearest, read_document, type_problem
+from tbv8.config.extras import add_command
 from tbv8.config.source import (
     STRATEGIES,
     classes,
@@ -37,6 +39,13 @@ _NAUTILUS_1 = (
     "tbv8 uses NautilusTrader 2: from nautilus_trader.model import Bar; docs/strategies.md lists "
     "what changed"
 )
+_WRONG_TYPE = re.compile(r"object is not an instance of '(Price|Quantity)'")  # the engine's
+_TYPE_CURES = {
+    "Price": "write instrument.next_bid_price(x) or next_ask_price(x), or use the order helpers "
+    "of tbv8.strategies.base, which take numbers",
+    "Quantity": "write *sided(change, instrument) of tbv8.strategies.base for an order's first "
+    "three arguments, or use its order helpers, which take numbers",
+}
 
 
 class StrategyError(Tbv8Error):
@@ -181,9 +190,13 @@ def class_place(strategy: records.Strategy, name: str | None = None) -> str:
 
 
 def strategy_error(strategy: records.Strategy, error: BaseException, where: str) -> StrategyError:
-    """Return a one-line error with the user's file and line, and the exception raised there."""
+    """Return a one-line error with the user's file and line, and the exception raised there.
+
+    `where` is the call that raised, such as `on_bar`.
+    """
     message = " ".join(str(error).split())
-    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    parts = type(error).__name__, message, _cure(strategy, error)
+    text = ": ".join(part for part in parts if part)
     frames = traceback.extract_tb(error.__traceback__)
     user_frames = [frame for frame in frames if _is_user_code(strategy, frame.filename)]
     raised = [f"{shown_path(frame.filename)}:{frame.lineno}" for frame in user_frames]
@@ -192,10 +205,23 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
     elif user_frames:  # prefer the strategy's module to modules that it imports
         module = shown_path(strategy.module_path.as_posix())
         place = next((p for p in reversed(raised) if p.startswith(f"{module}:")), raised[-1])
-        where += f", raised at {raised[-1]}," if place != raised[-1] else ""
+        where += f", raised at {raised[-1]}" if place != raised[-1] else ""
     else:
         place = class_place(strategy)
-    return StrategyError(f"{place}: {text} (in {where} of {strategy.strategy_id})")
+    return StrategyError(f"{place}: {text} (strategy {strategy.strategy_id}, in {where})")
+
+
+def _cure(strategy: records.Strategy, error: BaseException) -> str:
+    """Return the cure of a frequent mistake; empty if it is none of them."""
+    if isinstance(error, TypeError) and (wrong := _WRONG_TYPE.search(str(error))):
+        return _TYPE_CURES[wrong[1]]
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    if error.name.startswith("nautilus_trader."):
+        return _NAUTILUS_1
+    if "." in error.name:  # in a package that is there
+        return ""
+    return f"`{add_command(error.name, root=strategy.root)}` installs it if it is a package"
 
 
 def is_of_strategy(strategy: records.Strategy, error: BaseException) -> bool:
@@ -243,11 +269,6 @@ def forget_strategies(strategy: records.Strategy) -> None:
 def _load_class(strategy: records.Strategy, name: str) -> type:
     try:
         loaded: type = getattr(_import_module(strategy), name)
-    except ModuleNotFoundError as e:
-        error = strategy_error(strategy, e, "import")
-        if not (e.name or "").startswith("nautilus_trader."):
-            raise error from e
-        raise StrategyError(f"{error}: {_NAUTILUS_1}") from e
     except Exception as e:
         raise strategy_error(strategy, e, "import") from e
     return loaded

@@ -108,5 +108,5 @@ class EngineRunner:
         error = caught.error
         if isinstance(error, KeyboardInterrupt) or not is_of_strategy(self._strategy, error):
             raise error
-        when = "" if caught.callback == "on_start" else f", at the close of {moment}"
+        when = "" if caught.callback == "on_start" else f" at the close of {moment}"
         raise strategy_error(self._strategy, error, caught.callback + when) from error

@@ -14,7 +14,7 @@ from typing import Self
 from tbv8.config import files, records
 from tbv8.market import Series
 from tbv8.risk.book import Book
-from tbv8.risk.events import EXACT
+from tbv8.risk.events import EXACT, Breach
 from tbv8.risk.limits import Limits, MarketLimits
 from tbv8.trading.audit import check_run, make_run
 from tbv8.trading.bars import Bars
@@ -207,9 +207,9 @@ class Session:
         """Return the resting limit orders, without children that wait for a parent."""
         return self._orders.resting_limits()
 
-    def block_entries(self, rule: str | None) -> None:
-        """Deny orders that open a position, by the named rule; None allows them again."""
-        self._book.blocked_by = rule
+    def block_entries(self, block: Breach | None) -> None:
+        """Deny orders that open a position, by a rule; None allows them again."""
+        self._book.blocked_by = block
 
     def cancel_orders(self, *, close: bool) -> None:
         """Cancel every order at the last instant, and close every position if asked.

@@ -152,13 +152,13 @@ def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() 
     assert verdict.bars_cut > 10
     assert verdict.warm_up_bars is not None
     assert 8 <= verdict.warm_up_bars <= 40
-    assert f"need {verdict.warm_up_bars} bars of warm-up" in verdict_lines(strategy, verdict)[1]
+    assert f"need a warm-up of {verdict.warm_up_bars} bars, " in verdict_lines(strategy, verdict)[1]
     fewer = verdict_lines(
         strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143)
     )
     assert fewer[1] == (
-        "  cut after 143 of the decisions, evenly spread: as many as about 20,000,000 bars allow "
-        "(at least 20), beside the other reruns"
+        "  only 143 decisions were checked, evenly spread: each takes a rerun, and these may read "
+        "about 20,000,000 bars, more only for 20 of them"
     )
     most = verdict_lines(
         strategy, msgspec.structs.replace(verdict, decisions=999, decisions_cut=200)
@@ -169,8 +169,12 @@ def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() 
 @pytest.mark.parametrize(
     ("days", "said"),
     [
-        pytest.param(0, "and have none: write `warm_up: 1d`", id="none"),
-        pytest.param(1, " and have 1 d", id="enough"),
+        pytest.param(
+            0,
+            " runs that started later); the backtest has none: write `warm_up: 1d`",
+            id="none",
+        ),
+        pytest.param(1, "; the backtest has 1 d", id="enough"),
     ],
 )
 def test_the_measured_warm_up_is_compared_with_the_configs(days: int, said: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.config.experiments import load_experiments, vary
-from tbv8.config.extras import install_command, missing_library
+from tbv8.config.extras import add_command, install_command, missing_library
 from tbv8.config.load import load_project
 from tbv8.config.records import MonteCarlo, Objective, Project, WalkForward
 from tbv8.config.space import points
@@ -225,6 +225,10 @@ def test_workers_of_the_command_line_are_a_number(tmp_path: Path) -> None:
 def test_a_missing_library_is_installed_where_tbv8_runs(tmp_path: Path) -> None:
     assert missing_library("optuna", root=ROOT) is None
     assert install_command("ray", root=ROOT) == "uv sync --extra cluster"
+    assert add_command("pandas", root=ROOT) == "uv add pandas"
+    assert shlex.split(add_command("talib", root=tmp_path)) == [
+        *("uv", "pip", "install", "--python", sys.prefix, "TA-Lib")
+    ]
     # of a project's folder uv would know no extra, and make another .venv
     elsewhere = shlex.split(install_command("optuna", root=tmp_path))
     assert elsewhere[:5] == ["uv", "pip", "install", "--python", sys.prefix]

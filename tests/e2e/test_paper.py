@@ -231,7 +231,6 @@ def test_a_session_without_history_of_its_strategy_can_be_replayed(project: Proj
     end = project.doit("replay:live", code=1)
 
     assert end.stderr.splitlines() == [
-        Line("WARNING: config/strategies/live.yaml:7: backtest.warm_up: sample has no history ..."),
         "ERROR: replay:live: there is no session: run `doit paper:live`",
     ]
 

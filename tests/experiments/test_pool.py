@@ -180,8 +180,8 @@ def test_a_strategy_that_raises_fails_and_one_that_ends_its_process_dies_after_t
     assert (traded.status, raised.status, refused.status) == ("ok", "failed", "failed")
     assert traded == again
     assert json.loads(raised.stats) == {
-        "error": "mischief.py:36: RuntimeError: on purpose (in on_bar, at the close of "
-        "2024-01-01T00:15:00Z of Mischief)"
+        "error": "mischief.py:36: RuntimeError: on purpose (strategy Mischief, in on_bar "
+        "at the close of 2024-01-01T00:15:00Z)"
     }
     assert json.loads(refused.stats) == {"error": "trial: params: refused is no mode"}
     assert list(read.files) == ["numbers.csv"]

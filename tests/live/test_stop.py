@@ -75,7 +75,8 @@ def sides(world: World, config: SessionConfig) -> list[str]:
 
 
 def barred(world: World, config: SessionConfig) -> list[str | None]:
-    return [minute.barred for minute in world.journaled(config).minutes]
+    minutes = world.journaled(config).minutes
+    return [minute.barred and minute.barred.partition(" ")[0] for minute in minutes]
 
 
 @pytest.mark.parametrize("close", [False, True])

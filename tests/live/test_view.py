@@ -43,7 +43,7 @@ EVENTS = [
     (
         "denial",
         '{"ts_ms":1704067200000,"rule":"stale_bar","order":"buy market 2","symbol":"BTC/USDT",'
-        '"until_ms":null,"numbers":{"worst":"7.0"},"tags":"late"}',
+        '"until_ms":null,"numbers":{"worst":"7.0","age_s":"412","limit_s":"180"},"tags":"late"}',
     ),
     ("halt", '{"ts_ms":1704067200000,"rule":"max_daily_loss_usd","until_ms":1704153600000}'),
 ]
@@ -76,8 +76,8 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
         "   a: 2024-01-01T00:00:00Z got 0.13 USD, funding of BTC/USDT",
         "   a: 2024-01-01T00:00:00Z HALT by max_daily_loss_usd: every order cancelled, every "
         "position closed, opens nothing until 2024-01-02T00:00:00Z",
-        "   a: 2024-01-01T00:00:00Z denied by stale_bar (opening on a bar that came too late): buy "
-        "market 2 BTC/USDT (late)",
+        "   a: 2024-01-01T00:00:00Z denied by stale_bar (the minute was read 412 s after its "
+        "close, the limit is 180 s): buy market 2 BTC/USDT (late)",
         "   a: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, 2 working orders, equity 1,234.50, "
         "day's loss -2.00, read 2.3 s after its close",
         "   a: shadow: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss "

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nautilus_trader.model import Bar
+from nautilus_trader.model import Bar, Quantity
 
 from tbv8.results.statistics import stops_reached
-from tbv8.strategies.base import LastCloses, LastValues, sided, whole_lots
+from tbv8.strategies.base import LastCloses, LastValues, Number, sided, whole_lots
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
 from tests.backtest.builders import install, limits, make_bars, make_strategy, run_strategy
@@ -85,17 +85,82 @@ def instrument(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("size", "lots"),
-    [("0.0129", "0.012"), ("-0.0129", "-0.012"), ("0.0009", "0"), ("-0.0009", "0"), ("3", "3")],
+    [
+        (Decimal("0.0129"), "0.012"),
+        (Decimal("-0.0129"), "-0.012"),
+        (0.0009, "0"),
+        (-0.0009, "0"),
+        (3, "3"),
+        pytest.param(0.0126, "0.012", id="never more than asked for"),
+        pytest.param(0.3 - 0.1, "0.2", id="a float of 0.19999999999999998"),
+        pytest.param(0.1 - 0.3, "-0.2", id="a float of -0.19999999999999998"),
+        pytest.param(0.1 + 0.2, "0.3", id="a float of 0.30000000000000004"),
+        pytest.param(Decimal("0.19999"), "0.199", id="a hundredth of a lot is missing"),
+        pytest.param(Quantity.from_str("0.0155"), "0.015", id="a quantity"),
+        pytest.param(np.float64(7.0009), "7", id="numpy's float"),
+    ],
 )
-def test_a_size_is_cut_to_lots_towards_nothing(instrument: Any, size: str, lots: str) -> None:
-    assert whole_lots(Decimal(size), instrument) == Decimal(lots)
+def test_a_size_is_cut_to_lots_towards_nothing(instrument: Any, size: Number, lots: str) -> None:
+    assert whole_lots(size, instrument) == Decimal(lots)
+    assert whole_lots(Decimal(lots), instrument) == Decimal(lots)  # of a whole position, all
 
 
-def test_a_change_has_a_side_and_a_quantity(instrument: Any) -> None:
-    buy, sell = (sided(Decimal(text), instrument) for text in ("0.5", "-0.25"))
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Decimal("0.5"), ["BTC/USDT.hyperliquid", "BUY", "0.500"]),
+        (Decimal("-0.25"), ["BTC/USDT.hyperliquid", "SELL", "0.250"]),
+        (0.0128, ["BTC/USDT.hyperliquid", "BUY", "0.012"]),
+        (0.1 - 0.3, ["BTC/USDT.hyperliquid", "SELL", "0.200"]),
+    ],
+)
+def test_a_change_has_a_side_and_a_quantity(
+    instrument: Any, change: Number, words: list[str]
+) -> None:
+    assert [str(word) for word in sided(change, instrument)] == words
 
-    assert [str(word) for word in buy] == ["BTC/USDT.hyperliquid", "BUY", "0.500"]
-    assert [str(word) for word in sell] == ["BTC/USDT.hyperliquid", "SELL", "0.250"]
+
+@pytest.mark.parametrize("kind", ["", "Decimal", "self.instrument.make_price"])
+@pytest.mark.parametrize(
+    ("line", "prices"),
+    [
+        pytest.param("self.limit(0.5, {kind}(90.3))", ["BUY 90.0"], id="a buy's limit, down"),
+        pytest.param("self.limit(-0.5, {kind}(110.2))", ["SELL 110.5"], id="a sale's limit, up"),
+        pytest.param(
+            "self.market(0.5); self.stop_loss(-0.5, {kind}(90.3))",
+            ["SELL 90.0"],
+            id="a sale's stop, down",
+        ),
+        pytest.param(
+            "self.market(-0.5); self.stop_loss(0.5, {kind}(110.2))",
+            ["BUY 110.5"],
+            id="a buy's stop, up",
+        ),
+        pytest.param(
+            "self.bracket(0.5, stop={kind}(90.3), target={kind}(110.2))",
+            ["SELL 110.5", "SELL 90.0"],
+            id="a long bracket, outwards",
+        ),
+        pytest.param(
+            "self.bracket(-0.5, stop={kind}(110.2), target={kind}(90.3))",
+            ["BUY 110.5", "BUY 90.0"],
+            id="a short bracket, outwards",
+        ),
+    ],
+)
+def test_helpers_round_a_price_to_the_tick_on_the_safe_side(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, line: str, prices: list[str]
+) -> None:
+    price = "o.price if o.has_price else o.trigger_price"
+    plan = {
+        1: line.replace("{kind}", kind),
+        2: f"NOTED.append(sorted(f'{{o.side}} {{{price}}}' for o in self.open_orders))",
+    }
+
+    run, noted = planned(monkeypatch, tmp_path, plan, [100, 100])
+
+    assert noted == [prices]
+    assert not run.denials
 
 
 def test_the_equity_is_the_balance_and_the_positions_at_their_last_price(
@@ -143,13 +208,20 @@ def test_a_size_follows_from_the_equity(
     [
         pytest.param(
             "self.market(self.size_by_equity(0.0005, bar.close))",
-            "an order for 0 BTC, less than a lot of 0.001: test the size first, `if size:`",
+            "an order for 0 BTC, less than a lot of 0.001: test the size first, `if size:` (",
             id="no size",
         ),
         pytest.param(
             "self.limit(Decimal('-0.0004'), self.price(90.0, up=True))",
-            "an order for -0.0004 BTC, less than a lot of 0.001",
+            "an order for -0.0004 BTC, less than a lot of 0.001: test the size first, "
+            "`if abs(size) >= 0.001:` (",
             id="less than a lot",
+        ),
+        pytest.param(
+            "self.stop_loss(-1, None)", "expected a number, got None (", id="a price that is none"
+        ),
+        pytest.param(
+            "self.market(float('nan'))", "expected a number, got nan: test that", id="nan of base"
         ),
         pytest.param(
             "self.price(self.closes.values[0], up=True)",
@@ -248,7 +320,7 @@ def test_a_bracket_that_would_end_at_once_is_refused(
     with pytest.raises(StrategyError, match=said) as caught:
         planned(monkeypatch, tmp_path, plan, [100, 100, 100])
 
-    assert f"stop {stop}, target {target} (in on_bar" in str(caught.value)
+    assert f"stop {stop}, target {target} (strategy test_v1, in on_bar" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

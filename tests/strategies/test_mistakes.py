@@ -96,7 +96,7 @@ def test_the_right_one_trades(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
             "__init__(self, config):\n        super().__init__(config)",
             "__init__(self):\n        super().__init__()",
             f"mine.py:{CLASS}: TypeError: Mine.__init__() takes 1 positional argument but 2 were "
-            "given (in Mine() of test_v1)",
+            "given (strategy test_v1, in Mine())",
             id="a constructor without its argument",
         ),
         pytest.param(
@@ -115,14 +115,38 @@ def test_the_right_one_trades(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         pytest.param(
             'size = Quantity.from_str("0.001")',
             'size = Quantity(float("nan"), 3)',
-            f"mine.py:{BAR + 1}: ValueError: invalid f64 for 'value', was NaN (in on_bar, at ",
+            f"mine.py:{BAR + 1}: ValueError: invalid f64 for 'value', was NaN (strategy "
+            "test_v1, in on_bar at the close of ",
             id="a size that is not a number",
         ),
         pytest.param(
             'size = Quantity.from_str("0.001")',
             "raise SystemExit(3)",
-            f"mine.py:{BAR + 1}: SystemExit: 3 (in on_bar, at the close of ",
+            f"mine.py:{BAR + 1}: SystemExit: 3 (strategy test_v1, in on_bar at the close of ",
             id="an exit",
+        ),
+        pytest.param(
+            'size = Quantity.from_str("0.001")',
+            "size = 0.001",
+            f"mine.py:{BAR + 3}: TypeError: 'float' object is not an instance "
+            "of 'Quantity': write *sided(change, instrument) of tbv8.strategies.base for an "
+            "order's first three arguments, or use its order helpers, which take numbers (",
+            id="a float for a quantity",
+        ),
+        pytest.param(
+            "market(self.config.instrument_id, OrderSide.BUY, size))",
+            "self.order_factory.limit(self.config.instrument_id, OrderSide.BUY, size, 90.5))",
+            f"mine.py:{BAR + 3}: TypeError: 'float' object is not an instance of "
+            "'Price': write instrument.next_bid_price(x) or next_ask_price(x), or use the order "
+            "helpers of tbv8.strategies.base, which take numbers (",
+            id="a float for a price",
+        ),
+        pytest.param(
+            "from decimal import Decimal\n",
+            "from decimal import Decimal\nimport no_such_package\n",
+            "mine.py:4: ModuleNotFoundError: No module named 'no_such_package': `uv add "
+            "no_such_package` installs it if it is a package (strategy test_v1, in import)",
+            id="a package that is not installed",
         ),
     ],
 )

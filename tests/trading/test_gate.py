@@ -181,8 +181,8 @@ def test_an_instrument_that_is_not_declared_ends_the_run_in_one_line(
     assert place.startswith("tbv8/strategies/other.py:")
     assert said == (
         "ValueError: no instrument ETH/USDT.hyperliquid in this run, only "
-        "BTC/USDT.hyperliquid; declare more with `symbols` in the strategy's YAML (in on_bar, at "
-        "the close of 2024-01-01T02:00:00Z of test_v1)"
+        "BTC/USDT.hyperliquid; declare more with `symbols` in the strategy's YAML (strategy "
+        "test_v1, in on_bar at the close of 2024-01-01T02:00:00Z)"
     )
 
 
@@ -201,7 +201,7 @@ def test_a_request_that_cannot_be_served_ends_the_run_in_one_line(
 
     said = str(e.value)
     assert "\n" not in said
-    assert "in on_start of test_v1" in said
+    assert "(strategy test_v1, in on_start)" in said
     if "subscribe_bars" in line:
         assert "no bars " in said
         assert "declare more with `symbols` and `bars` in the strategy's YAML" in said
@@ -262,7 +262,7 @@ def test_an_error_in_on_start_is_one_line_and_the_last_callback(
 
     place, said = str(e.value).split(": ", 1)
     assert place.startswith("tbv8/strategies/other.py:")
-    assert said == "ValueError: no (in on_start of test_v1)"
+    assert said == "ValueError: no (strategy test_v1, in on_start)"
     assert capfd.readouterr() == ("", "")
 
 

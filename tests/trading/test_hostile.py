@@ -242,7 +242,8 @@ REFUSED = {
     "the clock set forward": (  # the engine's next step would abort the process
         "self.clock.set_time(self.clock.timestamp_ns() + 1)",
         ": RuntimeError: clock.set_time() in a run: the bars move the "
-        "clock; for a call at a later time, use set_time_alert_ns() or set_timer_ns() (in on_bar",
+        "clock; for a call at a later time, use set_time_alert_ns() or set_timer_ns() ("
+        "strategy test_v1, in on_bar",
     ),
     "the clock set back": ("self.clock.set_time(0)", "clock.set_time() in a run"),
     "the clock set by its class": (
@@ -292,7 +293,8 @@ def test_an_error_in_a_timers_callback_is_one_line_with_its_place(
     place, _, what = str(e.value).partition(": ")
     assert place.startswith("tbv8/strategies/other.py:")
     assert what == (
-        "KeyError: 'what' (in a timer's callback, at the close of 2024-01-01T03:00:00Z of test_v1)"
+        "KeyError: 'what' (strategy test_v1, in a timer's callback at the close of "
+        "2024-01-01T03:00:00Z)"
     )
     assert capfd.readouterr() == ("", "")
 

@@ -63,7 +63,7 @@ def test_an_exception_in_a_callback_names_the_users_line(run_scripted: Any) -> N
 
     line = SCRIPTED.count("\n") + 2
     assert str(caught.value) == (
-        f"tbv8/strategies/other.py:{line}: KeyError: 'here' (in on_bar, {BAR_5} of test_v1)"
+        f"tbv8/strategies/other.py:{line}: KeyError: 'here' (strategy test_v1, in on_bar {BAR_5})"
     )
     assert isinstance(caught.value.__cause__, KeyError)
     assert caught.value.__cause__.__traceback__ is not None
@@ -84,22 +84,22 @@ def test_an_exception_in_what_a_strategy_builds_on_names_the_strategys_own_line(
 
     line = SCRIPTED.count("\n") + 3
     assert str(caught.value) == (
-        f"tbv8/strategies/other.py:{line}: ValueError: no use (in on_bar, {BAR_5}, "
-        "raised at tbv8/strategies/helping.py:2, of test_v1)"
+        f"tbv8/strategies/other.py:{line}: ValueError: no use (strategy test_v1, in on_bar "
+        f"{BAR_5}, raised at tbv8/strategies/helping.py:2)"
     )
 
 
 @pytest.mark.parametrize(
     ("callback", "where"),
     [
-        ("on_start", "in on_start of test_v1"),
-        ("on_stop", "in on_stop, at the close of 2024-01-01T10:00:00Z"),
+        ("on_start", "in on_start."),
+        ("on_stop", "in on_stop at the close of 2024-01-01T10:00:00Z"),
     ],
 )
 def test_an_exception_at_either_end_is_an_error_too(
     run_scripted: Any, callback: str, where: str
 ) -> None:
-    with pytest.raises(StrategyError, match=f"ValueError: no \\({where}"):
+    with pytest.raises(StrategyError, match=f"ValueError: no .strategy test_v1, {where}"):
         run_scripted(f"\n    def {callback}(self):\n        raise ValueError('no')\n")
 
 
@@ -143,7 +143,8 @@ def test_an_interrupt_inside_of_a_callback_is_no_error_of_the_strategy(run_scrip
         pytest.param(
             "from nautilus_trader.model.data import Bar\n",
             "other.py:1: ModuleNotFoundError: .*: tbv8 uses NautilusTrader 2: "
-            "from nautilus_trader.model import Bar; docs/strategies.md lists what changed$",
+            "from nautilus_trader.model import Bar; docs/strategies.md lists what changed "
+            ".strategy test_v1, in import.$",
             id="import of NautilusTrader 1",
         ),
         pytest.param("def (:\n", "other.py:1: SyntaxError", id="syntax"),

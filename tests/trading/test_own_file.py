@@ -96,7 +96,7 @@ def test_its_errors_name_its_own_file_and_line(own: Strategy) -> None:
         loaded.fail()
 
     assert str(strategy_error(own, caught.value, "on_bar")) == (
-        "research/own.py:18: KeyError: 'here' (in on_bar of test_v1)"
+        "research/own.py:18: KeyError: 'here' (strategy test_v1, in on_bar)"
     )
     assert class_place(own) == "research/own.py:14"
 
