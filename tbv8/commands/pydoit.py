@@ -68,10 +68,10 @@ class Run(OneLineErrors, doit.cmd_run.Run):
 
 def _check_one_session(tasks: Iterable[str]) -> None:
     """Refuse `doit paper` with several strategies: the first session would never end."""
-    sessions = [name for name in tasks if name.startswith("paper:")]
-    if len(sessions) > 1:
-        cures = " or ".join(f"`doit {name}`" for name in sessions)
-        raise InvalidCommand(f"`doit paper` needs the name of one strategy: type {cures}")
+    names = [name.removeprefix("paper:") for name in tasks if name.startswith("paper:")]
+    if len(names) > 1:
+        cure = f"type `doit paper:NAME`, with one of {', '.join(names)}"
+        raise InvalidCommand(f"`doit paper` needs the name of a strategy: {cure}")
 
 
 def _check_output_file(name: str, namespace: Mapping[str, Any]) -> None:

@@ -281,7 +281,7 @@ def _tick_kind_rows(status: ProjectStatus) -> list[list[str]]:
 
 def _rows_text(count: int) -> str:
     if count > COUNTED_ROWS:  # counting takes seconds
-        return f"{count:,} rows or less, if some were pruned"
+        return f"{count:,} rows less those pruned"
     return counted(count, "row")
 
 

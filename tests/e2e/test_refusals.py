@@ -460,8 +460,8 @@ def test_paper_without_a_name_names_the_strategies(project: Project) -> None:
     project.write("config/strategies/early.yaml", text.replace("btc_usdt_perp_v1", "early"))
 
     assert refused(project, "paper", code=3) == (
-        "ERROR: `doit paper` needs the name of one strategy: type `doit paper:btc_usdt_perp_v1` or "
-        "`doit paper:early`"
+        "ERROR: `doit paper` needs the name of a strategy: type `doit paper:NAME`, with one of "
+        "btc_usdt_perp_v1, early"
     )
 
 
