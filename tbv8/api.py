@@ -11,7 +11,7 @@ Every function takes `project=`, the project's folder or any folder below it; wi
 current folder. Times are `"2024-01-31"`, `"2024-01-31T12:00:00Z"` or a datetime with a zone; a
 start counts, an end does not. Frames have `ts_ms` (milliseconds UTC) as the tables and files have
 it, and `time`, the same as a polars Datetime. A bar is named by its open, a row of `equity` by a
-bar's close.
+bar's close, or by the end of the span.
 
 An error that the user can fix is a `tbv8.errors.Tbv8Error` of one line; of a wrong argument it is a
 ConfigError.
@@ -98,7 +98,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             the position and for it, as fractions of the entry price, none below 0 (0.02 is 2 %).
             Both are null if the database no longer has the bars of the run as they were: pruned,
             repaired, fetched again or edited.
-        equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
+        equity: As in equity.csv, a row for each bar, and one at the end of the span if no bar
+            closes there: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 
     venue: str
@@ -142,7 +143,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def equity(self) -> pl.DataFrame:
-        """The primary's equity at each bar's close."""
+        """The primary's equity at each bar's close and at the end."""
         return self.primary.equity
 
     def show(self) -> Page:

@@ -299,7 +299,7 @@ def measure_trading(books: Books, *, days: int, min_days: int = MIN_DAYS) -> Tra
     """Return the statistics of fills and closed positions; `days` is the number of days with bars.
 
     - exposure: the share of the counted span with an open position, including outages;
-    - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
+    - turnover: the notional of all fills, bought and sold, over the mean equity of all rows, per
       year of 365 days; None where that mean is not above 0, and for bars on less than
       `min_days`;
     - entries, exits: the fills that opened or increased a position, and those that reduced or

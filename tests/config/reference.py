@@ -17,8 +17,8 @@ _HEAD = """\
 
 Unknown keys, wrong types and impossible values are refused at each start, with file, line and key.
 `doit schema` gives the same keys to editors. "–" as a default means: nothing, or what the meaning
-says. A key of a section that is "–" itself is required only if the section is written. Dates and
-times are UTC.
+says. A `required` key inside of an optional section (default –) is required only if you write that
+section. Dates and times are UTC.
 """
 _PAGES: dict[str, type] = {
     "config/data.yaml": files.DataFile,
