@@ -339,11 +339,11 @@ def run(
 def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Project:
     try:
         root = find_project(Path(project))
-    except ConfigError as e:
+    except ConfigError as e:  # its cure is for a terminal
         raise ConfigError(
             'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
             path=e.path,
-        ) from e
+        ) from None
     with _argument_errors():
         return load_folder(root, overrides=overrides or {})
 
@@ -355,7 +355,7 @@ def _argument_errors() -> Iterator[None]:
         yield
     except ConfigError as e:
         if e.path is None:
-            raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from e
+            raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from None
         raise
 
 

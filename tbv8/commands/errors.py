@@ -39,11 +39,12 @@ class OneLineErrors:
 
     With `suggests_commands` the error about an unknown task may suggest a command. With
     `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config;
-    without names, tasks that only the options leave without history are left out.
+    without names, tasks that only the options leave without history are left out. With
+    `shows_all` nothing is refused if no task is named: problems are warnings.
     """
 
     suggests_commands = False
-    is_about_tasks = False
+    is_about_tasks = shows_all = False
     _has_checked = False  # tasks are created twice if options follow their names
     _warnings: Sequence[str] = ()
 
@@ -60,7 +61,7 @@ class OneLineErrors:
         self._has_checked = True
         project = self.loader.namespace["PROJECT"]  # type: ignore[attr-defined]
         problems = project.problems
-        if not self.is_about_tasks:
+        if not self.is_about_tasks or (self.shows_all and self.sel_default_tasks):  # type: ignore[attr-defined]
             self._warnings = list(dict.fromkeys(str(problem.error) for problem in problems))
             return
         names = [task.name for task in tasks]

@@ -14,6 +14,7 @@ from tbv8.page.words import length
 from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import (
+    COUNTED_ROWS,
     GapStatus,
     LeftOut,
     ProjectStatus,
@@ -276,8 +277,14 @@ def _tick_kind_rows(status: ProjectStatus) -> list[list[str]]:
     ]
     for dataset, count in status.tick_rows.items():
         if count:
-            rows.append(["", dataset, "", f"at most {count:,} rows", "in total"])
+            rows.append(["", dataset, "", _rows_text(count), "in total"])
     return rows
+
+
+def _rows_text(count: int) -> str:
+    if count > COUNTED_ROWS:  # counting takes seconds
+        return f"{count:,} rows less those pruned"
+    return counted(count, "row")
 
 
 def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
@@ -305,7 +312,7 @@ def _tick_rows(status: ProjectStatus) -> list[list[str]]:
     ]
     for dataset, count in status.tick_rows.items():
         if count:
-            rows.append(["", "", dataset, f"at most {count:,} rows", "in total"])
+            rows.append(["", "", dataset, _rows_text(count), "in total"])
     return rows
 
 
@@ -373,6 +380,8 @@ def _reasons_text(reasons: Sequence[str], task: str) -> str:
     shown = [_shortened(reason) for reason in reasons[:_MAX_REASONS]]
     if more := len(reasons) - len(shown):
         shown.append(f"{more:,} more: `doit why {task}`")
+    elif shown != list(reasons):
+        shown.append(f"`doit why {task}`")
     return "; ".join(shown)
 
 
@@ -402,7 +411,7 @@ def _left_out_row(strategy: LeftOut) -> list[str]:
 
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
     for experiment in status.experiments:
-        if experiment.state == "stale" and experiment.reasons != (status.database.problem,):
+        if experiment.reasons and experiment.reasons != (status.database.problem,):
             name = experiment.experiment_id
             yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
 

@@ -18,6 +18,7 @@ from tbv8.venues.registry import find_venue
 _GROUPS = ("backtest", "experiment")  # of an id without a group
 _DATES = "`start=2024-01-01 end=2024-02-01`"
 _COMMANDS = {  # of freqtrade and jesse
+    "backtesting": "backtest:STRATEGY",
     "download-data": "backfill",
     "dry-run": "paper:STRATEGY",
     "hyperopt": "experiment:ID",
@@ -25,9 +26,13 @@ _COMMANDS = {  # of freqtrade and jesse
     "list-data": "status",
     "list-strategies": "list",
     "live": "paper:STRATEGY",
+    "lookahead-analysis": "lookahead:STRATEGY",
     "make-strategy": "new strategy NAME",
     "new-strategy": "new strategy NAME",
     "optimize": "experiment:ID",
+    "recursive-analysis": "lookahead:STRATEGY",
+    "show-trades": "trades STRATEGY",
+    "trade": "paper:STRATEGY",
 }
 _OPTIONS = {
     "end-date": _DATES,

@@ -253,6 +253,7 @@ def test_what_a_user_can_mend_is_one_line(
     text = str(raised.value)
     assert text.startswith(problem.replace("{root}", str(finished.root.parent)))
     assert "\n" not in text
+    assert not isinstance(raised.value.__cause__, ConfigError)  # it has another cure
 
 
 @pytest.mark.parametrize(

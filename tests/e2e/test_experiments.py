@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -342,6 +343,15 @@ def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None
         r"no warm-up \(0d\), but .* need \d+ h(?: \d+ min)?: write 1d\n",
         refused,
     )
+    problem = refused.removeprefix("ERROR: experiment:sweep: ").strip()
+    assert f"{TASK}\n    {problem}" in again.doit(*ONE_WEEK, "plan", TASK).stdout
+    assert f"{TASK}: stale\n    {problem}" in again.doit(*ONE_WEEK, "why", TASK).stdout
+    assert f"\nsweep: {problem}\n" in again.doit(*ONE_WEEK, "status").stdout
+    stale = f"! sweep is stale: {problem}: run `doit {TASK}`"
+    assert stale in again.doit(*ONE_WEEK, "trials", "sweep").stdout
+    assert stale in again.doit(*ONE_WEEK, "compare", "sweep").stdout
+    again.doit(*ONE_WEEK, "report")
+    assert problem in html.unescape((again.results / "index.html").read_text(encoding="utf-8"))
 
 
 def test_an_experiment_that_is_wrong_stops_nothing_else(done: Project) -> None:

@@ -142,6 +142,23 @@ def test_trades_quotes_and_recorder_gaps(project: Project) -> None:
     assert (gap.newest_ms, gap.newest_end_ms, gap.reason) == (MONDAY + 30_000, None, "c [x]")
 
 
+def test_rows_are_counted_and_those_of_large_tables_are_bounded(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = (LIVE.venue, LIVE.symbol)
+    trades = [trade_row(Trade(*key, MONDAY + n, str(n), 5.0, 1.0, "buy"), 0) for n in range(4)]
+    record(project, trades=trades)
+    shell(project.db_path, "DELETE FROM trades WHERE ts_ms IN (?, ?)", (MONDAY + 1, MONDAY + 2))
+    status = look(project)
+
+    print_status(status)
+    print_status(replace(status, tick_rows={"trades": 2_000_000}))
+
+    printed = [re.sub(" +", " ", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert "trades 2 rows in total" in printed
+    assert "trades 2,000,000 rows less those pruned in total" in printed
+
+
 def test_numbers_stand_under_the_market_of_their_own_run(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -53,6 +53,7 @@ def test_a_space_in_place_of_a_colon_is_understood(words: str, name: str, task: 
 
 def test_the_words_of_other_programs_have_a_cure() -> None:
     assert meant_command("hyperopt") == "write `doit experiment:ID`"
+    assert meant_command("trade") == "write `doit paper:STRATEGY`"
     assert meant_command("2024-01-01") == "write dates as `start=2024-01-01 end=2024-02-01`"
     assert meant_command("backtst") is None
     assert meant_option("--start", "run") == "write `start=...` without dashes"
