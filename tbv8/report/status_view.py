@@ -411,7 +411,8 @@ def _left_out_row(strategy: LeftOut) -> list[str]:
 
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
     for experiment in status.experiments:
-        if experiment.reasons and experiment.reasons != (status.database.problem,):
+        would_run = experiment.state in ("stale", "no result")  # of the others a WARNING tells
+        if would_run and experiment.reasons not in ((), (status.database.problem,)):
             name = experiment.experiment_id
             yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
 
