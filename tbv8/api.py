@@ -271,7 +271,7 @@ def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
     folder = loaded.results_path / strategy_id
     manifest = read_manifest(folder)
     if manifest is None:
-        _find(loaded, "strategy", loaded.strategies, strategy_id)
+        _find(loaded, "strategy_id", "strategy", loaded.strategies, strategy_id)
         raise DataError(f"{folder}: there is no result yet: run `doit backtest:{strategy_id}`")
     return _read(folder, read_steps(loaded.db_path, manifest))
 
@@ -290,7 +290,7 @@ def load_trials(experiment_id: str, *, project: Path | str = ".") -> pl.DataFram
         DataError: It has no trials yet.
     """
     loaded = _load(project)
-    _find(loaded, "experiment", loaded.experiments, experiment_id)
+    _find(loaded, "experiment_id", "experiment", loaded.experiments, experiment_id)
     with open_reader(loaded.db_path) as query:
         trials = _with_times(pl.DataFrame(trials_table(query, experiment_id)))
     dollars = pl.col("equity").list.eval(pl.element() / 10**MONEY_DECIMALS)
@@ -326,10 +326,12 @@ def run(
     """
     overrides = {"venue": venue, "start": _text("start", start), "end": _text("end", end)}
     loaded = _load(project, {name: text for name, text in overrides.items() if text is not None})
-    chosen = _with_params(_find(loaded, "strategy", loaded.strategies, strategy), params or {})
-    inputs, bars = prepare(loaded, chosen)
+    found = _find(loaded, "strategy", "strategy", loaded.strategies, strategy)
+    chosen = _with_params(found, params or {})
     temporary = TemporaryDirectory(prefix="tbv8-")
-    run_backtest(chosen, bars, inputs=inputs, results_path=Path(temporary.name))
+    with _params_errors(chosen.path, params or {}):
+        inputs, bars = prepare(loaded, chosen)
+        run_backtest(chosen, bars, inputs=inputs, results_path=Path(temporary.name))
     steps = Steps(bars.steps, chosen.step)
     return _read(Path(temporary.name) / strategy, steps, temporary)
 
@@ -337,11 +339,11 @@ def run(
 def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Project:
     try:
         root = find_project(Path(project))
-    except ConfigError as e:
+    except ConfigError as e:  # its cure is for a terminal
         raise ConfigError(
             'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
             path=e.path,
-        ) from e
+        ) from None
     with _argument_errors():
         return load_folder(root, overrides=overrides or {})
 
@@ -353,18 +355,29 @@ def _argument_errors() -> Iterator[None]:
         yield
     except ConfigError as e:
         if e.path is None:
-            raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from e
+            raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from None
         raise
 
 
-def _find[T](project: Project, kind: Kind, choices: Mapping[str, T], name: str) -> T:
+@contextmanager
+def _params_errors(path: Path, params: Mapping[str, Any]) -> Iterator[None]:
+    """Replace an error about params of a strategy's file by one about an argument's `params`."""
+    try:
+        yield
+    except ConfigError as e:
+        section, _, name = (e.key or "").partition(".")
+        if params and e.path == path and section == "params" and (not name or name in params):
+            raise ConfigError(e.problem, path=_ARGUMENT, key=e.key) from None
+        raise
+
+
+def _find[T](project: Project, argument: str, kind: Kind, choices: Mapping[str, T], name: str) -> T:
     """Return a strategy or an experiment of the project, or raise the error of its file."""
     if name in choices:
         return choices[name]
     with _argument_errors():
         project.check_file(kind, name)
-    folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
-    raise ConfigError(unknown(kind, name, choices), path=Path("config") / folder)
+    raise ConfigError(unknown(kind, name, choices), path=_ARGUMENT, key=argument)
 
 
 def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
@@ -373,9 +386,8 @@ def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
     for name in changes:
         if accepted.closed and name not in accepted.required:
             noun = f"param of {strategy.class_name}"
-            raise ConfigError(
-                unknown(noun, name, accepted.required), path=strategy.path, key="params"
-            )
+            problem = unknown(noun, name, accepted.required)
+            raise ConfigError(problem, path=_ARGUMENT, key=f"params.{name}")
     return replace(strategy, params={**strategy.params, **changes})
 
 

@@ -4,6 +4,7 @@ Tbv8Error             one line is printed, the exit code is not 0
 +-- ConfigError       a file of config/ or an argument of the command line is wrong
 |   +-- OptionsError      a valid file has no history under `venue=`, `start=` and `end=`
 +-- DataError         rows are missing, damaged, or from another version of tbv8
+|   +-- UnreadableError   the database is damaged, locked, or cannot be opened
 |   +-- NotMigratedError  there is no database yet, or none of this revision
 |   +-- MovedError        the open database is no longer the file at its path
 |   +-- DiffersError      a paper session's replay differs from its journal
@@ -51,6 +52,10 @@ class OptionsError(ConfigError):
 
 class DataError(Tbv8Error):
     """Rows that are missing, damaged or changed outside of tbv8."""
+
+
+class UnreadableError(DataError):
+    """The database file is damaged, locked, or cannot be opened; nothing in it can be known."""
 
 
 class NotMigratedError(DataError):

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
     "experiments": "aggregate backtest freshness progress results store",
-    "live": "results serving store trading",
+    "live": "freshness results serving store trading",
     "report": "config freshness page store",
     "tasks": "backfill backtest build ending experiments files freshness live recorder report",
     "api": "backtest config experiments freshness results store tasks",

@@ -17,7 +17,7 @@ from tbv8.commands.errors import OneLineErrors, check_patterns
 from tbv8.commands.order import in_order
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.errors import NotMigratedError
+from tbv8.errors import Tbv8Error, UnreadableError
 from tbv8.freshness.state import State
 from tbv8.market import Series
 from tbv8.tasks.options import parse_whole_number
@@ -61,14 +61,18 @@ class ProjectCommand(OneLineErrors, DoitCmdBase):  # type: ignore[misc]  # doit 
 
 
 def read_state(task: Task) -> State:
-    """Return a task's state; stale if `migrate` must create or upgrade the database first.
+    """Return a task's state; stale with the reason if it is unknown, so that others are shown.
+
+    Such a reason is an error of the task's files, or that `migrate` must run first.
 
     Raises:
-        Tbv8Error: The state is unknown: the database is damaged or locked, for example.
+        UnreadableError: The database is damaged or locked, so that no state is known.
     """
     try:
         state: State = task.meta["state"]()
-    except NotMigratedError as e:
+    except UnreadableError:
+        raise
+    except Tbv8Error as e:
         return State((str(e),))
     return state
 

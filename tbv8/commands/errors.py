@@ -26,7 +26,7 @@ from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem, Project
 from tbv8.errors import ConfigError, Tbv8Error
-from tbv8.tasks.meant import meant_command, meant_option, meant_task
+from tbv8.tasks.meant import meant_command, meant_option, meant_task, unwanted_venue
 from tbv8.tasks.options import OPTIONS
 from tbv8.tasks.task import ClosedPipeError, os_problem
 
@@ -39,11 +39,12 @@ class OneLineErrors:
 
     With `suggests_commands` the error about an unknown task may suggest a command. With
     `is_about_tasks` the named tasks, or all if none is named, must have no problem in their config;
-    without names, tasks that only the options leave without history are left out.
+    without names, tasks that only the options leave without history are left out. With
+    `shows_all` nothing is refused if no task is named: problems are warnings.
     """
 
     suggests_commands = False
-    is_about_tasks = False
+    is_about_tasks = shows_all = False
     _has_checked = False  # tasks are created twice if options follow their names
     _warnings: Sequence[str] = ()
 
@@ -60,7 +61,7 @@ class OneLineErrors:
         self._has_checked = True
         project = self.loader.namespace["PROJECT"]  # type: ignore[attr-defined]
         problems = project.problems
-        if not self.is_about_tasks:
+        if not self.is_about_tasks or (self.shows_all and self.sel_default_tasks):  # type: ignore[attr-defined]
             self._warnings = list(dict.fromkeys(str(problem.error) for problem in problems))
             return
         names = [task.name for task in tasks]
@@ -157,6 +158,11 @@ class OneLineErrors:
         if name.startswith("-"):
             hint = _near_option(name, self._long_options(in_args), self._subject(in_args))
             return InvalidCommand(f"option {name} not recognized{hint}")
+        if venue := self._unwanted_venue(name):
+            return InvalidCommand(
+                f"unknown task {name!r}: config/history.yaml and the strategies need no such data: "
+                f"write `venue={venue}` before it"
+            )
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.suggests_commands else []  # type: ignore[attr-defined]
         if meant := meant_task(name, in_args, tasks):
@@ -165,6 +171,10 @@ class OneLineErrors:
             words = f"doit {task}" if command == "run" else f"doit {command} {task}"
             return InvalidCommand(f"unknown task {name!r}, did you mean `{words}`?")
         return _unknown_task(name, tasks, commands)
+
+    def _unwanted_venue(self, name: str) -> str | None:
+        namespace = self.loader.namespace  # type: ignore[attr-defined]
+        return unwanted_venue(name, namespace["PROJECT"]) if "PROJECT" in namespace else None
 
     def _long_options(self, in_args: Sequence[str]) -> list[str]:
         """Return the long options of the command and of the named tasks."""

@@ -31,7 +31,7 @@ class Trials(ProjectCommand):
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
         "above what the best of all tries reaches by luck. A try is a variant with a result of the "
-        "strategy's class on its series, as its file has them now, by any experiment. PBO, the "
+        "trials' class on their series, by any experiment. PBO, the "
         "probability of backtest overfitting, is of the whole search, from the experiment's last "
         "result: how often the trial with the highest Sharpe ratio on half of the days (whatever "
         "the objective is) is no better than the median on the others. Trials without a "
@@ -67,6 +67,7 @@ class Trials(ProjectCommand):
         count = whole_number("--top", top, minimum=1)
         with open_reader(project.db_path) as query:
             listed = list_trials(query, experiment, project.results_path, top=count, sort=sort)
+        listed = replace(listed, stale=_stale_reasons(project, experiment.experiment_id))
         if as_json:
             print_json(msgspec.to_builtins(listed))
         else:

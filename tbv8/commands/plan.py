@@ -30,7 +30,7 @@ class PlannedTask(msgspec.Struct, frozen=True):
 class Plan(ProjectCommand):
     """Print the tasks that would run, and why."""
 
-    is_about_tasks = True
+    is_about_tasks = shows_all = True
     doc_purpose = "list the tasks that would run, with reasons; runs nothing, writes nothing"
     doc_usage = "[TASK ...]"
     doc_description = (

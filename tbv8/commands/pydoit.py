@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,20 @@ class Run(OneLineErrors, doit.cmd_run.Run):
     @wraps(doit.cmd_run.Run._execute)  # pydoit reads its parameters by name
     def _execute(self, *args: Any, **options: Any) -> int:
         check_patterns(self.sel_tasks or (), self.task_list)
+        if "paper" in (self.sel_tasks or ()) and not options["num_process"]:
+            _check_one_session(task.name for task in self.task_list)
         if isinstance(outfile := options["outfile"], str):
             _check_output_file(outfile, self.loader.namespace)
         code: int = super()._execute(*args, **options)
         return code
+
+
+def _check_one_session(tasks: Iterable[str]) -> None:
+    """Refuse `doit paper` with several strategies: the first session would never end."""
+    names = [name.removeprefix("paper:") for name in tasks if name.startswith("paper:")]
+    if len(names) > 1:
+        cure = f"type `doit paper:NAME`, with one of {', '.join(names)}"
+        raise InvalidCommand(f"`doit paper` needs the name of a strategy: {cure}")
 
 
 def _check_output_file(name: str, namespace: Mapping[str, Any]) -> None:
@@ -75,9 +85,7 @@ def _check_output_file(name: str, namespace: Mapping[str, Any]) -> None:
 
 
 class List(OneLineErrors, doit.cmd_list.List):
-    """List tasks."""
-
-    is_about_tasks = True
+    """List tasks; with problems in config/ too, since completion needs the list."""
 
     def execute(self, params: Any, args: list[str]) -> int:
         """List the tasks, or refuse a template that does not fit."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -108,10 +108,27 @@ def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
     return f"unknown {noun} {value!r}{hint}: {shown}{rest}"
 
 
-def unknown_key(name: str, allowed: Iterable[str]) -> str:
-    """Return the message about an unknown key: the nearest spelling, else all allowed keys."""
+_MEANT_KEYS = {  # of freqtrade, jesse and backtesting.py
+    **dict.fromkeys(("coin", "market", "pair", "ticker"), "symbol"),
+    **dict.fromkeys(("markets", "pair_whitelist", "pairs", "tickers"), "symbols"),
+    **dict.fromkeys(("candle_type", "interval", "tf"), "timeframe"),
+    **dict.fromkeys(
+        ("balance", "cash", "dry_run_wallet", "starting_balance"), "starting_balance_usd"
+    ),
+    "leverage": "max_leverage",
+    "parameters": "params",
+}
+
+
+def unknown_key(name: str, allowed: Iterable[str], *, present: Collection[str] = ()) -> str:
+    """Return the message about an unknown key: the likely one, else all allowed keys.
+
+    A key that is `present` beside it is not suggested.
+    """
     names = list(allowed)
-    closest = nearest(name, names)
+    free = [other for other in names if other not in present]
+    meant = _MEANT_KEYS.get(name.casefold())
+    closest = meant if meant in free else nearest(name, free)
     hint = f", did you mean {closest!r}?" if closest else f"; known: {', '.join(names)}"
     return f"unknown key{hint}"
 
@@ -242,7 +259,7 @@ def _check_node(
             below = (*key, _key_text(document, name, key))
             line = name.start_mark.line + 1
             if below in lines:
-                problem = f"given twice, first on line {lines[below]}"
+                problem = f"given twice, first on line {lines[below]}: remove one"
                 raise ConfigError(problem, path=document.path, line=line, key=_dotted(below))
             lines[below] = line
             _check_node(document, child, below, resolve)
@@ -277,11 +294,12 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
     problem = message[: path.start()] if path else message
     key = _locate(document, record, path[1] if path else "")
     kind = _type_at(record, key)
+    value = _value_at(document.value, key)
+    present = value if isinstance(value, dict) else ()
     if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        document.refuse((*key, match[1]), unknown_key(match[1], _fields(kind)))
+        document.refuse((*key, match[1]), unknown_key(match[1], _fields(kind), present=present))
     if match := re.fullmatch(r"Object missing required field `(.*)`", problem):
         document.refuse((*key, match[1]), "missing: write this key")
-    value = _value_at(document.value, key)
     choices = _choices(kind)
     if choices and isinstance(value, str):
         document.refuse(key, unknown("value", value, choices))

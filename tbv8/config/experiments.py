@@ -330,8 +330,9 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
         values = _values(document, key, raw)
         axis = Axis(name=name, place=place, key=place_key, values=values)
         kind = types.get(place_key, Any) if place == "params" else Any
-        for index, value in enumerate(values):
-            value_key = (*key, index) if isinstance(raw, list) else key
+        entries = raw.items() if isinstance(raw, dict) else enumerate(values)
+        for at, value in entries:
+            value_key = (*key, at)
             _check_value(document, value_key, axis, value, strategy)
             if problem := param_problem(value, kind):
                 document.refuse(value_key, problem)

@@ -365,6 +365,11 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
         """True if only the command line's options cause it, so that groups leave its task out."""
         return isinstance(self.error, OptionsError)
 
+    @property
+    def state(self) -> str:
+        """The state of a strategy or an experiment with it."""
+        return "not with these options" if self.by_options else "error in config"
+
 
 class PaperLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits for opening positions in a paper session: a bar's age, a difference of clocks.

@@ -40,6 +40,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 _TOKEN = re.compile(
     r"(?P<operator><=|>=|==|!=|<|>)"
     r"|(?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![\w.])"
+    r"|(?P<join>&&?|\|\|?|(?:and|or|not|AND|OR|NOT)\b)"
     r"|(?P<name>[A-Za-z_][\w.]*)"
     r"|'(?P<single>[^']*)'"
     r'|"(?P<double>[^"]*)"'
@@ -114,6 +115,10 @@ def parse_condition(text: str, axes: Sequence[Axis]) -> list[Comparison]:
         ValueError: It is not such a comparison.
     """
     tokens = list(_tokens(text))
+    for value in (value for kind, value in tokens if kind == "join"):
+        if value.lower() in ("and", "&", "&&"):
+            raise ValueError(f"{text!r}: write each side of {value!r} as an entry of its own")
+        raise ValueError(f"{text!r}: no {value!r} is possible: all entries of `where` must hold")
     if len(tokens) < 3 or len(tokens) % 2 == 0:
         raise ValueError(f"{text!r} is not a comparison: write one such as 'fast < slow'")
     operands = [_operand(token, axes) for token in tokens[::2]]

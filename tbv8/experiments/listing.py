@@ -72,7 +72,8 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     """Some of an experiment's trials, and the numbers above their list.
 
     `tries` is the number of variants of `subject` with a result, by all experiments; `subject` is
-    the class and the series that the experiment's strategy has now.
+    the class and the series of the trials, whatever the strategy's file has now. `stale` are the
+    reasons for which the experiment would run.
     """
 
     experiment_id: str
@@ -84,6 +85,7 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     overfitting: float | None = msgspec.field(name="probability_of_overfitting")
     out_of_sample_return: float | None
     shown: list[TrialRow]
+    stale: tuple[str, ...] = ()
 
 
 def list_trials(
@@ -101,6 +103,8 @@ def list_trials(
     best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
     trials = read_trials(query, [row.key for row in best])
     subject, span = subject_of(experiment.strategy), experiment.strategy.span
+    for trial in trials.values():  # all trials of a search have one subject and one span
+        subject, span = trial.subject, Span(trial.start_ms, trial.end_ms)
     tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     details = dict(read_details(query, trials))
     shown = []
@@ -147,7 +151,8 @@ def trial_lines(listed: TrialList) -> list[str]:
     )
     promotion = f"`doit promote {listed.experiment_id} --number N --as STRATEGY_ID`"
     legend = f"{promotion} writes trial N as a strategy. DSR is the deflated Sharpe ratio."
-    intro = [head, *_cautions(listed), legend]
+    stale = _stale_line(listed.experiment_id, "experiment", listed.stale)
+    intro = [head, *stale, *_cautions(listed), legend]
     names = list(listed.shown[0].params) if listed.shown else []
     heads = ["number", *names, "Sharpe", "DSR", "return", "drawdown", "profit factor", "trades"]
     rows = [
@@ -345,7 +350,7 @@ def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
         ]
         for row in compared
     ]
-    stale = [_stale_line(row) for row in compared if row.stale]
+    stale = [line for row in compared for line in _stale_line(row.name, _task(row), row.stale)]
     lines = [*in_columns([*heads, "out of sample", "efficiency"], rows), *_subject_lines(compared)]
     return [*lines, *stale]
 
@@ -366,13 +371,21 @@ def _subject(row: ResultRow) -> str:
     return f"{row.subject}{simulated}, {start} .. {end}"
 
 
-def _stale_line(row: ResultRow) -> str:
-    """Return the line about a stale result: its first reasons, and the command that renews it."""
-    task = "backtest" if row.kind == _BACKTEST else "experiment"
-    reasons = "; ".join(row.stale[:_REASONS])
-    rest = len(row.stale) - _REASONS
+def _task(row: ResultRow) -> str:
+    return "backtest" if row.kind == _BACKTEST else "experiment"
+
+
+def _stale_line(name: str, task: str, stale: Sequence[str]) -> list[str]:
+    """Return the line about a stale result, none if it is fresh.
+
+    It has the first reasons and the command that renews the result.
+    """
+    if not stale:
+        return []
+    reasons = "; ".join(stale[:_REASONS])
+    rest = len(stale) - _REASONS
     others = f" and {rest:,} more" if rest > 0 else ""
-    return f"! {row.name} is stale: {reasons}{others}: run `doit {task}:{row.name}`"
+    return [f"! {name} is stale: {reasons}{others}: run `doit {task}:{name}`"]
 
 
 # Parquet.

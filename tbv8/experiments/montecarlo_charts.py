@@ -29,7 +29,7 @@ def monte_carlo_section(findings: Findings, monte_carlo: MonteCarloResult) -> Pa
             "p",
             f"Alternatives of trial {_number(findings)}, drawn from the days and round trips of "
             "the span; they cannot show anything that did not happen in it. 5% of the paths are "
-            "below the value in the column 5%, and 5% are above the value in the column 95%. The "
+            "below a value of 5%, and 5% are above a value of 95%. The "
             "columns with ≥ are shares of the paths: those that end with at least this loss of the "
             "starting balance, and those with at least this drawdown.",
             class_="note",
@@ -59,8 +59,8 @@ def _overview(monte_carlo: MonteCarloResult) -> Html:
     """Return the table of all methods: returns, drawdowns, and the chances of losses."""
     limits = [f"{loss:.0%}" for loss in monte_carlo.losses]
     heads = [
-        *("", "paths", "return: worst", "5%", "median", "95%"),
-        *("drawdown: median", "95%", "worst", "any loss"),
+        *("method", "paths", "return, worst", "return, 5%", "return, median", "return, 95%"),
+        *("drawdown, median", "drawdown, 95%", "drawdown, worst", "any loss"),
         *(f"loss ≥\N{NO-BREAK SPACE}{limit}" for limit in limits),
         *(f"drawdown ≥\N{NO-BREAK SPACE}{limit}" for limit in limits),
     ]

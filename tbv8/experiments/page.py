@@ -154,11 +154,12 @@ def _luck(findings: Findings) -> PageSection:
             number(findings.chosen and findings.chosen.trial.sharpe, ".2f"),
         ],
         [
-            "Probability that the true ratio is above 0, if this were the only try",
+            "Probability that the true Sharpe ratio of the best trial is above 0, if it were the "
+            "only try",
             number(luck.probabilistic, ".1%"),
         ],
         [
-            "Deflated Sharpe ratio: probability that the true ratio is above what the best of "
+            "Deflated Sharpe ratio: probability that the true one is above what the best of "
             f"{counted(luck.tries, 'try')} reaches by luck",
             number(luck.deflated, ".1%"),
         ],
@@ -176,7 +177,7 @@ def _luck(findings: Findings) -> PageSection:
     )
     content: list[Child] = [
         element("p", note, class_="note"),
-        table(["", ""], rows, id_="luck-table"),
+        table(["question", "answer"], rows, id_="luck-table"),
     ]
     content += _cross_validation(findings.experiment.blocks, luck.overfitting)
     return "luck", "How much of it is luck", content
@@ -282,15 +283,15 @@ def _best(findings: Findings) -> PageSection:
             ]
         )
     heads = [
-        *("trial", *names, "Sharpe", "deflated", "return", "drawdown", "profit factor"),
-        *("trades", "command that writes it as a strategy"),
+        *("trial", *names, "Sharpe ratio", "deflated Sharpe ratio", "return", "max drawdown"),
+        *("profit factor", "round trips", "command that writes it as a strategy"),
     ]
     shown = "All" if len(rows) == len(scored) else f"The best {len(rows):,} of"
     least = counted(experiment.objective.min_trades, "round trip")
     note = (
         f"{shown} {counted(len(scored), 'trial')} with a result and at least {least}, by "
-        f"{METRIC_NAMES[experiment.objective.metric]}. Deflated is the probability that the true "
-        "Sharpe ratio is above what the best of all tries reaches by luck."
+        f"{METRIC_NAMES[experiment.objective.metric]}. The deflated Sharpe ratio is the "
+        "probability that the true one is above what the best of all tries reaches by luck."
     )
     return (
         "best",

@@ -60,7 +60,7 @@ def walk_section(findings: Findings, walk: StitchedAccount) -> PageSection:
         for window in walk.windows
     ]
     heads = [
-        *("window, out of sample", *names, "Sharpe in sample", "Sharpe out of sample"),
+        *("window, out of sample", *names, "Sharpe ratio in sample", "Sharpe ratio out of sample"),
         *("gain, USD", "cost of changing position, USD", "round trips", "efficiency"),
     ]
     content += [

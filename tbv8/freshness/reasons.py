@@ -20,12 +20,13 @@ _NAMES = {
     "blocks": "overfitting.blocks",
 }
 _FIRST = ("market_data_venue", "symbols", "timeframe")  # listed first: another market
-_FUNDING_TEXTS = {
-    "history": "the venues' recorded rates",
-    "held": "the recorded rates, if the database has any",
-    "fixed": "a fixed rate or none",
+_FUNDING_TEXTS = {  # in quotes, since they are no values of the YAML files
+    "history": '"the venues\' history"',
+    "held": '"the venues\' history if it is stored, else fixed"',
+    "fixed": '"a fixed rate or none"',
 }
-_NOT_IN_HISTORY = "requested, but not in the venue's history"
+_MAX_SHORT = 5  # changes of a part inside of a sentence
+_NOT_IN_HISTORY = "the part of its span before or after the venue's history"
 
 
 def changes(part: str, before: Any, now: Any) -> list[str]:
@@ -45,6 +46,21 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     return _lines(dict(_settings(part, old)), dict(_settings(part, new)))
 
 
+def short_changes(
+    part: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
+) -> str:
+    """Return the first changes of a part in parentheses, to follow its name in a sentence.
+
+    It is empty if the part is new or gone, or if only types differ. Each side has the part's
+    `value`.
+    """
+    if before is None or now is None:
+        return ""
+    lines = [line.removesuffix(" changed") for line in changes(part, before["value"], now["value"])]
+    more = [f"{len(lines) - _MAX_SHORT:,} more"] if len(lines) > _MAX_SHORT else []
+    return f" ({'; '.join([*lines[:_MAX_SHORT], *more])})" if lines else ""
+
+
 def _lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     keys.sort(key=lambda key: (key not in _FIRST, key.startswith("instruments.")))
@@ -55,7 +71,7 @@ def _lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 def _line(key: str, before: str | None, now: str | None, section_is_in_both: bool) -> str:
     """Return the line about a key, or about its section if that is new or gone as a whole."""
     if before is not None and now is not None:
-        return f"{key}: {before} became {now}"
+        return f"{key}: was {before}, now {now}"
     subject = f"{key}: {now if before is None else before}" if section_is_in_both else _section(key)
     return f"{subject} was {'added' if before is None else 'removed'}"
 
@@ -84,7 +100,7 @@ def _settings(part: str, flat: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if key == "module":
             yield "strategy", f"{value}{':' if is_file(value) else '.'}{flat.get('class_name')}"
         elif key == "symbols":
-            yield key, ", ".join(value)
+            yield key, _value_text(key, value)
         elif key == "objective.metric":
             verb = "maximize" if flat.get("objective.maximize") else "minimize"
             yield "objective", f"{verb} {value}"

@@ -6,6 +6,7 @@ import msgspec
 
 from tbv8.config.source import digest_file
 from tbv8.errors import DataError
+from tbv8.freshness.reasons import short_changes
 from tbv8.live.session_config import SessionConfig
 from tbv8.manifest import ADDRESS_PART, FILES_PART, SESSION_PART, Manifest
 from tbv8.market import iso
@@ -35,10 +36,17 @@ def check_inputs(session: StoredSession, config: SessionConfig) -> None:
 
 
 def changed_inputs(session: StoredSession, config: SessionConfig) -> list[str]:
-    """Return the parts of a session's key, and the files that it opened, that have changed."""
+    """Return the parts of a session's key, and the files that it opened, that have changed.
+
+    Each part is followed by its changes: `its config (params.slow: was 3, now 4)`.
+    """
     now = msgspec.to_builtins(config.inputs)
     names = [*now, *({ADDRESS_PART} & (session.inputs.keys() - now.keys()))]
-    changed = [_PARTS.get(n, n) for n in names if session.inputs.get(n) != now.get(n)]
+    changed = [
+        _PARTS.get(name, name) + short_changes(name, session.inputs.get(name), now.get(name))
+        for name in names
+        if session.inputs.get(name) != now.get(name)
+    ]
     files = session.inputs.get(FILES_PART, {}).get("value", {})
     root = config.strategy.root
     return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]

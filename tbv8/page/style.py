@@ -62,6 +62,7 @@ section { padding: 18px 20px; margin-top: 16px; scroll-margin-top: 44px; min-wid
   gap: 0 36px; }
 .columns.stacked { grid-template-columns: minmax(0, 1fr); }
 .columns > div { min-width: 0; margin-bottom: 12px; }
+.columns > div > .scroll { max-height: none; }
 figure { margin: 0; min-width: 0; }
 figure + p { margin-top: 12px; }
 .chart { width: 100%; min-width: 0; }
@@ -152,6 +153,9 @@ tr:has(a[data-trade]) { cursor: pointer; }
   th, td { padding-right: 6px; }
   table { font-size: 12px; }
   .columns td:first-child, #luck-table td:first-child { white-space: normal; min-width: 5rem; }
+  .stacked tr { display: flex; flex-wrap: wrap; }
+  .stacked :is(th, td) { flex: 1 1 0; }
+  .stacked :is(th, td):first-child { flex: 0 0 100%; border-bottom: 0; padding-bottom: 0; }
   #strategies-table td:nth-child(2) { white-space: normal; overflow-wrap: anywhere;
     min-width: 5rem; }
   #strategies-table th button::after { content: none; }

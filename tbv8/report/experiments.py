@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from tbv8.config.experiments import FOLDER
+from tbv8.config.records import Problem
 from tbv8.manifest import read_summary_json
 from tbv8.page.html import Child, element, table
 from tbv8.page.words import number
@@ -20,8 +21,9 @@ class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         experiment_id: Its name.
-        state: `fresh`, `stale`, `no result` or `not configured`.
-        reasons: The reasons why it would run.
+        state: `fresh`, `stale`, `no result`, `not configured` (its file is gone), or the state of
+            its file's problem.
+        reasons: The reasons why it would run, or its file's problem.
         numbers: The values of its summary.json by name; None if it has no such value.
         has_page: True if there is a page of it.
     """
@@ -34,7 +36,10 @@ class ExperimentStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_experiments(
-    results_path: Path, configured: Iterable[str], reasons: Mapping[str, Sequence[str]]
+    results_path: Path,
+    configured: Iterable[str],
+    reasons: Mapping[str, Sequence[str]],
+    problems: Mapping[str, Problem],
 ) -> list[ExperimentStatus]:
     """Return the experiments with a config file or a result, by name.
 
@@ -42,18 +47,24 @@ def read_experiments(
         results_path: The folder of all results.
         configured: The experiments with a config file.
         reasons: The reasons of those that would run.
+        problems: The problems of config files that could not be loaded.
     """
     folder, known = results_path / FOLDER, set(configured)
     with_results = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
     experiments = []
-    for name in sorted({*known, *with_results}):
+    for name in sorted({*known, *problems, *with_results}):
         summary = read_summary_json(folder / name) or {}
-        with_config = "no result" if not summary else "stale" if name in reasons else "fresh"
+        state = "no result" if not summary else "stale" if name in reasons else "fresh"
+        why = tuple(reasons.get(name, ()))
+        if name not in known:
+            state = "not configured"
+        if problem := problems.get(name):
+            state, why = problem.state, (str(problem.error),)
         experiments.append(
             ExperimentStatus(
                 experiment_id=name,
-                state=with_config if name in known else "not configured",
-                reasons=tuple(reasons.get(name, ())),
+                state=state,
+                reasons=why,
                 numbers=_numbers(summary),
                 has_page=(folder / name / "index.html").is_file(),
             )
@@ -80,16 +91,17 @@ def _numbers(summary: Mapping[str, Any]) -> dict[str, float | None]:
 def draw_experiments(experiments: Sequence[ExperimentStatus]) -> Child:
     """Return the table of experiments; beside each Sharpe ratio is the deflated one."""
     heads = [
-        *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
-        *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
+        *("experiment", "state", "trials", "failed trials", "Sharpe ratio"),
+        *("deflated Sharpe ratio", "tries", "probability of overfitting", "return"),
+        *("return out of sample", "walk-forward efficiency", "why"),
     ]
     note = (
-        "Sharpe and return are those of the best trial. Deflated is the probability that its true "
-        "Sharpe ratio is above what the best of all tries reaches by luck. Overfitting is about "
-        "the whole search: how often the trial with the highest Sharpe ratio on half of the days "
-        "is no better than the median on the others. Out of sample is the return of the "
-        "walk-forward, whose windows choose their own values; efficiency is its Sharpe ratio "
-        "divided by the one in sample."
+        "The Sharpe ratio and the return are those of the best trial. The deflated Sharpe ratio is "
+        "the probability that its true one is above what the best of all tries reaches by luck. "
+        "The probability of overfitting is about the whole search: how often the trial with the "
+        "highest Sharpe ratio on half of the days is no better than the median on the others. The "
+        "return out of sample is that of the walk-forward, whose windows choose their own values; "
+        "its efficiency is the Sharpe ratio of them divided by the one in sample."
     )
     rows = [_cells(experiment) for experiment in experiments]
     return [

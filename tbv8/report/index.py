@@ -205,7 +205,9 @@ def _tiles(report: Report) -> Html:
             f"{filled:,} filled later, {recorded - filled - open_gaps:,} lost, {open_gaps:,} still "
             "open"
             if recorded
-            else "nothing was missed, or nothing recorded",
+            else "the recorder has missed nothing"
+            if status.ticks
+            else "nothing was recorded",
         ),
     ]
     return tiles(counts)
@@ -238,12 +240,12 @@ def _strategies(report: Report) -> PageSection:
         "state",
         "look-ahead",
         "return",
-        "Sharpe",
-        "drawdown",
+        "Sharpe ratio",
+        "max drawdown",
         "buy and hold",
-        "trades",
-        "CAGR",
-        "fees",
+        "round trips",
+        "return a year (CAGR)",
+        "fees, USD",
         "span",
     ]
     if rows:
@@ -260,7 +262,7 @@ def _strategies(report: Report) -> PageSection:
 
 
 def _rows(report: Report) -> Iterator[_StrategyRow]:
-    """Yield the configured strategies, then the results of strategies without a config file."""
+    """Yield the configured strategies, those with errors, then results without a config file."""
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
         result = results.pop(strategy.strategy_id, None)
@@ -275,15 +277,20 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
             reasons=(*problem, *strategy.reasons),
             result=result,
         )
+    for left_out in report.status.left_out:
+        result = results.pop(left_out.strategy_id, None)
+        yield _StrategyRow(
+            strategy_id=left_out.strategy_id,
+            market=_market(result) if result else "",
+            state=left_out.state,
+            lookahead="",
+            reasons=(left_out.reason,),
+            result=result,
+        )
     for result in results.values():
-        summary = result.summary
-        listed = summary.get("symbols")
-        symbols = listed if isinstance(listed, list) else [summary.get("symbol", "?")]
-        timeframe, venue = (summary.get(name, "?") for name in ("timeframe", "market_data_venue"))
-        market = f"{', '.join(map(str, symbols))} {timeframe} of {venue}"
         yield _StrategyRow(
             strategy_id=result.strategy_id,
-            market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
+            market=_market(result),
             state="not configured",
             lookahead="",
             reasons=(
@@ -295,17 +302,27 @@ def _rows(report: Report) -> Iterator[_StrategyRow]:
         )
 
 
+def _market(result: StoredResult) -> str:
+    """Return the symbols, timeframe and venue of a result."""
+    summary = result.summary
+    listed = summary.get("symbols")
+    symbols = listed if isinstance(listed, list) else [summary.get("symbol", "?")]
+    timeframe, venue = (summary.get(name, "?") for name in ("timeframe", "market_data_venue"))
+    simulated = " (simulated)" if summary.get("simulated") else ""
+    return f"{', '.join(map(str, symbols))} {timeframe} of {venue}{simulated}"
+
+
 def _sessions(report: Report) -> PageSection:
     heads = [
         "strategy",
-        "at",
+        "venue",
         "state",
         "since",
         "last minute",
         "position",
-        "equity",
-        "day's loss",
-        "limit",
+        "equity, USD",
+        "day's loss, USD",
+        "limit of the loss, USD",
         "fills",
         "denials",
         "halts",

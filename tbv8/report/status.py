@@ -28,6 +28,10 @@ from tbv8.store.ledger import FUNDING, HISTORY, is_covered, read_covered_spans
 from tbv8.store.prune import RECORDED_TABLES, TRADES_AND_QUOTES, stored_ticks
 from tbv8.venues.registry import find_venue
 
+COUNTED_ROWS = 1_000_000
+"""Tables with more rows are not counted: their number is that of all rows ever written since the
+oldest one, with those that `doit prune` has dropped since."""
+
 _LOCK_TIMEOUT_S = 2.0  # a status should not wait for a locked database
 _BAR_BYTES = 58  # a row of bars without venue and symbol: five numbers, a time, a header
 _RATE_BYTES = 24
@@ -153,8 +157,16 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy that cannot be loaded: its state, and the error of its file."""
+
+    strategy_id: str
+    state: str
+    reason: str
+
+
 class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole status; `tick_rows` are upper bounds of the numbers of trades and quotes."""
+    """The whole status; `tick_rows` are the numbers of trades and quotes, see `COUNTED_ROWS`."""
 
     database: Database
     series: tuple[SeriesStatus, ...]
@@ -164,6 +176,7 @@ class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     strategies: tuple[StrategyStatus, ...]
     experiments: tuple[ExperimentStatus, ...] = ()
     sessions: tuple[SessionStatus, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 _BACKTEST, _EXPERIMENT = "backtest:", "experiment:"
@@ -216,6 +229,7 @@ def read_status(
         names = [*map(_BACKTEST.__add__, project.strategies)]
         names += map(_EXPERIMENT.__add__, project.experiments)
         stale = dict.fromkeys(names, (problem,))
+    problems = {(problem.kind, problem.name): problem for problem in project.problems}
     return ProjectStatus(
         database=database,
         series=contents.series,
@@ -224,9 +238,23 @@ def read_status(
         recorder_gaps=contents.recorder_gaps,
         strategies=tuple(_read_strategies(project, _below(stale, _BACKTEST))),
         experiments=tuple(
-            read_experiments(project.results_path, project.experiments, _below(stale, _EXPERIMENT))
+            read_experiments(
+                project.results_path,
+                project.experiments,
+                _below(stale, _EXPERIMENT),
+                {
+                    name: problem
+                    for (kind, name), problem in problems.items()
+                    if kind == "experiment"
+                },
+            )
         ),
         sessions=contents.sessions,
+        left_out=tuple(
+            LeftOut(strategy_id=name, state=problem.state, reason=str(problem.error))
+            for (kind, name), problem in problems.items()
+            if kind == "strategy"
+        ),
     )
 
 
@@ -280,7 +308,7 @@ def _read_contents(query: Query, wanted: WantedSpans, project: Project) -> _Cont
     return _Contents(
         series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
         ticks=tuple(_read_ticks(query)),
-        tick_rows={name: _max_rows(query, name) for name in TRADES_AND_QUOTES},
+        tick_rows={name: _count_rows(query, name) for name in TRADES_AND_QUOTES},
         recorder_gaps=tuple(_read_gaps(query)),
         sessions=tuple(read_session_states(query, project)),
     )
@@ -382,12 +410,15 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
             )
 
 
-def _max_rows(query: Query, table: str) -> int:
-    """Return an upper bound of a table's rows: exact if none was deleted between first and last."""
+def _count_rows(query: Query, table: str) -> int:
+    """Return the number of a table's rows; of a large table, of all row ids in use or dropped."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
     )
-    return 0 if first is None else int(last) - int(first) + 1
+    count = 0 if first is None else int(last) - int(first) + 1
+    if 0 < count <= COUNTED_ROWS:
+        ((count,),) = query(f"SELECT count(*) FROM {table}", ())
+    return int(count)
 
 
 def _read_gaps(query: Query) -> Iterator[GapStatus]:

@@ -13,7 +13,15 @@ from tbv8.market import MINUTE_MS, iso
 from tbv8.page.words import length
 from tbv8.report.experiments import ExperimentStatus
 from tbv8.report.sessions import SessionStatus, session_lines
-from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
+from tbv8.report.status import (
+    COUNTED_ROWS,
+    GapStatus,
+    LeftOut,
+    ProjectStatus,
+    SeriesStatus,
+    StrategyStatus,
+    TickStatus,
+)
 from tbv8.text import counted, printable
 
 _WIDTH = 100_000  # columns: rich would cut wider rows, such as those of 200 symbols
@@ -67,6 +75,7 @@ def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
             console, (line for session in status.sessions for line in session_lines(session))
         )
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
+    strategies += [_left_out_row(strategy) for strategy in status.left_out]
     _print_table(console, "Strategies", _STRATEGY_COLUMNS, strategies, "none")
     _print_lines(console, _stale_lines(status))
     if status.experiments:
@@ -268,8 +277,14 @@ def _tick_kind_rows(status: ProjectStatus) -> list[list[str]]:
     ]
     for dataset, count in status.tick_rows.items():
         if count:
-            rows.append(["", dataset, "", f"at most {count:,} rows", "in total"])
+            rows.append(["", dataset, "", _rows_text(count), "in total"])
     return rows
+
+
+def _rows_text(count: int) -> str:
+    if count > COUNTED_ROWS:  # counting takes seconds
+        return f"{count:,} rows less those pruned"
+    return counted(count, "row")
 
 
 def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
@@ -297,7 +312,7 @@ def _tick_rows(status: ProjectStatus) -> list[list[str]]:
     ]
     for dataset, count in status.tick_rows.items():
         if count:
-            rows.append(["", "", dataset, f"at most {count:,} rows", "in total"])
+            rows.append(["", "", dataset, _rows_text(count), "in total"])
     return rows
 
 
@@ -365,6 +380,8 @@ def _reasons_text(reasons: Sequence[str], task: str) -> str:
     shown = [_shortened(reason) for reason in reasons[:_MAX_REASONS]]
     if more := len(reasons) - len(shown):
         shown.append(f"{more:,} more: `doit why {task}`")
+    elif shown != list(reasons):
+        shown.append(f"`doit why {task}`")
     return "; ".join(shown)
 
 
@@ -387,9 +404,15 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
     ]
 
 
+def _left_out_row(strategy: LeftOut) -> list[str]:
+    cells = {name: "-" if name.startswith(">") else "" for name in _STRATEGY_COLUMNS}
+    return list((cells | {"strategy": strategy.strategy_id, "state": strategy.state}).values())
+
+
 def _stale_experiments(status: ProjectStatus) -> Iterator[str]:
     for experiment in status.experiments:
-        if experiment.state == "stale" and experiment.reasons != (status.database.problem,):
+        would_run = experiment.state in ("stale", "no result")  # of the others a WARNING tells
+        if would_run and experiment.reasons not in ((), (status.database.problem,)):
             name = experiment.experiment_id
             yield f"{name}: {_reasons_text(experiment.reasons, f'experiment:{name}')}"
 

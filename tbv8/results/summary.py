@@ -25,6 +25,7 @@ from tbv8.market import (
     MIN_DAYS,
     MINUTE_MS,
     Span,
+    duration_text,
     iso,
     parse_time,
     parse_timeframe,
@@ -122,6 +123,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """One run's numbers; `tbv8.results.statistics` defines those of its curve and its trading.
 
     Money is in USD. `lost_margin` is the margin lost in liquidations, apart from prices and fees.
+    `start_positions` are those carried over from the warm-up by symbol, negative if short.
     `stops_reached` counts stops whose trigger the price had reached when their entry was filled.
     `denied` and `halted` count denied orders and halts by rule. `denials` and `halts` list them, of
     denials the first thousand.
@@ -143,6 +145,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     lost_margin: Decimal
     buy_and_hold: Performance
     beyond_volume: BeyondVolume
+    start_positions: dict[str, Decimal] = {}
     stops_reached: int = 0
     denied: dict[str, int]
     halted: dict[str, int] = {}
@@ -440,7 +443,7 @@ def _lines(summary: Summary) -> list[str]:
     shown = [
         f"{summary.strategy_id}: {', '.join(summary.symbols)} {summary.timeframe}, "
         f"{counted(summary.bars, 'bar')} of {summary.market_data_venue}{simulated}, "
-        f"{summary.span['start']} .. {summary.span['end']}",
+        f"{summary.span['start']} .. {summary.span['end']}{warm_up_words(summary)}",
         *(f"  ! {warning}" for warning in cautions(summary)),
     ]
     comparisons = [f"buy and hold {_gains(summary.primary.buy_and_hold)}"]
@@ -453,8 +456,25 @@ def _lines(summary: Summary) -> list[str]:
         texts = funding_words(stats, has_amounts=not is_paid_above)
         shown += [f"  {stats.venue}: {text}" for text in texts]
     for stats in summary.runs:
+        shown += [f"  {stats.venue}: {text}" for text in carried_words(stats)]
         shown += [f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions]
     return shown
+
+
+def warm_up_words(summary: Summary) -> str:
+    """Return `, after a warm-up of 5d`; "" without a warm-up."""
+    warm_up_ms = summary.warm_up_minutes * MINUTE_MS
+    return f", after a warm-up of {duration_text(warm_up_ms)}" if warm_up_ms else ""
+
+
+def carried_words(stats: Stats) -> Iterator[str]:
+    """Yield a text about each position that was carried over from the warm-up."""
+    for symbol, position in stats.start_positions.items():
+        side = "long" if position > 0 else "short"
+        yield (
+            f"{side} {_plain(abs(position))} {symbol.partition('/')[0]} at the start, carried over "
+            "from the warm-up: its entry is not counted, its exit is"
+        )
 
 
 def funding_words(stats: Stats, *, has_amounts: bool = True) -> list[str]:
@@ -559,6 +579,11 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books, days: int) -> S
         lost_margin=_sum(p for p in run.payments if p.kind == LIQUIDATION),
         buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold), days=days),
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
+        start_positions={
+            symbol: position
+            for symbol, position in (run.carried.positions.items() if run.carried else ())
+            if position
+        },
         stops_reached=stops_reached(run.fills),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
         halted=dict(sorted(Counter(halt.rule for halt in run.halts).items())),

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbv8.errors import DataError, MovedError, NotMigratedError
+from tbv8.errors import DataError, MovedError, NotMigratedError, UnreadableError
 from tbv8.market import Series
 
 REVISION = "0005"
@@ -212,13 +212,13 @@ def revision(query: Query) -> str | None:
 
 @contextmanager
 def translated_errors(db_path: Path) -> Iterator[None]:
-    """Turn sqlite3's errors about the file into DataErrors with a cure."""
+    """Turn sqlite3's errors about the file into UnreadableErrors with a cure."""
     try:
         yield
     except (sqlite3.DatabaseError, UnicodeDecodeError) as e:  # an error may quote a damaged name
         if (problem := file_problem(db_path, str(e))) is None:
             raise
-        raise DataError(problem) from e
+        raise UnreadableError(problem) from e
 
 
 def series_in(query: Query, table: str) -> Iterator[Series]:

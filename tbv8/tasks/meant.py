@@ -11,11 +11,14 @@ from collections.abc import Collection, Sequence
 
 from tbv8.config.document import nearest
 from tbv8.config.load import OVERRIDES
+from tbv8.config.records import Project
 from tbv8.tasks.options import OPTIONS
+from tbv8.venues.registry import find_venue
 
 _GROUPS = ("backtest", "experiment")  # of an id without a group
 _DATES = "`start=2024-01-01 end=2024-02-01`"
 _COMMANDS = {  # of freqtrade and jesse
+    "backtesting": "backtest:STRATEGY",
     "download-data": "backfill",
     "dry-run": "paper:STRATEGY",
     "hyperopt": "experiment:ID",
@@ -23,9 +26,13 @@ _COMMANDS = {  # of freqtrade and jesse
     "list-data": "status",
     "list-strategies": "list",
     "live": "paper:STRATEGY",
+    "lookahead-analysis": "lookahead:STRATEGY",
     "make-strategy": "new strategy NAME",
     "new-strategy": "new strategy NAME",
     "optimize": "experiment:ID",
+    "recursive-analysis": "lookahead:STRATEGY",
+    "show-trades": "trades STRATEGY",
+    "trade": "paper:STRATEGY",
 }
 _OPTIONS = {
     "end-date": _DATES,
@@ -65,6 +72,26 @@ def meant_task(name: str, words: Sequence[str], tasks: Collection[str]) -> str |
     members = [task.partition(":")[2] for task in tasks if task.startswith(f"{group}:")]
     near = nearest(name, members)
     return f"{group}:{near}" if near else None
+
+
+def unwanted_venue(name: str, project: Project) -> str | None:
+    """Return the venue of an unknown task that exists with this venue as `venue=`; None without.
+
+    The task is about a series that a file of config/venues has and the history venue has not.
+    """
+    group, _, rest = name.partition(":")
+    venue_name, _, rest = rest.partition(":")
+    symbol, _, timeframe = rest.partition(":")
+    venue = project.venues.get(venue_name)
+    if venue is None or symbol not in venue.symbols or venue_name == project.history_venue:
+        return None
+    timeframes = [str(timeframe) for timeframe in project.timeframes]
+    exists = {
+        "backfill": not timeframe,
+        "funding": not timeframe and find_venue(venue_name).funding is not None,
+        "aggregate": timeframe in timeframes,
+    }
+    return venue_name if exists.get(group) else None
 
 
 def meant_command(name: str) -> str | None:

@@ -125,6 +125,7 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
         },
         "lost_margin": 0.0,
         "beyond_volume": {"fills": 0, "largest_multiple": None},
+        "start_positions": {},
         "stops_reached": 0,
         "buy_and_hold": {
             **undefined,

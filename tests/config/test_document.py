@@ -194,15 +194,17 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
         pytest.param("- a", ":1: expected `key: value` lines", id="a list"),
         pytest.param("a", ":1: expected `key: value` lines", id="text"),
         pytest.param("null", ":1: expected `key: value` lines", id="null"),
-        pytest.param("name: x\nname: y", ":2: name: given twice, first on line 1", id="twice"),
+        pytest.param(
+            "name: x\nname: y", ":2: name: given twice, first on line 1: remove one", id="twice"
+        ),
         pytest.param(
             "wheels:\n  a: {size: 1}\n  b: {size: 1, size: 2}",
-            ":3: wheels.b.size: given twice, first on line 3",
+            ":3: wheels.b.size: given twice, first on line 3: remove one",
             id="twice below",
         ),
         pytest.param(
             '"a\\nb": 1\n"a\\nb": 2',
-            ":2: 'a\\nb': given twice, first on line 1",
+            ":2: 'a\\nb': given twice, first on line 1: remove one",
             id="odd key twice",
         ),
         pytest.param("1: x", ":1: expected text as a key, got '1' without quotes", id="number key"),
@@ -344,13 +346,19 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
     [
         pytest.param("kind: road", ":1: name: missing: write this key", id="missing"),
         pytest.param(
-            "name: x\nnmae: y", ":2: nmae: unknown key, did you mean 'name'?", id="misspelt"
+            "name: x\nkidn: y", ":2: kidn: unknown key, did you mean 'kind'?", id="misspelt"
         ),
         pytest.param(
             "name: x\nzzz: y",
             ":2: zzz: unknown key; "
             "known: name, kind, folded, owner, wheels, spare, gears, tags, anything",
             id="unknown",
+        ),
+        pytest.param(
+            "name: x\nnmae: y",
+            ":2: nmae: unknown key; "
+            "known: name, kind, folded, owner, wheels, spare, gears, tags, anything",
+            id="near a key that is there",
         ),
         pytest.param(
             "name: x\n' - at $.x': 1",
@@ -520,6 +528,7 @@ def test_unknown_key_names_the_nearest_or_all() -> None:
 
     assert unknown_key("tick_sze", known) == "unknown key, did you mean 'tick_size'?"
     assert unknown_key("zzz", known) == "unknown key; known: tick_size, lot_size"
+    assert unknown_key("pair", ("params", "symbol")) == "unknown key, did you mean 'symbol'?"
 
 
 # JSON.

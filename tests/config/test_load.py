@@ -799,9 +799,9 @@ TYPES = [
 
 FILES = [
     case("a key given twice", DATA, "results_path: data/results", "db_path: b",
-         "3: db_path: given twice, first on line 2"),
+         "3: db_path: given twice, first on line 2: remove one"),
     case("a key given twice below", HYPERLIQUID, "max_leverage: 40", "tick_size: 1",
-         "9: instruments.BTC/USDT.tick_size: given twice, first on line 9"),
+         "9: instruments.BTC/USDT.tick_size: given twice, first on line 9: remove one"),
     case("a number as a key", DATA, "results_path: data/results", "3: data/results",
          "3: expected text as a key, got '3' without quotes"),
     case("a list as a key", STRATEGY, "{fast: 20", "{[fast]: 20",

@@ -76,7 +76,9 @@ def test_texts_are_compared_for_equality_only() -> None:
         ("__import__('os') < 1", r"\('os'\)\" is neither a name, a number nor one of"),
         ("fast < slow + 1", r"'\+' is neither a name, a number nor one of"),
         ("fast < < ", "'<' stands where a name or a number is expected"),
-        ("fast < 1 and 2", "unknown|expected one of"),
+        ("fast < 1 and 2", "write each side of 'and' as an entry of its own"),
+        ("fast < slow && fast < 1", "write each side of '&&' as an entry of its own"),
+        ("fast < 1 or slow < 2", "no 'or' is possible: all entries of `where` must hold"),
         ("", "is not a comparison"),
     ],
 )

@@ -217,16 +217,19 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
         ),
         pytest.param(
             lambda root: api.load_result("btc_usdt_perp", project=root),
-            "config/strategies: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'?",
+            "argument: strategy_id: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_",
         ),
         pytest.param(
             running(params={"fats": 3}),
-            "config/strategies/btc_usdt_perp_v1.yaml: params: unknown param of EmaCross 'fats', "
-            "did you mean 'fast'?",
+            "argument: params.fats: unknown param of EmaCross 'fats', did you mean 'fast'?",
         ),
         pytest.param(
             running(params={"fast": 60}),
-            "config/strategies/btc_usdt_perp_v1.yaml:7: params: fast must be above 0 and below ",
+            "argument: params: fast must be above 0 and below slow, got fast=60 and slow=50",
+        ),
+        pytest.param(
+            running(params={"fast": "x"}),
+            "argument: params.fast: expected a whole number, got 'x'",
         ),
         pytest.param(running(venue="binance"), "argument: venue: unknown venue 'binance'"),
         pytest.param(
@@ -250,6 +253,7 @@ def test_what_a_user_can_mend_is_one_line(
     text = str(raised.value)
     assert text.startswith(problem.replace("{root}", str(finished.root.parent)))
     assert "\n" not in text
+    assert not isinstance(raised.value.__cause__, ConfigError)  # it has another cure
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -174,7 +175,7 @@ def test_only_what_changed_runs_again(again: Project) -> None:
         f"to run: 18 of {TRIALS * 9 // 2} trials (6 in the search, 12 in sample: 6 for each of 2 "
         "windows), then 2 out of sample and 4 for the"
     ) in plan
-    assert "search.space.slow: [20, 50] became [20, 50, 70]" in plan
+    assert "search.space.slow: was [20, 50], now [20, 50, 70]" in plan
 
     # six new points over three spans, new choices
     assert 18 <= ran(again) <= 18 + WINDOWS + DRAWN
@@ -262,7 +263,7 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert elsewhere[:4] == compared  # the results' own span and market, not the config's
     stale = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert stale[:4] == compared
-    reason = "risk.max_daily_loss_usd: 10 became 9"
+    reason = "risk.max_daily_loss_usd: was 10, now 9"
     assert stale[4:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
@@ -342,6 +343,15 @@ def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None
         r"no warm-up \(0d\), but .* need \d+ h(?: \d+ min)?: write 1d\n",
         refused,
     )
+    problem = refused.removeprefix("ERROR: experiment:sweep: ").strip()
+    assert f"{TASK}\n    {problem}" in again.doit(*ONE_WEEK, "plan", TASK).stdout
+    assert f"{TASK}: stale\n    {problem}" in again.doit(*ONE_WEEK, "why", TASK).stdout
+    assert f"\nsweep: {problem}\n" in again.doit(*ONE_WEEK, "status").stdout
+    stale = f"! sweep is stale: {problem}: run `doit {TASK}`"
+    assert stale in again.doit(*ONE_WEEK, "trials", "sweep").stdout
+    assert stale in again.doit(*ONE_WEEK, "compare", "sweep").stdout
+    again.doit(*ONE_WEEK, "report")
+    assert problem in html.unescape((again.results / "index.html").read_text(encoding="utf-8"))
 
 
 def test_an_experiment_that_is_wrong_stops_nothing_else(done: Project) -> None:
@@ -367,5 +377,7 @@ def test_the_trials_are_a_frame_for_a_notebook(swept: Project) -> None:
     assert search["status"].to_list().count("ok") == 8  # of 12: fast=60 is above each slow
     best = search.sort("return", descending=True, nulls_last=True).row(0, named=True)
     assert best["equity"][-1] == pytest.approx(10_000 * (1 + best["return"]), abs=0.01)
-    with pytest.raises(ConfigError, match=r"config/experiments: unknown experiment 'sweeps', did "):
+    with pytest.raises(
+        ConfigError, match=r"argument: experiment_id: unknown experiment 'sweeps', did "
+    ):
         load_trials("sweeps", project=swept.root)

@@ -321,7 +321,7 @@ def test_why_shows_every_part_of_a_key(done: Project) -> None:
     assert not task["fresh"]
     differing = {p["name"] for p in task["parts"] if p["current"] != p["recorded"]}
     assert differing == {"config"}
-    assert task["reasons"] == ["params.fast: 20 became 21"]
+    assert task["reasons"] == ["params.fast: was 20, now 21"]
 
 
 def test_why_of_a_group_shows_its_tasks_that_a_user_can_name(done: Project) -> None:

@@ -111,7 +111,7 @@ def test_a_session_from_its_start_to_its_replay(
         refused = project.doit("paper:live", "--for", "20s", code=1)
 
         # then
-        assert "its session cannot continue: its config changed since it began at" in refused.stderr
+        assert "cannot continue: its config (params.slow: was 3, now 4) changed" in refused.stderr
         project.edit("config/venues/hyperliquid.yaml", ", funding]", "]")
         end = project.doit("paper:live", "--new", "--for", "3s")
         assert end.stderr == ""

@@ -23,7 +23,7 @@ def refused(project: Project, *words: str, code: int) -> str:
 def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
     project.edit("config/strategies/btc_usdt_perp_v1.yaml", "max_leverage", "max_leverag")
 
-    assert refused(project, "list", code=3) == (
+    assert refused(project, "backtest", code=3) == (
         Line(
             "ERROR: config/strategies/btc_usdt_perp_v1.yaml:9: risk.max_leverag: unknown key ... "
             "'max_leverage'?"
@@ -145,6 +145,11 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
         (
             "aggregate:sample:BTC/USD:5m",
             "unknown task 'aggregate:sample:BTC/USD:5m' ... 'aggregate:sample:BTC/USDT:5m'? ...",
+        ),
+        (
+            "plan funding:binance_perp:BTC/USDT",
+            "unknown task 'funding:binance_perp:BTC/USDT': config/history.yaml and the strategies "
+            "need no such data: write `venue=binance_perp` before it",
         ),
         ("backtest:nope*", "unknown task 'backtest:nope*' ... backtest:btc_usdt_perp_v1"),
         ("plan backtst*", "unknown task 'backtst*' ... 'backtest'? ..."),
@@ -403,6 +408,9 @@ STRATEGY_SAID = "config/strategies/broken.yaml:5: risk.max_leverag: unknown key 
 VENUE_SAID = "config/venues/binance_spot.yaml:1: symbls: unknown key ... 'symbols'?"
 
 
+SHOWS_ALL = ("plan", "list", "list --all --quiet", "status", "report")
+
+
 @pytest.fixture
 def half_broken(done: Project) -> Project:
     """Return a finished project in which one strategy and one venue are wrong."""
@@ -427,8 +435,7 @@ def half_broken(done: Project) -> Project:
         ("trades broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
         ("rules --venue binance_spot", 3, [STRATEGY_SAID], [VENUE_SAID]),
         ("", 3, [], [VENUE_SAID, STRATEGY_SAID]),
-        ("plan", 3, [], [VENUE_SAID, STRATEGY_SAID]),
-        ("list", 3, [], [VENUE_SAID, STRATEGY_SAID]),
+        *((words, 0, [VENUE_SAID, STRATEGY_SAID], []) for words in SHOWS_ALL),
     ],
 )
 def test_what_is_wrong_stops_only_what_needs_it(
@@ -451,6 +458,16 @@ def test_a_venue_without_a_symbol_stops_only_the_strategies_of_that_symbol(done:
     (line,) = end.stderr.splitlines()
     assert line.startswith("WARNING: config/strategies/eth.yaml:")
     assert "unknown symbol of sample 'ETH/USDT'" in line
+
+
+def test_paper_without_a_name_names_the_strategies(project: Project) -> None:
+    text = (project.root / "config/strategies/btc_usdt_perp_v1.yaml").read_text()
+    project.write("config/strategies/early.yaml", text.replace("btc_usdt_perp_v1", "early"))
+
+    assert refused(project, "paper", code=3) == (
+        "ERROR: `doit paper` needs the name of a strategy: type `doit paper:NAME`, with one of "
+        "btc_usdt_perp_v1, early"
+    )
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_fresh_stale_and_forgotten_results(done: Project) -> None:
     done.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 19")
     page = page_of(done)
     assert '<span class="pill stale">stale</span>' in page
-    assert "params.fast: 20 became 19" in page
+    assert "params.fast: was 20, now 19" in page
 
     shutil.move(done.results / "btc_usdt_perp_v1", done.results / "of_last_year")
     page = page_of(done)

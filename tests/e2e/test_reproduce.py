@@ -68,7 +68,7 @@ def test_a_result_of_other_inputs_fails_and_says_which(done: Project) -> None:
 
     (line,) = failed.stderr.splitlines()
     assert ": not reproduced: chart_lines.csv:" in line
-    assert line.endswith("; its config changed since")
+    assert line.endswith("; its config (params.fast: was 20, now 21) changed since")
 
 
 def test_without_a_result_there_is_nothing_to_reproduce(done: Project) -> None:

@@ -117,7 +117,7 @@ def test_an_experiment_is_taken_up_again_where_it_was_left(held: Path) -> None:
     reasons = experiment_state(held, longer, results_path=results).reasons
     assert reasons == (
         "to run: up to 8 trials, except those that the database has",
-        "search.trials: 6 became 8",
+        "search.trials: was 6, now 8",
     )
     with open_reader(held) as query:
         assert len(Survey(asked, query).search) == 6

@@ -51,7 +51,7 @@ from tbv8.experiments.space_charts import value_of
 from tbv8.experiments.stitching import StitchedAccount, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import WindowSpans
-from tbv8.market import DAY_MS, ONE_MINUTE
+from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import METRICS, Details, Trial, TrialStatus, open_trials
@@ -335,6 +335,21 @@ def test_the_only_trial_is_the_best_of_no_others(database: Database) -> None:
     assert "probability of overfitting (PBO) of the search – (too few days or trials)" in (
         "\n".join(result_lines(found))
     )
+
+
+def test_trials_keep_their_numbers_when_the_strategy_gets_another_span(database: Database) -> None:
+    asked = sweep("first", 2, 3)
+    database.run(asked, noise(2, 2))
+    span = Span(asked.strategy.span.start_ms - DAY_MS, asked.strategy.span.end_ms)
+    later = replace(asked, strategy=replace(asked.strategy, span=span))
+
+    with open_reader(database.path) as query:
+        before, after = (
+            list_trials(query, one, Path("none"), top=9, sort="number") for one in (asked, later)
+        )
+
+    assert None not in [row.deflated_sharpe for row in before.shown]
+    assert after == before
 
 
 def test_lists_and_exports_have_the_names_of_a_results_statistics(database: Database) -> None:

@@ -16,8 +16,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
         {"start": "2024-01-01T00:00:00Z", "end": "2024-07-01T00:00:00Z", "not_in_history": [HALF]},
         {"start": "2024-01-01T00:00:00Z", "end": "2024-06-01T12:00:00Z"},
         [
-            "end: 2024-07-01 became 2024-06-01T12:00:00Z",
-            "requested, but not in the venue's history: 2024-07-01 .. 2025-01-01 became nothing",
+            "end: was 2024-07-01, now 2024-06-01T12:00:00Z",
+            "the part of its span before or after the venue's history: was "
+            "2024-07-01 .. 2025-01-01, now nothing",
         ],
     ),
     "another market, its venue first": (
@@ -35,8 +36,8 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
             "source": {"venue": "sample", "symbol": "BTC/USDT"},
         },
         [
-            "market_data_venue: bybit became sample",
-            "routing.primary: mexc became hyperliquid",
+            "market_data_venue: was bybit, now sample",
+            "routing.primary: was mexc, now hyperliquid",
             "instruments.mexc.BTC/USDT was removed",
             "instruments.hyperliquid.BTC/USDT was added",
         ],
@@ -51,9 +52,9 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
             "timeframe": {"text": "1m"},
         },
         [
-            "symbols: A/USDT became A/USDT, B/USDT",
-            "timeframe: 5m became 1m",
-            "bars: [] became [1h, 15m]",
+            "symbols: was [A/USDT], now [A/USDT, B/USDT]",
+            "timeframe: was 5m, now 1m",
+            "bars: was [], now [1h, 15m]",
         ],
     ),
     "a class, and the rates": (
@@ -61,12 +62,13 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
         {"class_name": "EmaCross", "module": "ema_cross", "funding": "held"},
         {"class_name": "Mine", "module": "strategies/mine.py", "funding": "fixed"},
         [
-            "strategy: ema_cross.EmaCross became strategies/mine.py:Mine",
-            "funding: the recorded rates, if the database has any became a fixed rate or none",
+            "strategy: was ema_cross.EmaCross, now strategies/mine.py:Mine",
+            'funding: was "the venues\' history if it is stored, else fixed", now '
+            '"a fixed rate or none"',
         ],
     ),
     "a param": ("config", {"params": {"on": True}}, {"params": {"on": False, "size": 2}}, [
-        "params.on: true became false", "params.size: 2 was added",
+        "params.on: was true, now false", "params.size: 2 was added",
     ]),
     "an experiment": (
         "experiment",
@@ -85,10 +87,10 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
             "blocks": 8,
         },
         [
-            "objective: maximize sharpe became minimize max_drawdown",
-            "objective.min_trades: 1 became 2",
-            "walk_forward.train: 1d became 2d",
-            "overfitting.blocks: 16 became 8",
+            "objective: was maximize sharpe, now minimize max_drawdown",
+            "objective.min_trades: was 1, now 2",
+            "walk_forward.train: was 1d, now 2d",
+            "overfitting.blocks: was 16, now 8",
             "search.trials: 9 was added",
             "monte_carlo was added",
         ],
@@ -97,7 +99,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], list[str]]] = {
         "experiment",
         {"losses": [0.05, 0.1], "block_days": 10},
         {"losses": (0.05, 0.1), "block_days": 12},
-        ["block_days: 10 became 12"],
+        ["block_days: was 10, now 12"],
     ),
     "an optimizer": ("optimizer", {"optuna": "4.0"}, {"optuna": "4.1"}, ["optuna changed"]),
 }  # fmt: skip

@@ -274,7 +274,11 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
     ("name", "before", "after", "reason"),
     [
         pytest.param(
-            "strategies/mine.yaml", "fast: 20", "fast: 21", "params.fast: 20 became 21", id="param"
+            "strategies/mine.yaml",
+            "fast: 20",
+            "fast: 21",
+            "params.fast: was 20, now 21",
+            id="param",
         ),
         pytest.param(
             "strategies/mine.yaml",
@@ -297,140 +301,140 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "strategies/mine.yaml",
             "max_position_btc: 0.01",
             "max_position_btc: 0.02",
-            "risk.max_position_btc: 0.01 became 0.02",
+            "risk.max_position_btc: was 0.01, now 0.02",
             id="position limit",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "max_daily_loss_usd: 10.0",
             "max_daily_loss_usd: 11",
-            "risk.max_daily_loss_usd: 10 became 11",
+            "risk.max_daily_loss_usd: was 10, now 11",
             id="loss limit",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "max_leverage: 2.0",
             "max_leverage: 2.5",
-            "risk.max_leverage: 2 became 2.5",
+            "risk.max_leverage: was 2, now 2.5",
             id="leverage",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "starting_balance_usd: 10000",
             "starting_balance_usd: 10001",
-            "starting_balance_usd: 10000 became 10001",
+            "starting_balance_usd: was 10000, now 10001",
             id="balance",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "slippage_ticks: 1",
             "slippage_ticks: 2",
-            "slippage_ticks: 1 became 2",
+            "slippage_ticks: was 1, now 2",
             id="slippage",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "PRIMARY_LIVE_SECONDARY_SHADOW",
             "PRIMARY_ONLY",
-            "routing.mode: PRIMARY_LIVE_SECONDARY_SHADOW became PRIMARY_ONLY",
+            "routing.mode: was PRIMARY_LIVE_SECONDARY_SHADOW, now PRIMARY_ONLY",
             id="mode",
         ),
         pytest.param(
             "venues/hyperliquid.yaml",
             'taker_fee: "0.00045"',
             'taker_fee: "0.0005"',
-            "instruments.hyperliquid.BTC/USDT.taker_fee: 0.00045 became 0.0005",
+            "instruments.hyperliquid.BTC/USDT.taker_fee: was 0.00045, now 0.0005",
             id="a fee at the primary",
         ),
         pytest.param(
             "venues/mexc.yaml",
             'maker_fee: "0"',
             'maker_fee: "-0.0001"',
-            "instruments.mexc.BTC/USDT.maker_fee: 0 became -0.0001",
+            "instruments.mexc.BTC/USDT.maker_fee: was 0, now -0.0001",
             id="a fee at the secondary",
         ),
         pytest.param(
             "venues/hyperliquid.yaml",
             'tick_size: "1"',
             'tick_size: "0.5"',
-            "instruments.hyperliquid.BTC/USDT.tick_size: 1 became 0.5",
+            "instruments.hyperliquid.BTC/USDT.tick_size: was 1, now 0.5",
             id="a tick",
         ),
         pytest.param(
             "venues/mexc.yaml",
             "max_leverage: 200",
             "max_leverage: 100",
-            "instruments.mexc.BTC/USDT.max_leverage: 200 became 100",
+            "instruments.mexc.BTC/USDT.max_leverage: was 200, now 100",
             id="a venue's leverage",
         ),
         pytest.param(
             "history.yaml",
             '"2024-01-01"   # a Monday',
             '"2024-01-02"',
-            "start: 2024-01-01 became 2024-01-02",
+            "start: was 2024-01-01, now 2024-01-02",
             id="start",
         ),
         pytest.param(
             "history.yaml",
             '"2024-01-04"',
             '"2024-01-03T12:00Z"',
-            "end: 2024-01-04 became 2024-01-03T12:00:00Z",
+            "end: was 2024-01-04, now 2024-01-03T12:00:00Z",
             id="end",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "backtest: {",
             'backtest: {end_date: "2024-01-03", ',
-            "end: 2024-01-04 became 2024-01-03",
+            "end: was 2024-01-04, now 2024-01-03",
             id="an end of its own",
         ),
         pytest.param(
             "history.yaml",
             "market_data_venue: sample",
             "market_data_venue: other",
-            "market_data_venue: sample became other",
+            "market_data_venue: was sample, now other",
             id="source",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "timeframe: 5m",
             "timeframe: 15m",
-            "timeframe: 5m became 15m",
+            "timeframe: was 5m, now 15m",
             id="timeframe",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "primary: hyperliquid",
             "primary: other",
-            "routing.primary: hyperliquid became other",
+            "routing.primary: was hyperliquid, now other",
             id="another primary",
         ),
         pytest.param(
             "venues/hyperliquid.yaml",
             "max_leverage: 40}",
             'max_leverage: 40, funding_rate_8h: "0.0001"}',
-            "instruments.hyperliquid.BTC/USDT.funding_rate_8h: 0 became 0.0001",
+            "instruments.hyperliquid.BTC/USDT.funding_rate_8h: was 0, now 0.0001",
             id="funding",
         ),
         pytest.param(
             "venues/mexc.yaml",
             "max_leverage: 200}",
             "max_leverage: 200, funding_hours: 4}",
-            "instruments.mexc.BTC/USDT.funding_hours: 8 became 4",
+            "instruments.mexc.BTC/USDT.funding_hours: was 8, now 4",
             id="when funding is due",
         ),
         pytest.param(
             "venues/hyperliquid.yaml",
             'lot_size: "0.00001"',
             'lot_size: "0.0001"',
-            "instruments.hyperliquid.BTC/USDT.lot_size: 0.00001 became 0.0001",
+            "instruments.hyperliquid.BTC/USDT.lot_size: was 0.00001, now 0.0001",
             id="a lot",
         ),
         pytest.param(
             "strategies/mine.yaml",
             "secondary: mexc",
             "secondary: other",
-            "routing.secondary: mexc became other",
+            "routing.secondary: was mexc, now other",
             id="another secondary",
         ),
     ],
@@ -448,9 +452,9 @@ def test_a_value_that_the_result_depends_on_makes_it_stale(
 
 
 def test_the_command_line_is_in_the_key_too(bench: Bench) -> None:
-    assert bench.reasons(end="2024-01-03") == ("end: 2024-01-04 became 2024-01-03",)
+    assert bench.reasons(end="2024-01-03") == ("end: was 2024-01-04, now 2024-01-03",)
     assert bench.reasons(end="2024-01-04T00:00Z") == ()
-    assert "market_data_venue: sample became other" in bench.reasons(venue="other")
+    assert "market_data_venue: was sample, now other" in bench.reasons(venue="other")
 
 
 @pytest.mark.parametrize(
@@ -594,7 +598,7 @@ def test_an_open_end_moves_on_with_the_day_and_not_within_it(bench: Bench) -> No
         return backtest_state(bench.db_path, strategy, results_path=bench.results_path).reasons
 
     assert reasons("2024-01-04T00:00") == reasons("2024-01-04T23:59") == ()
-    assert reasons("2024-01-05T00:00") == ("end: 2024-01-04 became 2024-01-05",)
+    assert reasons("2024-01-05T00:00") == ("end: was 2024-01-04, now 2024-01-05",)
 
 
 def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
@@ -606,7 +610,7 @@ def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
     assert bench.reasons() == ()
 
     bench.edit("history.yaml", "12:04Z", "12:05Z")
-    assert bench.reasons() == ("end: 2024-01-03T12:00:00Z became 2024-01-03T12:05:00Z",)
+    assert bench.reasons() == ("end: was 2024-01-03T12:00:00Z, now 2024-01-03T12:05:00Z",)
 
 
 def test_without_detail_minutes_are_not_in_the_key(bench: Bench) -> None:
@@ -660,7 +664,7 @@ def test_a_changed_length_is_shown_as_a_file_has_it(bench: Bench) -> None:
 
     bench.edit("strategies/mine.yaml", "slippage_ticks: 1", "slippage_ticks: 1, warm_up: 36h")
 
-    assert "warm_up: 0d became 36h" in bench.reasons()
+    assert "warm_up: was 0d, now 36h" in bench.reasons()
 
 
 def test_a_warm_up_is_in_the_key_with_its_bars(bench: Bench) -> None:
@@ -681,7 +685,7 @@ def test_a_warm_up_is_in_the_key_with_its_bars(bench: Bench) -> None:
 
 def test_a_1m_strategy_reads_its_source(bench: Bench) -> None:
     bench.edit("strategies/mine.yaml", "timeframe: 5m", "timeframe: 1m")
-    assert "timeframe: 5m became 1m" in bench.reasons()
+    assert "timeframe: was 5m, now 1m" in bench.reasons()
     bench.write_result()
     shell(bench.db_path, "DELETE FROM bars_5m")
     assert bench.reasons() == ()
@@ -905,9 +909,9 @@ def test_code_that_does_not_run_it_leaves_it_fresh(bench: Bench, name: str) -> N
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("python", "python: 3.12.1 became 3.12.99"),
-        ("nautilus_trader", "nautilus_trader: 2.0.0 became 2.0.1"),
-        ("numpy", "numpy: 2.5 became 2.6"),
+        ("python", "python: was 3.12.1, now 3.12.99"),
+        ("nautilus_trader", "nautilus_trader: was 2.0.0, now 2.0.1"),
+        ("numpy", "numpy: was 2.5, now 2.6"),
         ("plotly", "plotly changed: the page is drawn again"),
     ],
 )
@@ -950,11 +954,11 @@ def test_another_version_of_what_a_strategy_imports_makes_it_stale(
     true = result_module.version
     newer = {"jsonschema": "99.0"}
     monkeypatch.setattr(result_module, "version", lambda name: newer.get(name) or true(name))
-    assert bench.reasons() == (f"jsonschema: {true('jsonschema')} became 99.0",)
+    assert bench.reasons() == (f"jsonschema: was {true('jsonschema')}, now 99.0",)
 
     newer = {"PyYAML": "99.0", "pyyaml": "99.0"}
     (reason,) = bench.reasons()
-    assert reason.lower() == f"pyyaml: {true('PyYAML')} became 99.0"
+    assert reason.lower() == f"pyyaml: was {true('PyYAML')}, now 99.0"
 
 
 # The files of the result.
@@ -1046,7 +1050,7 @@ def test_every_reason_is_told(bench: Bench) -> None:
     (bench.folder / "fills.csv").unlink()
 
     assert bench.reasons() == (
-        "params.fast: 20 became 10",
+        "params.fast: was 20, now 10",
         "tbv8/strategies/follow.py changed",
         *CHANGED,
         "fills.csv is gone",

@@ -242,17 +242,23 @@ def test_each_start_warns_of_a_coarse_tick_and_an_impossible_one_is_refused(
 def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
     world: World,
 ) -> None:
-    config = make_session_config(world)
+    keys: list[dict[str, Input]] = [
+        {"config": Input("1", {"params": {"fast": 3}}), "strategy": Input("1", {})},
+        {"config": Input("2", {"params": {"fast": 4}}), "strategy": Input("2", {"mine.py": "2"})},
+    ]
+    config, changed = (
+        msgspec.structs.replace(make_session_config(world), inputs=inputs) for inputs in keys
+    )
     world.run(config, minutes=30)
-    changed = msgspec.structs.replace(config, inputs={"config": Input("2", {})})
 
     with pytest.raises(DataError) as e:
         world.run(changed, minutes=30)
     world.run(msgspec.structs.replace(changed, is_new=True), minutes=30)
 
-    assert "its session cannot continue: its config changed since it began at 2026-09-21T" in str(
-        e.value
-    )
+    assert (
+        "its session cannot continue: its config (params.fast: was 3, now 4) and the strategy's "
+        "code (mine.py) changed since it began at 2026-09-21T"
+    ) in str(e.value)
     assert "restore that, or begin another session with `doit paper:" in str(e.value)
     found = rows(world.db_path, "SELECT session_id, ended_ms IS NULL FROM sessions ORDER BY 1")
     assert found == [(1, 0), (2, 1)]

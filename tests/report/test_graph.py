@@ -27,7 +27,7 @@ CHAIN = [
     Node(
         name="backtest:one",
         after=("aggregate:sample:BTC/USDT:5m",),
-        reasons=("params.fast: 5 became 6",),
+        reasons=("params.fast: was 5, now 6",),
     ),
     Node(name="backtest:of_minutes", after=("backfill:sample:BTC/USDT",)),
 ]
@@ -49,7 +49,7 @@ def test_stale_tasks_are_told_apart_and_say_why() -> None:
 
     assert set(titles(svg, "node stale")) == {"backtest:one"}
     (box,) = svg.findall("g[@class='node stale']")
-    assert box.findall("text")[1].text == "stale: params.fast: 5 became 6"
+    assert box.findall("text")[1].text == "stale: params.fast: was 5, now 6"
     assert svg.attrib["aria-label"] == "5 tasks, 1 of them stale"
 
 

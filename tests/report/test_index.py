@@ -14,7 +14,14 @@ from tbv8.report.graph import Node
 from tbv8.report.index import RecordingGap, Report, report_page
 from tbv8.report.months import Month, SeriesMonths
 from tbv8.report.results import read_results
-from tbv8.report.status import Database, GapStatus, ProjectStatus, StrategyStatus
+from tbv8.report.status import (
+    Database,
+    GapStatus,
+    LeftOut,
+    ProjectStatus,
+    StrategyStatus,
+    TickStatus,
+)
 from tbv8.store.database import REVISION
 from tests.browser import PHONE, color, opened, overflow
 from tests.builders import day
@@ -73,10 +80,11 @@ def make_report(results: Path, **changes: Any) -> Report:
             problem=changes.pop("problem", None),
         ),
         series=(),
-        ticks=(),
+        ticks=changes.pop("ticks", ()),
         tick_rows={},
         recorder_gaps=changes.pop("recorder_gaps", ()),
         strategies=changes.pop("strategies", ()),
+        left_out=changes.pop("left_out", ()),
     )
     values: dict[str, Any] = {
         "status": status,
@@ -131,13 +139,13 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     tasks = [
         Node(name="migrate"),
-        Node(name="backtest:beta", after=("migrate",), reasons=("params.fast: 5 became 6",)),
+        Node(name="backtest:beta", after=("migrate",), reasons=("params.fast: was 5, now 6",)),
     ]
     report = make_report(
         results,
         strategies=(
             strategy("alpha"),
-            strategy("beta", "params.fast: 5 became 6", "migrate must run first"),
+            strategy("beta", "params.fast: was 5, now 6", "migrate must run first"),
             strategy("never", "no result yet"),
         ),
         coverage=coverage,
@@ -167,7 +175,7 @@ def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     assert row(page, "beta")[2:8] == ["stale", "not checked", "+10.00%", "10.25", "–", "+50.00%"]
     assert row(page, "gone")[2:8] == ["not configured", "", "+0.00%", "–", "–", "+50.00%"]
     assert row(page, "never")[2:8] == ["no result", "not checked", "–", "–", "–", "–"]
-    assert "<summary>beta: params.fast: 5 became 6</summary>" in page
+    assert "<summary>beta: params.fast: was 5, now 6</summary>" in page
     assert "<li>migrate must run first</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page
     assert row(page, "alpha")[-1] == "2024-01-01 to 2024-01-04"
@@ -175,6 +183,30 @@ def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     assert row(page, "gone")[1] == "goneBTC/USDT, SOL/USDT 1h of sample (simulated)"
     assert "gone: its YAML file is gone from config/strategies: delete the folder " in page
     assert "data/results/gone to remove the result" in page
+
+
+def test_a_strategy_with_an_error_in_config_is_not_called_gone(results: Path) -> None:
+    error = "config/strategies/gone.yaml:3: risk: unknown key"
+    broken = [
+        LeftOut(strategy_id=name, state="error in config", reason=error) for name in ("gone", "new")
+    ]
+
+    page = report_page(make_report(results, left_out=tuple(broken)))
+
+    assert row(page, "gone")[2:8] == ["error in config", "", "+0.00%", "–", "–", "+50.00%"]
+    assert row(page, "new")[2:8] == ["error in config", "", "–", "–", "–", "–"]
+    assert f"gone: {error}" in page
+    assert "config/strategies: delete the folder data/results/gone" not in page
+    assert "config/strategies: delete the folder data/results/alpha" in page
+
+
+def test_the_card_of_gaps_tells_whether_data_was_recorded(results: Path) -> None:
+    tick = TickStatus(venue="mexc", symbol="BTC/USDT", dataset="trades", first_ms=1, last_ms=2)
+
+    pages = [report_page(make_report(results, ticks=ticks)) for ticks in ((), (tick,))]
+
+    texts = ("nothing was recorded", "the recorder has missed nothing")
+    assert [[text in page for text in texts] for page in pages] == [[True, False], [False, True]]
 
 
 def test_curves_are_returns_since_the_start_of_each_result(written: Path) -> None:

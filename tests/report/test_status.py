@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from tbv8.config.records import Project
+from tbv8.config.records import Problem, Project
+from tbv8.errors import ConfigError, OptionsError
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.report.index import Report, report_page
 from tbv8.report.results import read_results
@@ -139,6 +142,23 @@ def test_trades_quotes_and_recorder_gaps(project: Project) -> None:
     assert (gap.newest_ms, gap.newest_end_ms, gap.reason) == (MONDAY + 30_000, None, "c [x]")
 
 
+def test_rows_are_counted_and_those_of_large_tables_are_bounded(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = (LIVE.venue, LIVE.symbol)
+    trades = [trade_row(Trade(*key, MONDAY + n, str(n), 5.0, 1.0, "buy"), 0) for n in range(4)]
+    record(project, trades=trades)
+    shell(project.db_path, "DELETE FROM trades WHERE ts_ms IN (?, ?)", (MONDAY + 1, MONDAY + 2))
+    status = look(project)
+
+    print_status(status)
+    print_status(replace(status, tick_rows={"trades": 2_000_000}))
+
+    printed = [re.sub(" +", " ", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert "trades 2 rows in total" in printed
+    assert "trades 2,000,000 rows less those pruned in total" in printed
+
+
 def test_numbers_stand_under_the_market_of_their_own_run(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -155,7 +175,7 @@ def test_numbers_stand_under_the_market_of_their_own_run(
     }
     (folder / "summary.json").write_text(json.dumps(summary))
 
-    status = look(project, btc_usdt_perp_v1=("market_data_venue: bybit became sample",))
+    status = look(project, btc_usdt_perp_v1=("market_data_venue: was bybit, now sample",))
     print_status(status)
 
     line = next(line for line in capsys.readouterr().out.splitlines() if "-0.09%" in line)
@@ -176,7 +196,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     (folder / "summary.json").write_text(json.dumps(summary))
 
     (fresh,) = look(project).strategies
-    (stale,) = look(project, btc_usdt_perp_v1=("fast: 20 became 30", "x")).strategies
+    (stale,) = look(project, btc_usdt_perp_v1=("fast: was 20, now 30", "x")).strategies
     (folder / "summary.json").write_text('{"primary": [')
     (damaged,) = look(project).strategies
 
@@ -191,7 +211,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
         "max_drawdown": 0.1,
         "trades": 12,
     }
-    assert (stale.fresh, stale.reasons) == (False, ("fast: 20 became 30", "x"))
+    assert (stale.fresh, stale.reasons) == (False, ("fast: was 20, now 30", "x"))
     assert set(damaged.numbers.values()) == {None}
     (folder / "summary.json").unlink()
     (missing,) = look(project, btc_usdt_perp_v1=("no result yet",)).strategies
@@ -393,13 +413,24 @@ def test_experiments_are_shown_with_their_best_trial_and_why_they_would_run(
     reasons = {"experiment:ema_sweep": ("one", "two", "three")}
 
     configured: dict[str, Any] = {"ema_sweep": None}
-    status = read_status(replace(project, experiments=configured), {}, lambda: reasons)
+    problems = (
+        Problem(kind="experiment", name="broken", error=ConfigError("unknown key", path=Path("x"))),
+        Problem(kind="strategy", name="later", error=OptionsError("no history", path=Path("y"))),
+    )
+    changed = replace(project, experiments=configured, problems=problems)
+    status = read_status(changed, {}, lambda: reasons)
     print_status(status)
 
-    lines = capsys.readouterr().out.partition("\nExperiments\n")[2].splitlines()
-    assert [line.split() for line in lines[1:3]] == [
+    printed = capsys.readouterr().out
+    assert "\nlater not with these options" in re.sub(" +", " ", printed)
+    lines = printed.partition("\nExperiments\n")[2].splitlines()
+    assert [line.split() for line in lines[1:4]] == [
+        ["broken", "error", "in", "config", *"--------"],
         ["ema_sweep", "stale", "12", "1", "-1.24%", "-1.54", "7%", "14", "17%", "-1.21%"],
         ["gone", "not", "configured", *"--------"],
     ]
-    assert lines[3:] == ["ema_sweep: one; two; 1 more: `doit why experiment:ema_sweep`"]
-    assert [each["state"] for each in to_json(status)["experiments"]] == ["stale", "not configured"]
+    assert lines[4:] == ["ema_sweep: one; two; 1 more: `doit why experiment:ema_sweep`"]
+    experiments = {each["experiment_id"]: each for each in to_json(status)["experiments"]}
+    states = [experiment["state"] for experiment in experiments.values()]
+    assert states == ["error in config", "stale", "not configured"]
+    assert experiments["broken"]["reasons"] == ["x: unknown key"]

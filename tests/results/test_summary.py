@@ -370,4 +370,10 @@ def test_a_position_that_only_the_warm_up_made_is_not_said_to_come_from_nowhere(
     )
 
     assert cautions(found) == ["hyperliquid: no order was sent after the warm-up"]
+    lines = str(found).splitlines()
+    assert lines[0].endswith(", after a warm-up of 1d")
+    assert (
+        "  hyperliquid: long 1 BTC at the start, carried over from the warm-up: its entry is not "
+        "counted, its exit is"
+    ) in lines
     assert found.primary.open_positions[0].quantity == 1

@@ -145,10 +145,10 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
     runs = [run for run in (primary, held, shadow) if run["max_drawdown_start"]]
     ends = [(run["max_drawdown_end"] or "not yet")[:10] for run in runs]
-    ours, hold, _same_exposure, theirs = cells(page, "recovered")
+    ours, hold, _same_exposure, theirs = cells(page, "Recovery from the max drawdown")
     assert [ours, hold, theirs] == ends
     below_ms = round(primary["max_drawdown_days"] * DAY_MS)
-    assert cells(page, "time below the peak")[0] == length(below_ms)
+    assert cells(page, "Time in the max drawdown")[0] == length(below_ms)
     assert primary["halted"] == {"max_daily_loss_usd": len(primary["halts"])}
     denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
     assert (
@@ -177,16 +177,52 @@ def test_its_curves_are_points_of_equity_csv(made: tuple[Path, str]) -> None:
     assert columns["equity"][-1] == pytest.approx(values[-1], abs=0.01)
 
 
-def test_the_average_position_is_that_of_equity_csv(made: tuple[Path, str]) -> None:
+def mean_share(folder: Path, *, is_net: bool) -> float:
+    """Return the mean position of one symbol over time, fill by fill, from the result's files."""
+    fills = read_rows(folder / "fills.csv")
+    total, size, at_ms = 0.0, 0.0, START_MS
+    price, equity = 0.0, 10_000.0
+    for row in read_rows(folder / "equity.csv"):
+        price = price or float(row["price"])
+        within = [fill for fill in fills if at_ms <= int(fill["ts_ms"]) < int(row["ts_ms"])]
+        for fill in [*within, {**row, "position": "nan"}]:
+            held = size if is_net else abs(size)
+            total += held * price / equity * (int(fill["ts_ms"]) - at_ms)
+            at_ms, size = int(fill["ts_ms"]), float(fill["position"])
+        size, price, equity = (float(row[name]) for name in ("position", "price", "equity"))
+    return total / (at_ms - START_MS)
+
+
+def test_the_average_position_is_that_of_the_fills(made: tuple[Path, str]) -> None:
     folder, page = made
-    rows = read_rows(folder / "equity.csv")
 
-    shares = [
-        abs(float(row["position"])) * float(row["price"]) / float(row["equity"]) for row in rows
-    ]
+    (average, _) = cells(page, "Average position, long plus short, share of equity")[::3]
 
-    said = cells(page, "Average position, share of equity")[0]
-    assert float(said.rstrip("%")) == pytest.approx(100 * sum(shares) / len(rows), abs=0.006)
+    assert float(average.rstrip("%")) == pytest.approx(
+        100 * mean_share(folder, is_net=False), abs=0.006
+    )
+
+
+@pytest.mark.parametrize(
+    ("orders", "exposure", "average", "net"),
+    [
+        pytest.param({4: "-1"}, "0.00%", "0.00%", "+0.00%", id="at the last close"),
+        pytest.param({2: "-1"}, "50.00%", "0.50%", "-0.50%", id="two of four hours"),
+        pytest.param({1: "1", 2: "-2"}, "75.00%", "0.75%", "-0.25%", id="long, then short"),
+    ],
+)
+def test_the_average_position_weighs_time_as_the_exposure_does(
+    orders: dict[int, str], exposure: str, average: str, net: str, tmp_path: Path
+) -> None:
+    span = Span(START_MS, START_MS + 4 * HOUR_MS)
+    strategy = make_strategy(params={"orders": orders}, instrument=rules(taker_fee="0"), span=span)
+
+    _, page = run(strategy, make_bars([100.0] * 4), tmp_path)
+
+    assert cells(page, "Time with a position")[0] == exposure
+    assert cells(page, "Average position, long plus short, share of equity")[0] == average
+    assert cells(page, "Average position, long minus short, share of equity")[0] == net
+    assert f'<th scope="col">always {net.replace("+", "")}</th>' in page
 
 
 def test_the_deepest_point_of_the_drawdown_is_the_summary_s(made: tuple[Path, str]) -> None:
@@ -247,9 +283,9 @@ def test_hold_at_the_net_exposure_grows_by_that_share_of_each_bar(
 ) -> None:
     folder, page = made
     rows = read_rows(folder / "equity.csv")
-    shares = [float(row["position"]) * float(row["price"]) / float(row["equity"]) for row in rows]
-    share = sum(shares) / len(shares)
-    assert min(shares) < 0 < max(shares)  # short counts against long
+    share = mean_share(folder, is_net=True)
+    sizes = [float(row["position"]) for row in rows]
+    assert min(sizes) < 0 < max(sizes)  # short counts against long
 
     held, value = [10_000.0, *(float(row["buy_and_hold"]) for row in rows)], 10_000.0
     for before, now in itertools.pairwise(held):
@@ -258,7 +294,7 @@ def test_hold_at_the_net_exposure_grows_by_that_share_of_each_bar(
     data = data_of(page, "equity-chart")
     assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
     assert [trace["name"] for trace in data["traces"]][1] == f"always {share:.2%}"
-    assert cells(page, "the same, long minus short")[0] == f"{share:+.2%}"
+    assert cells(page, "Average position, long minus short, share of equity")[0] == f"{share:+.2%}"
     assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
 
 
@@ -581,6 +617,13 @@ def test_trades_by_the_tags_of_entry_and_exit(
 
     trips = read_round_trips(folder, None)
     assert trips["pnl"].to_pylist() == [f"{pnl}.00000000" for pnl in (10, 4, -3, -6, 1)]
+    assert "2024-01-01 11:00 UTC, after a warm-up of 2h<" in page
+    assert (
+        "hyperliquid: long 1 BTC at the start, carried over from the warm-up: its entry is not "
+        "counted, its exit is."
+    ) in page
+    carried = json.loads((folder / "summary.json").read_text())["primary"]["start_positions"]
+    assert carried == {"BTC/USDT": 1}
     assert trips["entry_by"].to_pylist() == ["warm-up", "dip", "top", "dip", "market"]
     assert trips["by"].to_pylist() == ["rest", "rest", "dip", "market", "rest"]
     entries, exits = (
@@ -833,7 +876,11 @@ def test_a_click_on_a_head_sorts_the_trades_and_one_on_a_trade_shows_it(
 
     with opened(folder / "tearsheet.html", width=width) as page:
         assert overflow(page) == 0
-        head = page.locator("#trades-table th button", has_text="PnL")
+        assert page.evaluate(
+            "[...document.querySelectorAll('#numbers .scroll')]"
+            ".map(box => box.scrollWidth - box.clientWidth)"
+        ) == [0, 0, 0, 0]
+        head = page.locator("#trades-table th button", has_text="PnL, USD")
         head.click()
         rows = "[...document.querySelectorAll('#trades-table tbody tr')]"
         column = f"{rows}.map(row => row.cells[7].innerText)"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from tbv8.page.charts import label_text, line, value_axis
 from tbv8.page.words import number
 from tbv8.results.accounting import Curve, in_usd
-from tbv8.results.read import Result
+from tbv8.results.read import Account, Result
 from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
 from tbv8.trading.nautilus import Floats, Ints
 
@@ -37,9 +41,9 @@ class HoldAtExposure(msgspec.Struct, frozen=True):
         return f"always {self.percent}"
 
 
-def hold_at_exposure(curve: Curve) -> HoldAtExposure:
-    """Return buy and hold at the average net exposure of a curve."""
-    share = average_position(curve, is_net=True)
+def hold_at_exposure(run: Account) -> HoldAtExposure:
+    """Return buy and hold at the average net exposure of a run."""
+    curve, share = run.curve, average_position(run, is_net=True)
     if share is None:
         return HoldAtExposure(None, None)
     hold = curve.from_start(curve.buy_and_hold).astype(np.float64)
@@ -49,18 +53,38 @@ def hold_at_exposure(curve: Curve) -> HoldAtExposure:
     )
 
 
-def average_position(curve: Curve, *, is_net: bool = False) -> float | None:
-    """Return the mean value of the positions as a share of the equity.
+def average_position(run: Account, *, is_net: bool = False) -> float | None:
+    """Return the mean value of the positions over time, as a share of the equity.
 
-    Long and short positions are added up, or set off against each other if `is_net`. Bars without
-    equity are left out.
+    Time counts as in `exposure`: a position counts from its fill on, and a bar by its length. It is
+    valued at the last close, also the equity; before the first one, at the first price and the
+    equity of the start. Long and short positions are added up, or set off against each other if
+    `is_net`. Bars that begin without equity are left out.
     """
-    equity = in_usd(curve.equity)
+    curve = run.curve
+    equity = in_usd(curve.from_start(curve.equity)[:-1])
     has_equity = equity > 0
-    worth = _net_value(curve) if is_net else _gross_value(curve)
-    if not has_equity.all():
-        worth, equity = worth[has_equity], equity[has_equity]
-    return float(np.mean(worth / equity)) if equity.size else None
+    weights_ms = int(np.diff(curve.times_ms)[has_equity].sum())
+    if not weights_ms:
+        return None
+    worth = np.zeros(len(equity))
+    for symbol, closes in curve.prices.items():
+        last = np.concatenate([[np.nan], closes[:-1]])
+        prices = np.where(np.isnan(last), closes, last)
+        worth += np.nan_to_num(_size_by_time(run, symbol, is_net=is_net) * prices)
+    return math.fsum(worth[has_equity] / equity[has_equity]) / weights_ms
+
+
+def _size_by_time(run: Account, symbol: str, *, is_net: bool) -> Floats:
+    """Return the size of a position times its milliseconds, of each bar; negative if net short."""
+    times_ms, fills = run.curve.times_ms, run.fills.filter(pc.equal(run.fills["symbol"], symbol))
+    carried = float(run.stats.start_positions.get(symbol, 0))
+    sizes = np.append(carried, pc.cast(fills["position"], pa.float64()).to_numpy())
+    if not is_net:
+        sizes = np.abs(sizes)
+    edges_ms = np.concatenate([times_ms[:1], fills["ts_ms"].to_numpy(), times_ms[-1:]])
+    total = np.append(0.0, np.cumsum(sizes * np.diff(edges_ms)))
+    return np.diff(np.interp(times_ms, edges_ms, total))
 
 
 def _position_value(curve: Curve, symbol: str) -> Floats:
@@ -74,14 +98,6 @@ def _gross_value(curve: Curve) -> Floats:
     total = np.zeros(len(curve.closes_ms))
     for symbol in curve.prices:
         total += np.abs(_position_value(curve, symbol))
-    return total
-
-
-def _net_value(curve: Curve) -> Floats:
-    """Return the value of all positions in USD, negative if the short ones are worth more."""
-    total = np.zeros(len(curve.closes_ms))
-    for symbol in curve.prices:
-        total += _position_value(curve, symbol)
     return total
 
 

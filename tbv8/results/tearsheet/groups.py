@@ -12,11 +12,11 @@ from tbv8.trading.nautilus import Floats
 
 _REASONS = 20
 _OF_REASON = {  # the numbers of a reason, under shorter names
-    "trades": "Round trips",
+    "round trips": "Round trips",
     "win rate": "Win rate",
-    "USD": "Profit or loss, USD",
-    "average": "Average, % of entry value",
-    "time held": "Average time held",
+    "gain, USD": "Profit or loss, USD",
+    "average gain, %": "Average gain, % of entry value",
+    "average time": "Average time of a round trip",
 }
 
 
@@ -35,7 +35,7 @@ def groups_part(trips: RoundTrips) -> Part:
         )
     }
     by_side = table(
-        ["", *sides],
+        ["round trips", *sides],
         [[name, *(numbers[name] for numbers in sides.values())] for name in sides["all"]],
     )
     note = (
@@ -70,13 +70,13 @@ def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
         "Win rate": number(_mean(is_won), PERCENT),
         "Profit or loss, USD": f"{float(gains.sum()):+z,.2f}",
         "Profit factor": number(float(gains[is_won].sum()) / lost if lost else None, TWO_PLACES),
-        "Average, USD": number(_mean(gains), "+z,.2f"),
-        "Average, % of entry value": number(_mean(shares), "+.3%"),
-        "Average win": number(_mean(shares[is_won]), "+.3%"),
-        "Average loss": number(_mean(shares[~is_won]), "+.3%"),
-        "Best, USD": number(max(gains, default=None), "+z,.2f"),
-        "Worst, USD": number(min(gains, default=None), "+z,.2f"),
-        "Average time held": length(round(lengths_ms.mean())) if len(gains) else NONE,
+        "Average gain, USD": number(_mean(gains), "+z,.2f"),
+        "Average gain, % of entry value": number(_mean(shares), "+.3%"),
+        "Average win, % of entry value": number(_mean(shares[is_won]), "+.3%"),
+        "Average loss, % of entry value": number(_mean(shares[~is_won]), "+.3%"),
+        "Best round trip, USD": number(max(gains, default=None), "+z,.2f"),
+        "Worst round trip, USD": number(min(gains, default=None), "+z,.2f"),
+        "Average time of a round trip": length(round(lengths_ms.mean())) if len(gains) else NONE,
         "Fees, USD": number(float(trips.fees[selected].sum()), TWO_PLACES),
         "Funding paid, USD": number(float(trips.funding[selected].sum()), "z,.2f"),
     }

@@ -11,7 +11,7 @@ from tbv8.config.source import class_text
 from tbv8.page.html import Html, element, join, tiles
 from tbv8.page.words import number
 from tbv8.results.read import Result
-from tbv8.results.summary import cautions, funding_words
+from tbv8.results.summary import cautions, funding_words, warm_up_words
 from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
 from tbv8.text import counted
 
@@ -26,6 +26,7 @@ def page_header(result: Result) -> Html:
         f"{', '.join(summary.symbols)}, {counted(summary.bars, f'{summary.timeframe} bar')} of "
         f"{summary.market_data_venue}{simulated}, "
         f"{moment(span['start'])} to {moment(span['end'])} UTC"
+        f"{warm_up_words(summary)}"
     )
     matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
     rules = f"Orders are matched {matched}, with the rules and fees of {result.primary.venue}"

@@ -13,6 +13,7 @@ from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Account, Result
 from tbv8.results.statistics import measure_curve
+from tbv8.results.summary import carried_words
 from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
 from tbv8.results.tearsheet.part import (
     PERCENT,
@@ -70,6 +71,8 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     )
     if result.summary.is_short:
         words += f" A dash stands for a number that needs {MIN_DAYS} days, or is not defined."
+    for run in result.runs:
+        words += "".join(f" {run.venue}: {text}." for text in carried_words(run.stats))
     tables = [
         element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
         element("div", [trading, costs], class_="columns"),
@@ -79,8 +82,8 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
 
 def _of_run(run: Account) -> dict[str, Any]:
     added = {
-        "average_position": average_position(run.curve),
-        "net_position": average_position(run.curve, is_net=True),
+        "average_position": average_position(run),
+        "net_position": average_position(run, is_net=True),
         "before_costs": run.stats.before_costs,
     }
     return {**_with_recovery(run.numbers), **added}
@@ -120,27 +123,27 @@ _date = operator.itemgetter(slice(10))
 
 _GAINS: tuple[_Row, ...] = (
     ("Return", "return", SIGNED_PERCENT),
-    ("CAGR", "cagr", SIGNED_PERCENT),
+    ("Return a year (CAGR)", "cagr", SIGNED_PERCENT),
     ("Volatility, a year", "volatility", PERCENT),
     ("Sharpe ratio", "sharpe", TWO_PLACES),
-    ("probability that the true ratio is above 0", "probabilistic_sharpe", PERCENT),
+    ("Probability that the true Sharpe ratio is above 0", "probabilistic_sharpe", PERCENT),
     ("Sortino ratio", "sortino", TWO_PLACES),
     ("Calmar ratio", "calmar", TWO_PLACES),
     ("Best day", "best_day", _day_return),
-    ("its date", "best_day", _day_date),
+    ("Date of the best day", "best_day", _day_date),
     ("Worst day", "worst_day", _day_return),
-    ("its date", "worst_day", _day_date),
+    ("Date of the worst day", "worst_day", _day_date),
 )
 _RISKS: tuple[_Row, ...] = (
     ("Max drawdown", "max_drawdown", PERCENT),
-    ("peak", "max_drawdown_start", _date),
-    ("bottom", "max_drawdown_bottom", _date),
-    ("recovered", "recovery", _date),
-    ("time below the peak", "max_drawdown_days", _days),
+    ("Peak before the max drawdown", "max_drawdown_start", _date),
+    ("Bottom of the max drawdown", "max_drawdown_bottom", _date),
+    ("Recovery from the max drawdown", "recovery", _date),
+    ("Time in the max drawdown", "max_drawdown_days", _days),
     ("Time with a position", "exposure", PERCENT),
-    ("Average position, share of equity", "average_position", PERCENT),
-    ("the same, long minus short", "net_position", SIGNED_PERCENT),
-    ("Turnover a year, times the equity", "turnover", TWO_PLACES),
+    ("Average position, long plus short, share of equity", "average_position", PERCENT),
+    ("Average position, long minus short, share of equity", "net_position", SIGNED_PERCENT),
+    ("Turnover a year, as a multiple of the equity", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (
     ("Round trips, closed or turned", "trades", WHOLE),
@@ -149,7 +152,7 @@ _TRADING: tuple[_Row, ...] = (
     ("Win rate", "win_rate", PERCENT),
     ("Profit factor", "profit_factor", TWO_PLACES),
     ("Expectancy of a round trip, USD", "expectancy", TWO_PLACES),
-    ("Average time held", "average_holding_hours", _hours),
+    ("Average time of a round trip", "average_holding_hours", _hours),
     ("Fills", "fills", WHOLE),
 )
 _COSTS: tuple[_Row, ...] = (
@@ -160,6 +163,6 @@ _COSTS: tuple[_Row, ...] = (
     ("Margin lost in liquidations", "lost_margin", TWO_PLACES),
     ("Equity at the start", "start_equity", TWO_PLACES),
     ("Equity at the end", "end_equity", TWO_PLACES),
-    ("Profit or loss", "pnl", TWO_PLACES),
-    ("of which unrealized at the end", "unrealized_pnl", TWO_PLACES),
+    ("Profit or loss after costs", "pnl", TWO_PLACES),
+    ("Unrealized profit or loss at the end", "unrealized_pnl", TWO_PLACES),
 )

@@ -26,7 +26,7 @@ from tbv8.results.tearsheet.trades import trades_part
 def tearsheet(result: Result) -> str:
     """Return a result's page, under 8 MB whatever the length of the run."""
     summary, trips = result.summary, round_trips(result)
-    exposed = hold_at_exposure(result.primary.curve)
+    exposed = hold_at_exposure(result.primary)
     parts = [
         numbers_part(result, exposed),
         equity_part(result, exposed),

@@ -17,8 +17,8 @@ from tbv8.results.tearsheet.prices import chart_id, first_drawn
 from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
 _LISTED = 1000
-_HEADS = ("opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "% of entry")
-_MORE_HEADS = ("MAE", "MFE", "fees", "funding", "by")
+_HEADS = ("opened", "closed", "side", "time held", "quantity", "entry", "exit", "PnL, USD")
+_MORE_HEADS = ("PnL, %", "MAE", "MFE", "fees, USD", "funding paid, USD", "closed by")
 
 
 def trades_part(result: Result, trips: RoundTrips) -> Part:
@@ -44,7 +44,9 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     words = (
         f"{_listed_text(len(rows), count)} round trips of {run.venue}, after fees and funding: "
         "each from the fill that opens a position to the fill that closes or turns it. Click one "
-        "to see it in the chart. By: the tags of the order that closed it, or its type"
+        "to see it in the chart. Percentages are of the entry's value; MAE and MFE are the largest "
+        "moves of the price against it and in its favor. Closed by: the tags of the order that "
+        "closed it, or its type"
     )
     if len(rows) < count:
         words += ". positions.csv has all of them"
