@@ -107,6 +107,6 @@ def test_funding_hours_that_do_not_divide_the_day_are_refused(done: Project) -> 
         "config/venues/hyperliquid.yaml", "max_leverage: 40}", "max_leverage: 40, funding_hours: 5}"
     )
 
-    refused = done.doit("list", code=3)
+    refused = done.doit(f"backtest:{NAME}", code=3)
 
     assert "instruments.BTC/USDT.funding_hours: expected a divisor of 24, got 5" in refused.stderr
