@@ -1,4 +1,4 @@
-"""`doit why`: every part of a task's key, now and when its output was made."""
+"""`doit why`: the inputs of a task, now and when its output was made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Why(ProjectCommand):
     """Show the reasons for a task's state, and its inputs."""
 
     is_about_tasks = True
-    doc_purpose = "show every part of a task's key, now and when its output was made"
+    doc_purpose = "show the inputs of a task, now and when its output was made"
     doc_usage = "TASK ..."
     doc_description = (
         "A task is stale if the digest of any part differs, or if a task before it will run."

@@ -168,7 +168,7 @@ class HistorySection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     end_date: Annotated[
         str | None,
         key(
-            "The end, exclusive; null: the last full `refresh` before now.",
+            "The end, exclusive; null: now, rounded down to `refresh` (1d: the last 00:00).",
             **_OPTIONAL,
             pattern=_TIME,
         ),
@@ -344,7 +344,7 @@ class Routing(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     primary: Annotated[str, key("The venue whose rules and fees apply.")]
     secondary: Annotated[
-        str | None, key("The venue of the shadow; simulated only with that mode.")
+        str | None, key("The venue of the shadow, with mode PRIMARY_LIVE_SECONDARY_SHADOW.")
     ] = None
     mode: Annotated[
         Mode,

@@ -505,9 +505,9 @@ def cautions(findings: Findings) -> list[str]:
 
 
 METHODS = {
-    "days": "its days resampled",
-    "trades": "its round trips resampled",
-    "order": "its round trips shuffled",
+    "days": "the best trial's days resampled",
+    "trades": "the best trial's round trips resampled",
+    "order": "the best trial's round trips shuffled",
     "markets": "markets made of resampled days",
 }
 """A description of each method of Monte Carlo, for lines and pages."""

@@ -130,7 +130,12 @@ def _then(experiment: Experiment, windows: int) -> str:
 def _further_counts(experiment: Experiment, tests: int, side_trials: int) -> list[str]:
     """Return the numbers of trials that follow from results: out of sample, and Monte Carlo."""
     markets = experiment.monte_carlo.markets if experiment.monte_carlo else 0
-    note = f" ({counted(markets, 'market')}, each a whole trial)" if markets else ""
+    note = (
+        f" ({counted(markets, 'market')}, each a whole trial, and 1 to list the best trial's round "
+        "trips)"
+        if markets
+        else ""
+    )
     return [
         *([f"{tests:,} out of sample"] if tests else []),
         *([f"{side_trials:,} for the Monte Carlo{note}"] if side_trials else []),

@@ -108,7 +108,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             if count
         ]
         return (
-            f"{', '.join(parts)}, about {self.megabytes:.1f} MB" if parts else "nothing to download"
+            f"{', '.join(parts)}, about {self.megabytes:.1f} MB" if parts else "no download needed"
         )
 
 

@@ -90,7 +90,7 @@ def test_a_plan_without_a_database_has_the_number_of_trials(bare: Project) -> No
     assert (
         f"to run: {TRIALS * (1 + WINDOWS)} trials (12 in the search, 24 in sample: 12 for each of "
         f"2 windows), then {WINDOWS} out of sample and {DRAWN} for the Monte Carlo (3 markets, "
-        "each a whole trial)\n"
+        "each a whole trial, and 1 to list the best trial's round trips)\n"
     ) in plan
 
 
@@ -189,7 +189,7 @@ def test_only_what_changed_runs_again(again: Project) -> None:
     assert "best of trials 0 to 17: " in said
     again.edit("config/experiments/other.yaml", "markets: 3", "markets: 5")
     plan = again.doit(*ONE_WEEK, "plan", "experiment:other").stdout
-    assert "to run: 2 for the Monte Carlo (5 markets, each a whole trial)" in plan
+    assert "to run: 2 for the Monte Carlo (5 markets, each a whole trial" in plan
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])

@@ -397,13 +397,13 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
         "  6 more for the Monte Carlo: 5 markets, and 1 to list the best trial's round trips"
     )
     assert warning == "  ! the deflated Sharpe ratio of trial 0 is 90%, below 95%: it may be luck"
-    assert said[0].startswith("  its days resampled, 40 paths: return +17")
+    assert said[0].startswith("  the best trial's days resampled, 40 paths: return +17")
     assert said[0].endswith(
         "; drawdown at most 0.00% in 95% of paths, at worst 0.00%; none loses money"
     )
     assert said[2] == (
-        "  its round trips shuffled, 40 paths: drawdown at most 10.00% in 95% of paths, at worst "
-        "10.00%"
+        "  the best trial's round trips shuffled, 40 paths: drawdown at most 10.00% in 95% of "
+        "paths, at worst 10.00%"
     )
     assert said[3] == (
         "  markets made of resampled days, 4 markets: return -40.00% to +900.00%; drawdown at most "

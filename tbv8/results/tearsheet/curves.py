@@ -61,8 +61,8 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
         yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
     note = (
-        "USD at the close of each bar. The dotted curve keeps the strategy's mean position, "
-        f"{exposed.percent} of the equity, long minus short. {thinned}"
+        "USD at the close of each bar. The dotted curve always holds the strategy's average "
+        f"position, {exposed.percent} of its equity, with short positions negative. {thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
     return "equity", "Equity against buy and hold", [caption(note), scale, chart]

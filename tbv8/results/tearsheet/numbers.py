@@ -158,7 +158,7 @@ _TRADING: tuple[_Row, ...] = (
 _COSTS: tuple[_Row, ...] = (
     ("Profit or loss before costs", "before_costs", TWO_PLACES),
     ("Fees", "fees", TWO_PLACES),
-    ("Slippage", "slippage", TWO_PLACES),
+    ("Slippage and rounding to the tick", "slippage", TWO_PLACES),
     ("Funding paid", "funding", TWO_PLACES),
     ("Margin lost in liquidations", "lost_margin", TWO_PLACES),
     ("Equity at the start", "start_equity", TWO_PLACES),
