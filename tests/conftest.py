@@ -87,8 +87,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     most of the time: in the order of their folders all workers came to them at once, and two cores
     had nothing to do. Pages need a browser, which takes five CPU-seconds in each worker.
     """
-    items.sort(key=lambda item: not item.path.is_relative_to(_TESTS / "recorder"))
-    items.sort(key=lambda item: item.path != _TESTS / "e2e" / "test_record.py")
+    recorder = _TESTS / "recorder"
+    of_command = recorder.parent / "e2e" / "test_record.py"
+    items.sort(key=lambda item: (item.path != of_command, not item.path.is_relative_to(recorder)))
     of_pages = [item for item in items if item.get_closest_marker("browser")]
     others = [item for item in items if not item.get_closest_marker("browser")]
     workers = getattr(config, "workerinput", {"workercount": 1})["workercount"]

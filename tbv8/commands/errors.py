@@ -168,8 +168,8 @@ class OneLineErrors:
         if meant := meant_task(name, in_args, tasks):
             command: str = self.get_name()  # type: ignore[attr-defined]
             task = f"'{meant}'" if "*" in meant else meant
-            words = f"doit {task}" if command == "run" else f"doit {command} {task}"
-            return InvalidCommand(f"unknown task {name!r}, did you mean `{words}`?")
+            typed = f"doit {task}" if command == "run" else f"doit {command} {task}"
+            return InvalidCommand(f"unknown task {name!r}, did you mean `{typed}`?")
         return _unknown_task(name, tasks, commands)
 
     def _unwanted_venue(self, name: str) -> str | None:

@@ -103,9 +103,9 @@ def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
         return f"unknown {noun} {value!r}, did you mean {closest!r}?"
     hint = f", did you mean {closest!r}? Known" if closest else "; known"
     shown = ", ".join(names[:_MAX_CHOICES_SHOWN]) or "none"
-    others = len(names) - _MAX_CHOICES_SHOWN
-    rest = f" and {others} more" if others > 0 else ""
-    return f"unknown {noun} {value!r}{hint}: {shown}{rest}"
+    hidden = len(names) - _MAX_CHOICES_SHOWN
+    hidden_text = f" and {hidden} more" if hidden > 0 else ""
+    return f"unknown {noun} {value!r}{hint}: {shown}{hidden_text}"
 
 
 _MEANT_KEYS = {  # of freqtrade, jesse and backtesting.py

@@ -383,9 +383,9 @@ def _stale_line(name: str, task: str, stale: Sequence[str]) -> list[str]:
     if not stale:
         return []
     reasons = "; ".join(stale[:_REASONS])
-    rest = len(stale) - _REASONS
-    others = f" and {rest:,} more" if rest > 0 else ""
-    return [f"! {name} is stale: {reasons}{others}: run `doit {task}:{name}`"]
+    hidden = len(stale) - _REASONS
+    hidden_text = f" and {hidden:,} more" if hidden > 0 else ""
+    return [f"! {name} is stale: {reasons}{hidden_text}: run `doit {task}:{name}`"]
 
 
 # Parquet.

@@ -119,7 +119,7 @@ def stitch(windows: Sequence[WindowRun], strategy: Strategy) -> StitchedAccount:
     for at, window in enumerate(windows):
         carried = _carried(window)
         prices = _prices(windows[at - 1], window) if at else {}
-        cost = _switch_cost(positions if at else carried, carried, prices, strategy)
+        cost = switch_cost_of(positions if at else carried, carried, prices, strategy)
         start_equity = equity[-1] - to_money(cost)
         days = _days(window, is_last=at == len(windows) - 1)
         for ts_ms, gain_so_far in zip(_midnights(window.spans), days, strict=True):
@@ -203,12 +203,16 @@ def _prices(before: WindowRun, window: WindowRun) -> dict[str, Decimal]:
     return prices | {symbol: Decimal(entry["price"]) for symbol, entry in carried.items()}
 
 
-def _switch_cost(
+def switch_cost_of(
     before: Mapping[str, Decimal],
     after: Mapping[str, Decimal],
     prices: Mapping[str, Decimal],
     strategy: Strategy,
 ) -> Decimal:
+    """Return the cost in USD of the market orders that change positions at `prices`.
+
+    It has the fee, the rounding to the tick and the slippage. Positions are in base units.
+    """
     rules = strategy.instruments[strategy.routing.primary]
     total = Decimal(0)
     with localcontext(EXACT):

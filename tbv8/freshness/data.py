@@ -85,7 +85,7 @@ def backfill_state(
     missing = missing_spans(spans, stored_spans)
     name = f"the funding of {series}" if dataset == FUNDING else str(series)
     text = f"{count_days(missing)} of {name} not stored yet: {missing[0]}"
-    others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+    hidden_text = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     parts = (
         Part(
             "wanted span",
@@ -93,7 +93,7 @@ def backfill_state(
             digest_text(str(span) for span in stored_spans) if stored_spans else None,
         ),
     )
-    return State((text + others,), parts)
+    return State((text + hidden_text,), parts)
 
 
 def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> State:

@@ -57,8 +57,9 @@ def short_changes(
     if before is None or now is None:
         return ""
     lines = [line.removesuffix(" changed") for line in changes(part, before["value"], now["value"])]
-    more = [f"{len(lines) - _MAX_SHORT:,} more"] if len(lines) > _MAX_SHORT else []
-    return f" ({'; '.join([*lines[:_MAX_SHORT], *more])})" if lines else ""
+    hidden = len(lines) - _MAX_SHORT
+    shown = [*lines[:_MAX_SHORT], *([f"{hidden:,} more"] if hidden > 0 else [])]
+    return f" ({'; '.join(shown)})" if lines else ""
 
 
 def _lines(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

@@ -32,12 +32,12 @@ def check_replay(configs: SessionConfigs) -> str:
     try:
         return _check(configs, journaled)
     except (DataError, StrategyError) as e:
-        sessions = {role: one.session for role, one in journaled.items()}
-        changed = {
-            part: None
+        sessions = {role: journal.session for role, journal in journaled.items()}
+        changed = dict.fromkeys(
+            part
             for role, session in sessions.items()
             for part in changed_inputs(session, configs[role])
-        }
+        )
         if not changed:
             raise
         raise DataError(

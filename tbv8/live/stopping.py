@@ -189,8 +189,9 @@ def left_line(name: str, state: Mapping[str, Any]) -> str:
 
 def start_line(name: str, reply: SessionReply) -> str:
     """Return the line about the end of a stop."""
-    words = {"no session": "from its next start on (no session runs)", "no reply": _NO_REPLY}
-    return f"{name}: may open positions again, {words.get(reply.kind, 'confirmed by the session')}"
+    states = {"no session": "from its next start on (no session runs)", "no reply": _NO_REPLY}
+    state = states.get(reply.kind, "confirmed by the session")
+    return f"{name}: may open positions again, {state}"
 
 
 def positions_text(state: Mapping[str, Any]) -> str:

@@ -49,14 +49,14 @@ def read_experiments(
         reasons: The reasons of those that would run.
         problems: The problems of config files that could not be loaded.
     """
-    folder, known = results_path / FOLDER, set(configured)
+    folder, with_config = results_path / FOLDER, set(configured)
     with_results = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
     experiments = []
-    for name in sorted({*known, *problems, *with_results}):
+    for name in sorted({*with_config, *problems, *with_results}):
         summary = read_summary_json(folder / name) or {}
         state = "no result" if not summary else "stale" if name in reasons else "fresh"
         why = tuple(reasons.get(name, ()))
-        if name not in known:
+        if name not in with_config:
             state = "not configured"
         if problem := problems.get(name):
             state, why = problem.state, (str(problem.error),)

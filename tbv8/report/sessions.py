@@ -170,7 +170,7 @@ def _closes(project: Project, strategy_id: str) -> bool:
 
 
 def _future(status: SessionStatus) -> str:
-    """Return what will happen to the positions of a session that is stopped or does not run."""
+    """Return the fate of the positions of a session that is stopped or does not run."""
     stop = f"`doit stop {status.strategy_id} --close`"
     paper = f"`doit paper:{status.strategy_id}`"
     if status.has_process:

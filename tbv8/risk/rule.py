@@ -110,7 +110,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         return self.explain(breaches) if self.explain and breaches else self.cure
 
     def reason(self, numbers: Numbers) -> str:
-        """Return what is wrong with an order, with the numbers of its breach."""
+        """Return the reason of a denial, with the numbers of the breach."""
         return self.cause(numbers) if self.cause else self.description
 
 

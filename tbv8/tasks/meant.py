@@ -95,14 +95,14 @@ def unwanted_venue(name: str, project: Project) -> str | None:
 
 
 def meant_command(name: str) -> str | None:
-    """Return what to write in place of another program's command; None if it is not known."""
+    """Return the cure for another program's command; None if the command is not known."""
     if re.match(r"\d{4}-\d\d-\d\d", name):
         return f"write dates as {_DATES}"
     return f"write `doit {_COMMANDS[name]}`" if name in _COMMANDS else None
 
 
 def meant_option(name: str, subject: str) -> str | None:
-    """Return what to write in place of an option of tasks; None if it is not known.
+    """Return the cure for a wrong option of tasks; None if the option is not known.
 
     `subject` is the command or the group of tasks.
     """

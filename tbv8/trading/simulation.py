@@ -192,7 +192,7 @@ class Simulation:
     # Midnight and funding.
 
     def pass_time(self, before_ns: int) -> None:
-        """Do what was due before a time, at the last prices: funding, new days, the warm-up."""
+        """Process what is due before a time at the last prices: funding, days, end of warm-up."""
         while self.due_ns < before_ns:
             due_ms = self.due_ns // _NS
             self.pay_funding(due_ms)

@@ -16,7 +16,7 @@ from tbv8.aggregate import aggregate
 from tbv8.config.records import Objective, Strategy, WalkForward
 from tbv8.config.space import Search, points
 from tbv8.experiments.result import to_equity
-from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch
+from tbv8.experiments.stitching import StitchedAccount, WindowRun, stitch, switch_cost_of
 from tbv8.experiments.trial import Outcome, run_trial
 from tbv8.experiments.walkforward import (
     WindowSpans,
@@ -280,6 +280,17 @@ def test_orders_at_a_boundary_count_once(
     assert found.equity[inside].tolist() == whole[inside].tolist()
     assert len(set(whole.tolist())) == 11
     assert found.equity[4] > whole[4]  # by its costs
+
+
+def test_a_change_of_position_is_never_paid_below_one_tick() -> None:
+    # given a price of three ticks of 1 USD, and five ticks of slippage
+    strategy = ema(days(0, 40), slippage_ticks=5)
+
+    # when 0.01 is sold, at the lowest price that there is
+    cost = switch_cost_of({"BTC/USDT": Decimal("0.01")}, {}, {"BTC/USDT": Decimal(3)}, strategy)
+
+    # then it loses 2 USD per unit, and pays the fee of a sale at 1
+    assert cost == Decimal("0.01") * 2 + round(Decimal("0.01") * Decimal("0.00045"), 8)
 
 
 def test_another_position_in_the_next_window_is_paid_for() -> None:
