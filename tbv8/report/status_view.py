@@ -343,14 +343,15 @@ def _newest_gaps(gaps: Iterable[GapStatus], max_shown: int) -> Iterator[str]:
         for gap in sorted(group, key=lambda gap: (gap.venue, gap.symbol, gap.channel)):
             channels.setdefault(f"{gap.venue}:{gap.symbol}", []).append(gap.channel)
         shown = [f"{name} {' '.join(names)}" for name, names in channels.items()][:max_shown]
-        more = (
+        hidden_text = (
             f" and {len(channels) - len(shown):,} more series" if len(channels) > len(shown) else ""
         )
         start_ms = min(gap.newest_ms or 0 for gap in group)
         end_ms = max(gap.newest_end_ms or 0 for gap in group)
         until = _time(end_ms or None) or "now"
         noun = "newest unfilled gap" if len(group) == 1 else "newest unfilled gaps"
-        yield f"{noun}: {_time(start_ms)} .. {until}, {group[0].reason}: {', '.join(shown)}{more}"
+        series = f"{', '.join(shown)}{hidden_text}"
+        yield f"{noun}: {_time(start_ms)} .. {until}, {group[0].reason}: {series}"
 
 
 def _is_alike(gap: GapStatus, other: GapStatus) -> bool:
@@ -378,8 +379,8 @@ def _stale_lines(status: ProjectStatus) -> Iterator[str]:
 def _reasons_text(reasons: Sequence[str], task: str) -> str:
     """Return the first reasons why a task would run, and the command that shows all."""
     shown = [_shortened(reason) for reason in reasons[:_MAX_REASONS]]
-    if more := len(reasons) - len(shown):
-        shown.append(f"{more:,} more: `doit why {task}`")
+    if hidden := len(reasons) - len(shown):
+        shown.append(f"{hidden:,} more: `doit why {task}`")
     elif shown != list(reasons):
         shown.append(f"`doit why {task}`")
     return "; ".join(shown)

@@ -511,8 +511,8 @@ def _without_rate(source: FundingSource) -> str:
         return f"; no rate for the payment of {end}, not charged"
     hours = counted(source.hours_without_rate, "hour")
     start_ms = parse_time(start) // HOUR_MS * HOUR_MS  # the payment is of the whole hour
-    more = (parse_time(end) - start_ms) // HOUR_MS < source.hours_without_rate
-    first = f"{iso(start_ms)} to {end}{', and more' if more else ''}"
+    has_later = (parse_time(end) - start_ms) // HOUR_MS < source.hours_without_rate
+    first = f"{iso(start_ms)} to {end}{', and more' if has_later else ''}"
     return f"; no rate for {hours}, not charged: {first}"
 
 

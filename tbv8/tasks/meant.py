@@ -44,22 +44,22 @@ _OPTIONS = {
 }
 
 
-def meant_task(name: str, words: Sequence[str], tasks: Collection[str]) -> str | None:
+def meant_task(name: str, arguments: Sequence[str], tasks: Collection[str]) -> str | None:
     """Return the likely task of an unknown name, or a pattern of tasks; None without one.
 
     Args:
         name: The unknown name.
-        words: All words after the command, with `name` among them.
+        arguments: All words after the command, with `name` among them.
         tasks: The names of all tasks.
     """
     groups = {task.partition(":")[0] for task in tasks if ":" in task}
-    end = words.index(name) + 1 if name in words else 0
-    at = next((i for i in reversed(range(end)) if words[i].removesuffix(":") in groups), None)
-    group = None if at is None else words[at].removesuffix(":")
+    end = arguments.index(name) + 1 if name in arguments else 0
+    at = next((i for i in reversed(range(end)) if arguments[i].removesuffix(":") in groups), None)
+    group = None if at is None else arguments[at].removesuffix(":")
     if at is None or group is None:
         starts = [name, *(f"{group}:{name}" for group in _GROUPS)]
     else:
-        rest = [word for word in words[at + 1 :] if not word.startswith("-")]
+        rest = [word for word in arguments[at + 1 :] if not word.startswith("-")]
         starts = [":".join([group, *rest[:count]]) for count in range(len(rest), 0, -1)]
         starts.append(f"{group}:{name}")
     for start in starts:

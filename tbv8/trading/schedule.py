@@ -222,12 +222,12 @@ def _missing_steps(bars: _Table, steps: _Table, market: SimulatedMarket) -> tupl
     if not is_missing.any():
         return bars.closes_ms[:0], bars.closes_ms[:0]
     places = market.units.price_decimals
-    known = [fixed_point(column(bars.bars, "close")[:1], places)]
+    prices = [fixed_point(column(bars.bars, "close")[:1], places)]
     if market.last is not None:
-        known = [np.array([market.last])]
+        prices = [np.array([market.last])]
     if steps.closes_ms.size:
-        known.append(fixed_point(column(steps.bars, "close"), places))
-    return bars.closes_ms[is_missing], np.concatenate(known)[before[is_missing]]
+        prices.append(fixed_point(column(steps.bars, "close"), places))
+    return bars.closes_ms[is_missing], np.concatenate(prices)[before[is_missing]]
 
 
 def _grouped[T](values: Iterable[T], sizes: Ints) -> Iterable[tuple[T, ...]]:

@@ -61,7 +61,7 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
         )
     )
     parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
-    words = (
+    note = (
         "All numbers are after fees, slippage and funding. The drawdown uses the equity at every "
         "bar's close; volatility, Sharpe and Sortino use daily returns (UTC) and a year of 365 "
         f"days. Buy and hold invests the whole balance at the first close{parts}. "
@@ -70,14 +70,14 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
         "cost."
     )
     if result.summary.is_short:
-        words += f" A dash stands for a number that needs {MIN_DAYS} days, or is not defined."
+        note += f" A dash stands for a number that needs {MIN_DAYS} days, or is not defined."
     for run in result.runs:
-        words += "".join(f" {run.venue}: {text}." for text in carried_words(run.stats))
+        note += "".join(f" {run.venue}: {text}." for text in carried_words(run.stats))
     tables = [
         element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
         element("div", [trading, costs], class_="columns"),
     ]
-    return "numbers", "Numbers", [caption(words), tables]
+    return "numbers", "Numbers", [caption(note), tables]
 
 
 def _of_run(run: Account) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     if len(symbols) > 1:
         heads.insert(0, "symbol")
         rows = [[p["symbol"], *row] for p, row in zip(positions, rows, strict=True)]
-    words = (
+    note = (
         f"{_listed_text(len(rows), count)} round trips of {run.venue}, after fees and funding: "
         "each from the fill that opens a position to the fill that closes or turns it. Click one "
         "to see it in the chart. Percentages are of the entry's value; MAE and MFE are the largest "
@@ -49,15 +49,15 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
         "closed it, or its type"
     )
     if len(rows) < count:
-        words += ". positions.csv has all of them"
+        note += ". positions.csv has all of them"
     left = 3 if len(symbols) == 1 else 4  # columns of words
     listed: Child = table(
         heads, rows, words=left, sortable=True, id_="trades-table", words_last=True
     )
     if not count:
-        words, listed = "No position was closed", None
+        note, listed = "No position was closed", None
     still = [caption(f"S{still_open(position)[1:]}.") for position in run.stats.open_positions]
-    return "trades", "Trades", [caption(f"{words}."), still, listed]
+    return "trades", "Trades", [caption(f"{note}."), still, listed]
 
 
 def _listed_text(listed: int, count: int) -> str:
