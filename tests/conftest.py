@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import fcntl
 import gc
+import importlib
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # children keep compiled module
 sys.dont_write_bytecode = False  # each worker would compile all tests anew: half of its collection
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no code here uses it; half the time of numpy's import
 
+pytest.register_assert_rewrite("tests.trading.cases")
 settings.register_profile(
     "tbv8",
     deadline=None,  # a shared machine is slow at times
@@ -101,8 +103,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection() -> Generator[None, object, object]:
     """Collect tests without collecting garbage, and take them out of every later collection."""
     gc.disable()
+    _import_tests()
     result = yield
     gc.collect()
     gc.freeze()
     gc.enable()
     return result
+
+
+def _import_tests() -> None:
+    """Import all tests, each worker from a part of its own on.
+
+    Where nothing is compiled yet, as in a fresh clone, the workers would else compile each module
+    and library at the same moment, all of them.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    paths = sorted(_TESTS.rglob("test_*.py"))
+    start = len(paths) * int(worker) // int(workers)
+    for path in [*paths[start:], *paths[:start]] if int(workers) > 1 else []:
+        with suppress(Exception):  # pytest, which imports it next, reports what is wrong with it
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

@@ -6,8 +6,6 @@ import pytest
 
 from tests.backtest.builders import SCRIPTED, install
 
-pytest.register_assert_rewrite("tests.trading.cases")
-
 DRIVEN = "from tests.trading.driven import Driven, DrivenConfig\n"
 
 
