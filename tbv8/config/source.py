@@ -374,8 +374,7 @@ def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
         if path in files:
             continue
         files.add(path)
-        waiting.extend(_imported(path, root))
-        waiting.extend(_packages_above(path, root))
+        waiting.extend(_needed_by_tbv8(path, root) if _is_of_tbv8(path) else _needed(path, root))
     return sorted(files)
 
 
@@ -420,24 +419,28 @@ def untracked_problem(place: str, module: str) -> str:
     )
 
 
-def _imported(path: Path, root: Path) -> Iterable[Path]:
-    """Return the modules below `root` or of tbv8 that a file imports, with their packages."""
-    return _imported_by_tbv8(path, root) if path.is_relative_to(_PACKAGE) else _find(path, root)
+@lru_cache
+def _is_of_tbv8(path: Path) -> bool:
+    return path.is_relative_to(_PACKAGE)
 
 
 @lru_cache
-def _imported_by_tbv8(path: Path, root: Path) -> tuple[Path, ...]:
-    """Return `_find`'s paths; cached, since strategies share most of them."""
-    return tuple(_find(path, root))
+def _needed_by_tbv8(path: Path, root: Path) -> tuple[Path, ...]:
+    """Return the paths of `_needed`; cached, since strategies share most of them."""
+    return tuple(_needed(path, root))
 
 
-def _find(path: Path, root: Path) -> Iterator[Path]:
-    above = path.relative_to(folder_of(path, root)).parts
+def _needed(path: Path, root: Path) -> Iterator[Path]:
+    """Yield the modules below `root` or of tbv8 that a file imports, and all their packages."""
+    folder = _folder_of(path, root)
+    above = path.relative_to(folder)
+    for parent in above.parents:
+        yield from _package(folder / parent)
     for node in _imports(parse_source(path)):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            package = above[: -node.level] if node.level else ()
+            package = above.parts[: -node.level] if node.level else ()
             base = ".".join((*package, *([node.module] if node.module else [])))
             modules = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
@@ -450,33 +453,42 @@ def _find(path: Path, root: Path) -> Iterator[Path]:
 
 
 def _place(parts: Sequence[str], root: Path) -> Path | None:
-    """Return the path of a module, without its suffix: below `root`, or in the running tbv8.
+    """Return the path of a module, without its suffix; None for a library or an absent module."""
+    folder = _folder_with(parts[0], root)
+    return folder.joinpath(*parts) if folder else None
 
-    None for a library, if tbv8 itself is installed among the libraries.
+
+@lru_cache(maxsize=1024)
+def _folder_with(name: str, root: Path) -> Path | None:
+    """Return the folder of a top-level module or package: `root`, or the parent of tbv8 itself.
+
+    None for a library, even if tbv8 itself is installed among the libraries. Cached, as most
+    imports are of a few libraries.
     """
     package = STRATEGIES.parent
-    if parts[0] == package.name and not (root / package.name).is_dir():
-        return package.parent.joinpath(*parts)
-    if parts[0] != package.name and root.name in _LIBRARIES:
+    if name == package.name and not (root / package.name).is_dir():
+        return package.parent
+    if name != package.name and root.name in _LIBRARIES:
         return None
-    return root.joinpath(*parts)
+    return root if (root / name).is_dir() or (root / f"{name}.py").is_file() else None
 
 
-def folder_of(path: Path, root: Path) -> Path:
+@lru_cache
+def source_name(path: Path, root: Path) -> str:
+    """Return a source's path from the folder that it is imported from."""
+    return path.relative_to(_folder_of(path, root)).as_posix()
+
+
+def _folder_of(path: Path, root: Path) -> Path:
     """Return the folder that a source is imported from: `root`, or the parent of tbv8 itself."""
     return root if path.is_relative_to(root) else STRATEGIES.parent.parent
 
 
-def _packages_above(path: Path, root: Path) -> Iterator[Path]:
-    above = folder_of(path, root)
-    for folder in path.relative_to(above).parents:
-        yield from _package(above / folder)
-
-
-def _package(folder: Path) -> Iterator[Path]:
-    """Yield the package's `__init__.py` if it holds more than a docstring."""
+@lru_cache(maxsize=1024)
+def _package(folder: Path) -> tuple[Path, ...]:
+    """Return the package's `__init__.py` if it holds more than a docstring; cached."""
     path = folder / "__init__.py"
-    if path.is_file():
-        tree = parse_source(path)
-        if len(tree.body) > (ast.get_docstring(tree) is not None):
-            yield path
+    if not path.is_file():
+        return ()
+    tree = parse_source(path)
+    return (path,) if len(tree.body) > (ast.get_docstring(tree) is not None) else ()

@@ -19,8 +19,8 @@ from tbv8.config.records import Strategy
 from tbv8.config.source import (
     digest_file,
     digest_source,
-    folder_of,
     foreign_imports,
+    source_name,
     strategy_sources,
 )
 from tbv8.freshness.data import edit_problems
@@ -249,7 +249,7 @@ def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
     The order is that of these relative paths, so that it is the same on every machine.
     """
-    names = {path.relative_to(folder_of(path, root)).as_posix(): path for path in paths}
+    names = {source_name(path, root): path for path in paths}
     return {name: digest_source(names[name]) for name in sorted(names)}
 
 

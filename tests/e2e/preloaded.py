@@ -1,4 +1,4 @@
-"""What a fork of the forkserver finds done: imports, a look for plugins, the sample's prices."""
+"""What a fork of the forkserver finds done: imports, plugins, tbv8's sources, sample prices."""
 
 from __future__ import annotations
 
@@ -36,6 +36,9 @@ for path in sorted((ROOT / "tbv8").rglob("*.py")):
         importlib.import_module(".".join(parts).removesuffix(".__init__"))
 plugins = importlib.metadata.entry_points()  # of all installed packages: 20 ms for each start
 sys.modules["doit.plugin"].entry_points_impl = lambda: plugins.select
+source = sys.modules["tbv8.config.source"]  # it keeps a file's imports and digest, too
+for path in source.project_imports(sorted(source.STRATEGIES.glob("*.py")), root=ROOT):
+    source.digest_source(path)
 sample = sys.modules["tbv8.venues.sample"]
 for symbol in sample.SYMBOLS:
     sample.minute_bars(symbol, sample.SPAN)  # keeps its half year, as in any process

@@ -60,9 +60,9 @@ def outputs(project: Project) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in manifest["outputs"]}
 
 
-def ran(project: Project, *words: str) -> int:
+def ran(project: Project, *, workers: int = 1) -> int:
     """Return how many trials a run of the experiment ran."""
-    said = project.doit(*ONE_WEEK, *words, TASK).stdout
+    said = project.doit(*ONE_WEEK, f"workers={workers}", TASK).stdout
     kinds = r": (\d+) (?:search and in-sample |out-of-sample |Monte Carlo )?trials? in "
     return sum(int(count) for count in re.findall(kinds, said))
 
@@ -73,7 +73,7 @@ def swept(looked_ahead: Project, shared: Shared) -> Project:
 
     def make(folder: Path) -> None:
         shutil.copytree(looked_ahead.root, folder / "clone")
-        assert ran(sweep(Project(folder / "clone")), "workers=1") == ALL
+        assert ran(sweep(Project(folder / "clone"))) == ALL
 
     return Project(shared("swept", make) / "clone")
 
@@ -184,7 +184,7 @@ def test_only_what_changed_runs_again(again: Project) -> None:
         again.root / "config/experiments/other.yaml"
     )
     again.edit("config/experiments/other.yaml", "experiment_id: sweep", "experiment_id: other")
-    said = again.doit(*ONE_WEEK, "experiment:other").stdout
+    said = again.doit(*ONE_WEEK, "workers=1", "experiment:other").stdout
     assert " trials in " not in said  # a name is no part of a trial
     assert "best of trials 0 to 17: " in said
     again.edit("config/experiments/other.yaml", "markets: 3", "markets: 5")
@@ -192,9 +192,11 @@ def test_only_what_changed_runs_again(again: Project) -> None:
     assert "to run: 2 for the Monte Carlo (5 markets, each a whole trial" in plan
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+@pytest.mark.parametrize(
+    ("number", "workers"), [(signal.SIGKILL, 3), (signal.SIGINT, 1)], ids=["killed", "Ctrl-C"]
+)
 def test_a_run_that_ends_early_is_finished_by_the_next_with_the_same_bytes(
-    done: Project, swept: Project, children: Keep, number: int
+    done: Project, swept: Project, children: Keep, number: int, workers: int
 ) -> None:
     sweep(done)
     child = children(done.start(*ONE_WEEK, "workers=2", TASK, PYTHONHASHSEED="3"))
@@ -211,7 +213,7 @@ def test_a_run_that_ends_early_is_finished_by_the_next_with_the_same_bytes(
         child.wait(30)
     ((kept,),) = done.sql("SELECT count(*) FROM trials")
 
-    left = ran(done, "workers=3")
+    left = ran(done, workers=workers)
 
     assert isinstance(kept, int)
     assert kept >= 5
@@ -273,13 +275,13 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
 
 def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
     again.doit(*ONE_WEEK, "export", "--dataset", "trials", "--experiment", "sweep")
-    said = again.doit(*ONE_WEEK, "reproduce:sweep").stdout
+    said = again.doit(*ONE_WEEK, "workers=1", "reproduce:sweep").stdout
     folder = again.results / "experiments/sweep"
     csv = (folder / "montecarlo.csv").read_bytes()
     (folder / "montecarlo.csv").write_bytes(csv.replace(b"markets,2,", b"markets,2,1"))
-    other = again.doit(*ONE_WEEK, "reproduce:sweep", "--all", code=1)
+    other = again.doit(*ONE_WEEK, "workers=1", "reproduce:sweep", "--all", code=1)
     again.sql("UPDATE trials SET digest = zeroblob(32)")
-    failed = again.doit(*ONE_WEEK, "reproduce:sweep", code=1).stderr
+    failed = again.doit(*ONE_WEEK, "workers=1", "reproduce:sweep", code=1).stderr
     (again.root / "config/experiments/sweep.yaml").unlink()
     dropped = again.doit(*ONE_WEEK, "prune", "--trials", "--yes").stdout
 
