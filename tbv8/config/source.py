@@ -374,7 +374,8 @@ def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
         if path in files:
             continue
         files.add(path)
-        waiting.extend(_needed_by_tbv8(path, root) if _is_of_tbv8(path) else _needed(path, root))
+        needed = _needed_by_tbv8 if _is_of_tbv8(path) else _needed
+        waiting.extend(needed(path, root))
     return sorted(files)
 
 
