@@ -2,7 +2,7 @@
 
 A window is trained on `[boundary - train, boundary - purge)` and tested from its boundary on, 00:00
 UTC. Both runs begin `warm_up` earlier and carry their position over, so that with a single point
-the windows together are the plain backtest (docs/orders.md, rule 9).
+the windows together are the plain backtest (docs/orders.md, section 8).
 """
 
 from __future__ import annotations

@@ -2976,6 +2976,160 @@ REDUCERS = [
 ]
 """Sizes of orders that fill or change at a close, behind others of the same callback."""
 
+EXAMPLES = [
+    *(
+        Case(
+            f"the page: a bracket, then {name}",
+            [(0, bracket(market("b", "buy", 2), sl=96, tp=110))],
+            [(100, 104, 99, 103), last],
+            [(0, "b", "buy", 2, "100.5"), (2, exit, "sell", 2, price)],
+            rules={"slippage_ticks": 1},
+            market=FEES,
+            fees=["0.402", fee],
+            liquidity=["taker", liquidity],
+            cash=cash,
+            mirrors=False,
+        )
+        for name, last, exit, price, liquidity, fee, cash in (
+            ("a rise", (103, 111, 102, 110.5), "tp", 110, "maker", "0.22", "1000018.378"),
+            ("a fall", (103, 103, 95, 97), "sl", "95.5", "taker", "0.382", "999989.216"),
+            ("a gap", (95, 97, 94, 96), "sl", "94.5", "taker", "0.378", "999987.22"),
+            ("both", (103, 112, 95, 105), "sl", "95.5", "taker", "0.382", "999989.216"),
+        )
+    ),
+    Case(
+        "the page: a close off the tick",
+        [
+            (1, market("b", "buy", 2)),
+            (1, market("s", "sell", 1)),
+            (1, limit("l", "sell", 1, "99.5")),
+        ],
+        [(100, 101, 99, "100.2")],
+        [(1, "b", "buy", 2, "101.5"), (1, "s", "sell", 1, 99), (1, "l", "sell", 1, 100)],
+        rules={"slippage_ticks": 2},
+    ),
+    *(
+        Case(
+            f"the page: a stop-limit, {name}",
+            [(0, stop_limit("x", "buy", 1, 103, 104))],
+            [bar],
+            fills,
+            len(fills),
+            liquidity=liquidity,
+        )
+        for name, bar, fills, liquidity in (
+            ("reached", (100, 103.5, 99, 102), [(1, "x", "buy", 1, 104)], ["taker"]),
+            ("opened beyond", (105, 106, 103.5, 105), [], []),
+            ("beyond, and back", (105, 106, 103, 103.5), [(1, "x", "buy", 1, 104)], ["maker"]),
+        )
+    ),
+    Case(
+        "the page: both paths leave the same equity",
+        [(0, limit("s", "sell", 1, 104)), (0, limit("b", "buy", 1, 98))],
+        [(100, 105, 97, 101)],
+        [(1, "b", "buy", 1, 98), (1, "s", "sell", 1, 104)],
+    ),
+    *(
+        Case(
+            f"the page: an entry inside of a bar, {name}",
+            [(0, bracket(stop("e", "buy", 2, 103), sl=99, tp=105))],
+            [bar],
+            [(1, "e", "buy", 2, 103), *exits],
+            0 if exits else 2,
+        )
+        for name, bar, exits in (
+            ("neither", (100, 106, 100, 104), []),
+            ("the stop", (100, 106, 98, 104), [(1, "sl", "sell", 2, 99)]),
+            ("the profit", (100, 106, 100, 105.5), [(1, "tp", "sell", 2, 105)]),
+        )
+    ),
+    *(
+        Case(
+            f"the page: a limit that expires inside of a bar, close {bar[3]}",
+            [(0, limit("x", "buy", 1, 98, **GTD))],
+            [bar],
+            fills,
+            len(fills),
+            until={"x": 0.5},
+        )
+        for bar, fills in (
+            ((100, 101, 97, 97.5), [(1, "x", "buy", 1, 98)]),
+            ((100, 101, 97, 99), []),
+        )
+    ),
+    Case(
+        "the page: a liquidation",
+        [(0, market("b", "buy", 10))],
+        [(100, 101, 94, 95)],
+        [(0, "b", "buy", 10, 100), (1, None, "sell", 10, 94.5)],
+        payments=[(1, "liquidation", -45)],
+        cash=0,
+        rules={"balance": 100},
+        market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        "the page: funding at a fixed rate",
+        [(0, market("b", "buy", 2))],
+        [FLAT],
+        [(0, "b", "buy", 2, 100)],
+        2,
+        payments=[(1, "funding", "-0.02")],
+        rules={"funding_rate_8h": "0.0008", "funding_hours": 1},
+        mirrors=False,
+    ),
+    Case(
+        "the page: the worst position counts the orders of its side",
+        [
+            (0, market("p", "buy", 2)),
+            (1, limit("b", "buy", 3, 95)),
+            (1, limit("s", "sell", 4, 105)),
+            (1, limit("r", "sell", 2, 110, **RO)),
+            (1, limit("x", "buy", 2, 96)),
+            (1, limit("y", "buy", 1, 96)),
+        ],
+        [FLAT],
+        [(0, "p", "buy", 2, 100)],
+        2,
+        denied=[(1, "max_position", "x")],
+        states={"x": "denied", "y": "working", "s": "working", "r": "working"},
+        market={"max_position": 6},
+    ),
+    Case(
+        "the page: a market order that sells makes no room for buys",
+        [
+            (0, market("p", "buy", 5)),
+            (1, market("c", "sell", 5)),
+            (1, limit("x", "buy", 2, 95)),
+        ],
+        [FLAT],
+        [(0, "p", "buy", 5, 100), (1, "c", "sell", 5, 100)],
+        denied=[(1, "max_position", "x")],
+        market={"max_position": 6},
+    ),
+    Case(
+        "the page: a reduce-only market order in flight counts as filled",
+        [
+            (0, market("p", "sell", 3)),
+            (1, market("c", "buy", 3, **RO)),
+            (1, limit("x", "buy", 7, 95)),
+        ],
+        [FLAT],
+        [(0, "p", "sell", 3, 100), (1, "c", "buy", 3, 100)],
+        denied=[(1, "max_position", "x")],
+        market={"max_position": 6},
+    ),
+    Case(
+        "the page: a reversal",
+        [(0, market("p", "buy", "0.3")), (1, market("x", "sell", 1))],
+        [FLAT],
+        [(0, "p", "buy", "0.3", 100), (1, "x", "sell", "0.3", 100)],
+        denied=[(1, "max_position", "x")],
+        market={"max_position": "0.4"},
+    ),
+]
+"""The worked examples of docs/orders.md, with its numbers."""
+
 CASES = [
     *FROM_CASES_MD,
     *STEPS,
@@ -2995,4 +3149,5 @@ CASES = [
     *CHANGES,
     *READINGS,
     *REDUCERS,
+    *EXAMPLES,
 ]
