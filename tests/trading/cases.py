@@ -2976,6 +2976,51 @@ REDUCERS = [
 ]
 """Sizes of orders that fill or change at a close, behind others of the same callback."""
 
+
+def with_post_only(entry: Order, price: Number, **more: object) -> list[Order]:
+    """Return an entry and its post-only take-profit."""
+    side, quantity = turned_side(entry.side), str(entry.quantity)
+    more |= {"parent": entry.id, "reduce_only": True, "post_only": True}
+    return [entry, limit("t", side, quantity, price, **more)]
+
+
+POST_ONLY = [
+    Case(
+        "a post-only child of a stop in a gap is checked at the trigger",
+        [(0, with_post_only(stop("e", "buy", 2, 103), 105))],
+        [(106, 107, 104, 106.5)],
+        [(1, "e", "buy", 2, 106), (1, "t", "sell", 2, 105)],
+        liquidity=["taker", "maker"],
+    ),
+    Case(
+        "a post-only child of a limit in a gap is checked at the limit",
+        [(0, with_post_only(limit("e", "buy", 2, 98), 97))],
+        [(95, 98.5, 94, 98)],
+        [(1, "e", "buy", 2, 98)],
+        2,
+        states={"t": "rejected"},
+    ),
+    Case(
+        "a post-only child of a stop that expires inside of a step is checked at the trigger",
+        [(0, with_post_only(stop("e", "buy", 2, 103, **GTD), 102))],
+        [(100, 104, 99, 101)],
+        [(1, "e", "buy", 2, 103)],
+        2,
+        states={"t": "rejected"},
+        until={"e": 0.5},
+    ),
+    Case(
+        "a post-only child of a limit that expires inside of a step is checked at the close",
+        [(0, with_post_only(limit("e", "buy", 2, 98, **GTD), 98))],
+        [(100, 101, 97, 97.5)],
+        [(1, "e", "buy", 2, 98)],
+        2,
+        states={"t": "working"},
+        until={"e": 0.5},
+    ),
+]
+"""Post-only children that begin inside of a step: where their parent is met counts."""
+
 EXAMPLES = [
     *(
         Case(
@@ -3149,5 +3194,6 @@ CASES = [
     *CHANGES,
     *READINGS,
     *REDUCERS,
+    *POST_ONLY,
     *EXAMPLES,
 ]

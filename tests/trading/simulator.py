@@ -286,7 +286,7 @@ def fill(
 ) -> Fill:
     """Fill an order as far as it may, and let its children, its links and the rest follow.
 
-    `inside_at` is the price that trades inside of a step, None at a close.
+    `inside_at` is the price at which a step meets the order, None at a close.
     """
     symbol = live.order.symbol
     held = max(-account.positions[symbol] * live.sign, ZERO)
@@ -326,7 +326,6 @@ def begin_children(account: Account, parent: Live, inside_at: Decimal | Fraction
             end(account, child, "canceled")
             account.denials.append((account.now_ms, "max_leverage", child.order.id))
     for child in children:
-        # reading: a post-only child is rejected inside of a step too
         if inside_at is not None and would_take(child, inside_at, account.rules):
             end(account, child, "rejected")
 
@@ -541,10 +540,10 @@ class Path:
             if live is None:
                 self.liquidate(price)
             elif live.is_stop:
-                self.trigger(live, price)
+                self.trigger(live, price, met_at=at)
             else:
                 assert live.price is not None
-                self.fill(live, live.price, "maker", here=price)
+                self.fill(live, live.price, "maker", met_at=at)
 
     def first_met(
         self, at: Decimal | Fraction, b: Decimal, *, rises: bool, falls: bool, jump: bool
@@ -589,23 +588,25 @@ class Path:
         )
         return nearest[0], nearest[2]
 
-    def fill(self, live: Live, price: Decimal, liquidity: str, *, here: Decimal | Fraction) -> None:
-        """Fill an order where `here` is the price that trades."""
-        booked = fill(self.account, live, price, liquidity, inside_at=here)
+    def fill(
+        self, live: Live, price: Decimal, liquidity: str, *, met_at: Decimal | Fraction
+    ) -> None:
+        """Fill an order that the path meets at `met_at`."""
+        booked = fill(self.account, live, price, liquidity, inside_at=met_at)
         self.fills.append(booked)
         self.tell(booked)
 
-    def trigger(self, live: Live, price: Decimal | Fraction) -> None:
-        """Let a stop go off at a price of the path."""
+    def trigger(self, live: Live, price: Decimal | Fraction, *, met_at: Decimal | Fraction) -> None:
+        """Let a stop go off at a price of the path: where it is met, or the open behind it."""
         if live.order.kind == "stop_market":
             slippage = self.account.rules.slippage_ticks
             paid = slipped(price, live.order.side, self.tick, slippage)
-            self.fill(live, paid, "taker", here=price)
+            self.fill(live, paid, "taker", met_at=met_at)
             return
         assert live.price is not None
         live.triggered = True
         if no_worse_for_the_market(live, price):
-            self.fill(live, live.price, "taker", here=price)
+            self.fill(live, live.price, "taker", met_at=met_at)
         else:
             live.began_inside = True
 
@@ -652,14 +653,16 @@ class Path:
             kind, _, live, price = min(waiting, key=lambda turn: turn[:2])
             assert price is not None
             if kind == 0:
-                self.trigger(live, price)
+                self.trigger(live, price, met_at=price)
             elif kind == 1:
                 taker = live.order.kind == "stop_market" or no_worse_for_the_market(
                     live, self.trigger_price(live)
                 )
-                self.fill(live, price, "taker" if taker else "maker", here=self.step.close)
+                assert live.trigger is not None
+                met_at = live.trigger if taker else self.step.close
+                self.fill(live, price, "taker" if taker else "maker", met_at=met_at)
             else:
-                self.fill(live, price, "maker", here=self.step.close)
+                self.fill(live, price, "maker", met_at=self.step.close)
             if self.below_margin(self.step.close):
                 self.liquidate(self.step.close)
                 return
