@@ -327,6 +327,9 @@ def run(
     overrides = {"venue": venue, "start": _text("start", start), "end": _text("end", end)}
     loaded = _load(project, {name: text for name, text in overrides.items() if text is not None})
     found = _find(loaded, "strategy", "strategy", loaded.strategies, strategy)
+    if not isinstance(params, Mapping | None):
+        problem = f'expected a dict such as {{"fast": 10}}, got {params!r}'
+        raise ConfigError(problem, path=_ARGUMENT, key="params")
     chosen = _with_params(found, params or {})
     temporary = TemporaryDirectory(prefix="tbv8-")
     with _params_errors(chosen.path, params or {}):

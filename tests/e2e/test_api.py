@@ -231,6 +231,10 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
             running(params={"fast": "x"}),
             "argument: params.fast: expected a whole number, got 'x'",
         ),
+        pytest.param(
+            running(params=["fast"]),
+            "argument: params: expected a dict such as {\"fast\": 10}, got ['fast']",
+        ),
         pytest.param(running(venue="binance"), "argument: venue: unknown venue 'binance'"),
         pytest.param(
             lambda root: api.load_result("x", project=root.parent),
