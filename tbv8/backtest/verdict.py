@@ -64,8 +64,8 @@ def _fewer_cuts(verdict: Verdict) -> Iterator[str]:
     if verdict.decisions_cut < min(verdict.decisions, MAX_DECISIONS):
         yield (
             f"  only {verdict.decisions_cut:,} decisions were checked, evenly spread: each takes "
-            f"a rerun, and these may read about {MAX_RERUN:,} bars, more "
-            f"only for {MAX_BARS_CUT} of them"
+            f"a rerun, and all reruns together read about {MAX_RERUN:,} bars at most (but "
+            f"{MAX_BARS_CUT} decisions are always checked)"
         )
 
 

@@ -272,7 +272,7 @@ class _SessionHost:
         self._journal.write_minutes(self._session.session_id, minutes, [*gaps, *rates])
         if skipped:
             names, span = ", ".join(skipped), Span(cursor, until_ms)
-            text = f"{names}: the minutes {span} are missing in all sources, they are skipped"
+            text = f"{names}: the minutes {span} were not recorded: they are skipped"
             self._environment.send("gap", text=text)
         self._without_price -= {s for minute in minutes for s, bar in minute.bars.items() if bar}
         self._without_price |= skipped.keys()

@@ -93,12 +93,12 @@ def pack_trades(
     exits: Floats,
     cents: Ints,
     kinds: Ints,
-    names: Sequence[tuple[str, str]],
+    names: Sequence[tuple[str, str, str]],
 ) -> Mapping[str, Any]:
     """Return positions from entry to exit in the format of the page's script.
 
-    They are in order and without overlap; `cents` are their gains, and `kinds` indexes pairs of
-    side and text.
+    They are in order and without overlap; `cents` are their gains, and `kinds` indexes names:
+    the side, and the reasons of entry and exit.
     """
     return {
         "opened": pack(opened_ms),

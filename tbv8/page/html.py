@@ -102,7 +102,7 @@ def table(
         heads: The columns' names.
         rows: Their cells.
         words: How many columns on the left hold words; the others are numbers, set to the right.
-        words_last: The last column holds words too.
+        words_last: The last two columns hold words too.
         sortable: A click on a head sorts by that column.
         id_: The table's id.
     """

@@ -151,10 +151,11 @@ const priceCharts = (() => {
   }
 
   function describe(trades, number) {
-    const [side, reason] = trades.names[trades.kind[number]], gain = trades.gain[number];
+    const [side, entry, exit] = trades.names[trades.kind[number]], gain = trades.gain[number];
     return `Trade ${number + 1} of ${trades.opened.length}: ${side}, `
       + `${clock(trades.opened[number])} to ${clock(trades.closed[number])}, `
-      + `in at ${plain(trades.entry[number])}, out at ${plain(trades.exit[number])} (${reason}), `
+      + `in at ${plain(trades.entry[number])} (${entry}), `
+      + `out at ${plain(trades.exit[number])} (${exit}), `
       + `${gain < 0 ? "" : "+"}${gain.toLocaleString("en-US", {minimumFractionDigits: 2})} USD`;
   }
 

@@ -88,7 +88,9 @@ tbody tr:last-child td { border-bottom: 0; }
 .words-1 :is(th, td):nth-child(-n+1), .words-2 :is(th, td):nth-child(-n+2),
 .words-3 :is(th, td):nth-child(-n+3), .words-4 :is(th, td):nth-child(-n+4),
 .words-5 :is(th, td):nth-child(-n+5), .words-6 :is(th, td):nth-child(-n+6),
-.words-9 :is(th, td), .words-last :is(th, td):last-child { text-align: left; }
+.words-9 :is(th, td), .words-last :is(th, td):nth-last-child(-n+2) {
+  text-align: left;
+}
 .day { white-space: nowrap; }
 .fold { display: inline-block; white-space: normal; min-width: 5.5rem; }
 td.wrap, .wrap { white-space: normal; min-width: 16rem; }

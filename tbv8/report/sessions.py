@@ -41,7 +41,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
         denials: The number of denied orders.
         halts: The number of halts.
         barred_minutes: The number of minutes that could open no position, by rule.
-        missing_minutes: The number of minutes missing in all sources.
+        missing_minutes: The number of minutes that were not recorded.
         corrected: The number of minutes that the recorder changed after their use.
         priced: The number of fills priced by the secondary's quotes; None without a secondary.
         priced_cost: The extra cost of these fills there, in USD.
@@ -195,7 +195,7 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     for rule, count in sorted(status.barred_minutes.items()):
         yield f"{name}: no position could be opened in {counted(count, 'minute')} ({rule})"
     if status.missing_minutes:
-        yield f"{name}: {counted(status.missing_minutes, 'minute')} missing in all sources"
+        yield f"{name}: {counted(status.missing_minutes, 'minute')} not recorded"
     if status.priced:
         yield (
             f"{name}: {counted(status.priced, 'fill')} priced by the secondary's quotes: "

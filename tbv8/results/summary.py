@@ -533,7 +533,7 @@ def still_open(position: OpenPosition) -> str:
 def _line(stats: Stats) -> str:
     trading = stats.trading
     funding = f", funding {_paid(stats.funding)}" if stats.funding else ""
-    slippage = f", slippage {trading.slippage:,.2f}" if trading.slippage else ""
+    slippage = f", slippage and rounding {trading.slippage:,.2f}" if trading.slippage else ""
     lost = f", lost margin {stats.lost_margin:,.2f}" if stats.lost_margin else ""
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "

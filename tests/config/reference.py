@@ -16,9 +16,10 @@ _HEAD = """\
 # All keys of the YAML files
 
 Unknown keys, wrong types and impossible values are refused at each start, with file, line and key.
-`doit schema` gives the same keys to editors. "–" is no default; after "null:" the
-meaning has what happens then. A `required` key inside of an optional section (default –) is
-required only if you write that section. Dates and times are UTC.
+`doit schema` gives the same keys to editors. "–" in the column "default": the key has no default.
+"null: ..." in the column "meaning": if you leave the key out, or write null, that is what happens.
+A `required` key inside of an optional section (default –) is required only if you write that
+section. Dates and times are UTC.
 """
 _PAGES: dict[str, type] = {
     "config/data.yaml": files.DataFile,

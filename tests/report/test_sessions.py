@@ -100,7 +100,7 @@ def test_what_a_session_holds_and_what_it_did(session: Project) -> None:
         "btc_usdt_perp_v1` continues with it; to close it, run `doit stop btc_usdt_perp_v1 "
         "--close` first",
         "btc_usdt_perp_v1: no position could be opened in 1 minute (stale_bar)",
-        "btc_usdt_perp_v1: 2 minutes missing in all sources",
+        "btc_usdt_perp_v1: 2 minutes not recorded",
         "btc_usdt_perp_v1: 1 fill priced by the secondary's quotes: +0.75 USD extra cost there",
         "btc_usdt_perp_v1: the recorder corrected 1 bar after use, without effect on the session",
     ]
@@ -163,7 +163,7 @@ def test_the_page_has_a_part_for_sessions_where_there_are_some(
     assert "Paper sessions" not in report_page(report)
     assert '<a href="../paper/btc_usdt_perp_v1/tearsheet.html">btc_usdt_perp_v1</a>' in page
     assert minute(MONDAY + 120_000) in page
-    assert "2 minutes missing in all sources" in page
+    assert "2 minutes not recorded" in page
 
 
 def test_json_has_numbers_and_times(session: Project, tmp_path: Path) -> None:

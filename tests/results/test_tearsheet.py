@@ -273,7 +273,8 @@ def test_the_price_chart_holds_every_trade_and_what_closed_it(made: tuple[Path, 
     assert unpacked(trades["gain"]) == [float(f"{Decimal(row['pnl']):.2f}") for row in positions]
     kinds = [trades["names"][int(kind)] for kind in unpacked(trades["kind"])]
     assert kinds == [
-        [row["side"], "halt" if row["closed_ms"] in halts_ms else "market"] for row in positions
+        [row["side"], "market", "halt" if row["closed_ms"] in halts_ms else "market"]
+        for row in positions
     ]
     assert halts_ms
 
@@ -542,7 +543,7 @@ def test_excursions_are_those_of_whole_minutes_within_the_trade(tmp_path: Path) 
 
     # down to 95, 5 % below; up to the exit at 109, not to the 111 of that minute
     assert row[9:11] == ["5.00%", "9.00%"]
-    assert row[13] == "limit"
+    assert row[13:15] == ["market", "limit"]
 
 
 def test_a_stop_that_triggers_at_a_close_belongs_there(
@@ -694,6 +695,20 @@ def test_exposure_is_drawn_for_each_symbol_and_for_all(paired: tuple[Path, str])
     drawn = [columns[f"exposure_{number}"][at] for number in range(3)]
     assert drawn == pytest.approx([abs(each[0]) + abs(each[1]), *each], abs=1e-4)
     assert all(each)
+
+
+def test_exposure_is_drawn_at_every_change_of_the_position(made: tuple[Path, str]) -> None:
+    folder, page = made
+    columns = data_of(page, "exposure-chart")["columns"]
+    sizes = [float(row["position"]) for row in read_rows(folder / "equity.csv")]
+    times_ms = [int(row["ts_ms"]) for row in read_rows(folder / "equity.csv")]
+
+    changes = {
+        at for at, last, size in zip(times_ms, [0.0, *sizes], sizes, strict=False) if size != last
+    }
+
+    assert changes <= set(columns["t"]) < set(times_ms)
+    assert len(changes) > 100
 
 
 def test_the_trades_of_several_symbols_are_named(paired: tuple[Path, str]) -> None:
@@ -896,7 +911,7 @@ def test_a_click_on_a_head_sorts_the_trades_and_one_on_a_trade_shows_it(
         words = page.inner_text("#price-chart-trade")
         assert words.startswith(f"Trade 4 of {len(read_rows(folder / 'positions.csv'))}: ")
         assert position["side"] in words
-        assert f"in at {entry:,}, out at {exit_:,} (market)" in words
+        assert f"in at {entry:,} (market), out at {exit_:,} (market)" in words
         chosen = page.evaluate(f"{chart}.data.find(trace => trace.name === 'chosen trade')")
         assert chosen["x"] == [opened_ms, closed_ms, None]
         assert chosen["y"] == [entry, exit_, None]

@@ -16,6 +16,8 @@ from tbv8.results.read import Account, Result
 from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
 from tbv8.trading.nautilus import Floats, Ints
 
+_MAX_CHANGES = 20_000  # of the position, which the chart draws all: 0.5 MB
+
 
 class HoldAtExposure(msgspec.Struct, frozen=True):
     """Buy and hold at the run's average net exposure, rebalanced at no cost.
@@ -93,6 +95,12 @@ def _position_value(curve: Curve, symbol: str) -> Floats:
     return worth
 
 
+def _changes(curve: Curve) -> Ints:
+    """Return the indices of the closes at which a position is another one than at the last."""
+    changes = [np.flatnonzero(np.diff(sizes, prepend=0.0)) for sizes in curve.positions.values()]
+    return np.unique(np.concatenate(changes))
+
+
 def _gross_value(curve: Curve) -> Floats:
     """Return the value of all positions, long and short added up, in USD."""
     total = np.zeros(len(curve.closes_ms))
@@ -121,7 +129,9 @@ def exposure_part(result: Result) -> Part:
             for at, symbol in enumerate(symbols)
         ]
     exposures = {f"exposure_{at}": values for at, (_, _, values) in enumerate(curves)}
-    columns, thinned = thin(curve.closes_ms, exposures, most=POINTS // len(curves), digits=5)
+    changes, most = _changes(curve), POINTS // len(curves)
+    also = changes if len(changes) <= _MAX_CHANGES else None
+    columns, thinned = thin(curve.closes_ms, exposures, most=most, digits=5, also=also)
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if alone else {}
     traces = [
         line(

@@ -56,7 +56,12 @@ def caption(text: str) -> Html:
 
 
 def thin(
-    times_ms: Ints, curves: Mapping[str, Floats], *, most: int = POINTS, digits: int = 7
+    times_ms: Ints,
+    curves: Mapping[str, Floats],
+    *,
+    most: int = POINTS,
+    digits: int = 7,
+    also: Ints | None = None,
 ) -> tuple[dict[str, Sequence[Any]], str]:
     """Return the columns of a chart of curves, `t` and each curve, and a note about thinning.
 
@@ -65,8 +70,11 @@ def thin(
         curves: The values of each; NaN counts as 0 in the search for extremes.
         most: The number of stretches; the lowest and the highest point of each are drawn.
         digits: The digits of the largest value.
+        also: The indices of points that are drawn too.
     """
     at = keep_extremes([np.nan_to_num(values) for values in curves.values()], most=most)
+    if also is not None:
+        at = np.union1d(at, also)
     columns = {name: shown(values[at], digits=digits) for name, values in curves.items()}
     if len(at) == len(times_ms):
         return {"t": times_ms[at].tolist(), **columns}, ""

@@ -194,7 +194,8 @@ def _merge_marks(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
 def _trades(result: Result, trips: RoundTrips, symbol: str) -> Mapping[str, Any]:
     own = np.flatnonzero(trips.symbols == symbol)[first_drawn(result, trips, symbol) :]
     sides = np.where(trips.is_long[own], "long", "short").tolist()
-    names, kinds = _numbered(list(zip(sides, trips.exit_by[own].tolist(), strict=True)))
+    reasons = trips.entry_by[own].tolist(), trips.exit_by[own].tolist()
+    names, kinds = _numbered(list(zip(sides, *reasons, strict=True)))
     return pack_trades(
         opened_ms=trips.opened_ms[own],
         closed_ms=trips.closed_ms[own],
@@ -206,7 +207,7 @@ def _trades(result: Result, trips: RoundTrips, symbol: str) -> Mapping[str, Any]
     )
 
 
-def _numbered(names: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], Ints]:
+def _numbered[T](names: Sequence[T]) -> tuple[list[T], Ints]:
     """Return the unique names, and for each name its index among them."""
     indices = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return list(indices), np.array([indices[name] for name in names], dtype=np.int64)

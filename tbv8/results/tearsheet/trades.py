@@ -18,7 +18,8 @@ from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
 _LISTED = 1000
 _HEADS = ("opened", "closed", "side", "time held", "quantity", "entry", "exit", "PnL, USD")
-_MORE_HEADS = ("PnL, %", "MAE", "MFE", "fees, USD", "funding paid, USD", "closed by")
+_MORE_HEADS = ("PnL, %", "MAE", "MFE", "fees, USD", "funding paid, USD")
+_REASONS = ("opened by", "closed by")
 
 
 def trades_part(result: Result, trips: RoundTrips) -> Part:
@@ -37,7 +38,7 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
             zip(positions, opened, closed, strict=True), start=first
         )
     ]
-    heads, symbols = [*_HEADS, *_MORE_HEADS], result.summary.symbols
+    heads, symbols = [*_HEADS, *_MORE_HEADS, *_REASONS], result.summary.symbols
     if len(symbols) > 1:
         heads.insert(0, "symbol")
         rows = [[p["symbol"], *row] for p, row in zip(positions, rows, strict=True)]
@@ -45,8 +46,8 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
         f"{_listed_text(len(rows), count)} round trips of {run.venue}, after fees and funding: "
         "each from the fill that opens a position to the fill that closes or turns it. Click one "
         "to see it in the chart. Percentages are of the entry's value; MAE and MFE are the largest "
-        "moves of the price against it and in its favor. Closed by: the tags of the order that "
-        "closed it, or its type"
+        "moves of the price against it and in its favor. Opened by and closed by are the tags of "
+        "the order that opened or closed it, or its type"
     )
     if len(rows) < count:
         note += ". positions.csv has all of them"
@@ -88,5 +89,6 @@ def _row(position: Mapping[str, Any], trips: RoundTrips, at: int) -> list[Child]
         number(float(trips.favorable[at]), PERCENT),
         f"{Decimal(position['fees']):,.2f}",
         f"{Decimal(position['funding']):z,.2f}",
+        trips.entry_by[at],
         trips.exit_by[at],
     ]
