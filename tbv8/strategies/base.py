@@ -263,13 +263,14 @@ class OneMarket(Strategy):
         rest = max(Decimal(0), abs(self.position) - covered)
         return -rest if self.position > 0 else rest
 
-    def bracket(self, change: Number, *, stop: Number, target: Number) -> None:
+    def bracket(self, change: Number, *, stop: Number, target: Number, tag: str = "ENTRY") -> None:
         """Send a market order with the stop and the limit that close it; one cancels the other.
 
         close = bar.close.as_double()
         self.bracket(size, stop=close - 500, target=close + 900)
 
-        Stop and target are rounded away from the entry to the tick.
+        Stop and target are rounded away from the entry to the tick; their tags are `STOP_LOSS` and
+        `TAKE_PROFIT`.
 
         Raises:
             ValueError: A stop or a target lies on the wrong side of the entry, the last close.
@@ -278,7 +279,9 @@ class OneMarket(Strategy):
         back = -_exact(change)
         trigger, limit = self._stop_price(back, stop), self._limit_price(back, target)
         self._check_bracket(entry[1], stop=trigger, target=limit)
-        orders = self.order_factory.bracket(*entry, sl_trigger_price=trigger, tp_price=limit)
+        orders = self.order_factory.bracket(
+            *entry, sl_trigger_price=trigger, tp_price=limit, entry_tags=[tag]
+        )
         self.submit_order_list(orders)
 
     def _check_bracket(self, entry_side: OrderSide, *, stop: Price, target: Price) -> None:

@@ -285,7 +285,7 @@ def test_a_bracket_closes_by_one_of_its_orders_and_the_other_goes(
 ) -> None:
     plan = {
         1: "self.bracket(Decimal(3), stop=self.price(94.9, up=False),"
-        " target=self.price(110.1, up=True)); NOTED.append(len(self.open_orders))",
+        " target=self.price(110.1, up=True), tag='dip'); NOTED.append(len(self.open_orders))",
         2: "NOTED.append((self.position, len(self.open_orders)))",
         3: "NOTED.append((self.position, len(self.open_orders)))",
     }
@@ -294,6 +294,7 @@ def test_a_bracket_closes_by_one_of_its_orders_and_the_other_goes(
 
     assert fills_of(run) == [(1, "market", 3, 100), out]
     assert noted[1:] == [(0, 0), (0, 0)]
+    assert run.tags["O-1"] == "dip"
 
 
 @pytest.mark.parametrize(

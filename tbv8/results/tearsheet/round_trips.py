@@ -94,8 +94,9 @@ def excursions(
 ) -> tuple[Floats, Floats]:
     """Return the largest moves of the price against each closed position, and in favor of it.
 
-    Both are fractions of the entry price, none below 0. They count the whole steps within the
-    position, its entry and its exit.
+    Both are fractions of the entry price, none below 0. They count every price that was surely
+    within the position: the whole steps between its entry and its exit, the close of the step in
+    which it was opened, the open of the step inside of which it was closed, and the exit itself.
 
     Args:
         positions: positions.csv.
@@ -114,8 +115,15 @@ def excursions(
         first, last = (
             np.searchsorted(times_ms, of[own], side="right") for of in (opened_ms, ended_ms)
         )
-        highest = np.fmax(_extremes(np.maximum, column(bars, "high"), first, last), exits[own])
-        lowest = np.fmin(_extremes(np.minimum, column(bars, "low"), first, last), exits[own])
+        is_longer = last >= first  # than a part of one step
+        begins = is_longer & (first > 0) & (times_ms[first - 1] == opened_ms[own])
+        after = np.where(begins, column(bars, "close")[first - 1], exits[own])
+        opens = column(bars, "open")[np.minimum(last, len(times_ms) - 1)]
+        before = np.where(is_longer & ~ends.at_close[own], opens, exits[own])
+        known = np.stack([after, before, exits[own]])
+        highs, lows = column(bars, "high"), column(bars, "low")
+        highest = np.fmax(_extremes(np.maximum, highs, first, last), known.max(axis=0))
+        lowest = np.fmin(_extremes(np.minimum, lows, first, last), known.min(axis=0))
         up, down = highest / entries[own] - 1, 1 - lowest / entries[own]
         adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
         favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
