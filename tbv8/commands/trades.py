@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _OPTIONAL = ("entry by", "% of entry", "quantity", "MFE", "MAE", "closed")
 """Columns that a narrow terminal leaves out, in this order."""
 
-_IF_SEVERAL = ("symbol", "entry by")
-"""Columns that are left out if all rows have the same value."""
+_USUAL = {"symbol": None, "entry by": "market"}
+"""Columns that are left out if all rows have this value, or, for None, the same one."""
 
 _WRITTEN = "written about every five minutes while `doit paper` runs, and at its end"
 _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
@@ -47,7 +47,8 @@ class Trades(ProjectCommand):
         "was entered. MAE and MFE are how far the price went against the position and for it, in "
         "percent of the entry price; they are missing if the database no longer has the bars of "
         "the run. By: the tags or the type of the order that closed the position; entry by: those "
-        "of the order that opened it, listed if they differ. A narrow terminal shows fewer columns."
+        "of the order that opened it, left out if all are market orders without tags. A narrow "
+        "terminal shows fewer columns."
     )
     cmd_options = (
         JSON,
@@ -184,9 +185,7 @@ def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     from tbv8.experiments.listing import in_columns
 
     rows = [_row(trip) for trip in trips]
-    heads = [
-        head for head in rows[0] if head not in _IF_SEVERAL or len({row[head] for row in rows}) > 1
-    ]
+    heads = [head for head in rows[0] if not _is_usual(head, {row[head] for row in rows})]
     dropped: list[str] = []
     while True:
         lines = in_columns(heads, [[row[head] for head in heads] for row in rows])
@@ -198,6 +197,11 @@ def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     if dropped:
         lines.append(f"left out at {width} columns: {', '.join(dropped)}")
     return lines
+
+
+def _is_usual(head: str, values: Set[str]) -> bool:
+    """Return True if a column tells nothing: all of its values are the usual one."""
+    return head in _USUAL and len(values) == 1 and _USUAL[head] in (None, *values)
 
 
 def _row(trip: Mapping[str, Any]) -> dict[str, str]:

@@ -73,7 +73,9 @@ def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -
         for role, session_journal in journaled.items()
         if role in part.value
     }
+    written = counted(len(manifest.outputs), "result file")
     if before != journaled:
+        written += f", written at {iso(part.value['primary']['done_ms'])}"
         replayed = {
             role: replay(configs[role], session_journal) for role, session_journal in before.items()
         }
@@ -83,8 +85,7 @@ def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -
         difference = first_difference(folder, rewritten)
     if difference is not None:
         raise DataError(f"{folder}: not reproduced: {difference}")
-    files = counted(len(manifest.outputs), "result file")
-    return f"{text}, and the same bytes in {files}"
+    return f"{text}, and the same bytes in {written}"
 
 
 def _minutes_text(journaled: JournaledSession) -> str:

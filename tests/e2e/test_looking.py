@@ -207,6 +207,21 @@ def test_trades_lists_the_last_round_trips_as_wide_as_the_terminal(finished: Pro
     assert max(map(len, narrow.splitlines()[1:])) <= 80
 
 
+def test_what_opened_trades_is_listed_unless_all_were_market_orders_without_tags(
+    done: Project,
+) -> None:
+    folder = done.results / "btc_usdt_perp_v1"
+    orders = {row["order_id"] for row in read_rows(folder / "fills.csv")}
+
+    before = done.doit("trades", "btc_usdt_perp_v1").stdout.splitlines()
+    (folder / "tags.csv").write_text("order_id,tags\n" + "".join(f"{id_},dip\n" for id_ in orders))
+    listed = done.doit("trades", "btc_usdt_perp_v1", "--last", "3").stdout.splitlines()
+
+    assert "entry by" not in before[1]
+    assert "entry by" in listed[1]
+    assert [line.split()[-2:] for line in listed[2:5]] == [["dip", "dip"]] * 3
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

@@ -61,12 +61,13 @@ def test_earlier_results_are_compared_with_the_minutes_up_to_then(
 ) -> None:
     write_results({"primary": config})
 
+    written = iso(world.journaled(config).session.done_ms)
     world.run(config, minutes=30)
 
     said = check_replay({"primary": config})
     minutes = len(world.journaled(config).minutes)
     assert said.startswith(f"test_v1: replayed {minutes} minutes at hyperliquid: the same ")
-    assert said.endswith(" result files")
+    assert said.endswith(f" result files, written at {written}")
 
 
 def test_the_prints_of_a_strategy_are_shown_by_its_session_only(
