@@ -18,7 +18,7 @@ from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.stream import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Gap, RecordedMinute, RecordedState, TradeRow
+from tbv8.store.ticks import NOT_RUNNING, Gap, RecordedMinute, RecordedState, TradeRow
 
 _SECOND_REQUEST_MS = 20_000
 
@@ -102,10 +102,14 @@ class Minutes:
     def restore(self, end_ms: int) -> None:
         """End the gap: minutes from the first full one after `end_ms` are built from trades.
 
-        At the first call ever, the frontier is set to that minute.
+        At the first call ever, the frontier is set to the minute under way at `end_ms`, which is a
+        gap: its first trades are not known.
         """
         whole_ms = -(-end_ms // MINUTE_MS) * MINUTE_MS
-        if self.frontier_ms is None:
+        if self.frontier_ms is None and whole_ms > end_ms:
+            self.frontier_ms = whole_ms - MINUTE_MS
+            self.gaps.open(self.frontier_ms, NOT_RUNNING)
+        elif self.frontier_ms is None:
             self.frontier_ms = whole_ms
         self.gaps.close(whole_ms)
 

@@ -42,7 +42,10 @@ def minutes(first: int, end: int) -> Span:
 
 
 class ByHand:
-    """A tracker and the outbox that it fills; streams are not up yet."""
+    """A tracker and the outbox that it fills; streams are not up yet.
+
+    By default all minutes before noon are recorded.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,11 @@ class ByHand:
     ) -> None:
         self.outbox = Outbox(limit)
         self.tracker = SeriesTracker(
-            BTC, channels, self.outbox, stored or RecordedState(), kept_minutes=kept_minutes
+            BTC,
+            channels,
+            self.outbox,
+            stored or RecordedState(minute_ms=NOON),
+            kept_minutes=kept_minutes,
         )
 
     def up(self, channel: Channel, at_s: float) -> None:

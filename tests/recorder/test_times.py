@@ -51,7 +51,7 @@ def commit(db_path: Path, batch: Batch) -> tuple[str, ...]:
 @pytest.fixture
 def tracker() -> SeriesTracker:
     """Return one whose streams are up since 10 s before NOON."""
-    tracker = SeriesTracker(BTC, ("trades", "bbo"), Outbox(), RecordedState())
+    tracker = SeriesTracker(BTC, ("trades", "bbo"), Outbox(), RecordedState(minute_ms=NOON))
     tracker.mark_up("trades", NOON - 10_000)
     tracker.mark_up("bbo", NOON - 10_000)
     return tracker
@@ -213,7 +213,7 @@ def refill(tracker: SeriesTracker, *bars: Bar, at_s: float) -> None:
 def test_an_impossible_bar_counts_as_missing_and_recording_continues(db_path: Path) -> None:
     # given a stream that was up, then down for four minutes, of which the second is impossible
     outbox = Outbox()
-    tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState())
+    tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState(minute_ms=NOON))
     tracker.mark_up("trades", NOON - 10_000)
     tracker.disconnect("gone", NOON - 5000)
     first, broken, last = (
@@ -245,7 +245,7 @@ def test_an_impossible_bar_counts_as_missing_and_recording_continues(db_path: Pa
 
 def test_a_run_that_begins_after_an_impossible_bar_has_the_last_price(db_path: Path) -> None:
     outbox = Outbox()
-    tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState())
+    tracker = SeriesTracker(BTC, ("trades",), outbox, RecordedState(minute_ms=NOON))
     tracker.mark_up("trades", NOON - 10_000)
     tracker.disconnect("gone", NOON - 5000)
     refill(tracker, Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0), at_s=64)

@@ -27,18 +27,31 @@ def only_bar(tracker: ByHand) -> Bar:
 # Watched minutes.
 
 
-@pytest.mark.parametrize(("up_s", "first"), [(-2.0, 0), (-1.9, 1)])
-def test_the_first_minute_begins_two_seconds_or_more_after_the_stream_is_up(
-    up_s: float, first: int
-) -> None:
-    tracker = ByHand()
-    tracker.up("trades", up_s)
+def test_a_minute_is_complete_if_its_stream_is_up_two_seconds_before_it() -> None:
+    tracker = ByHand(stored=RecordedState())
+    tracker.up("trades", -2.0)
     for second in (10, 70, 122.5):
         tracker.note_event(second)
 
     tracker.tick(130)
 
-    assert tracker.written[0] == (first, 5.0)
+    assert tracker.written == [(0, 5.0), (1, 5.0)]
+    assert tracker.gaps("bars_1m") == []
+
+
+def test_of_the_minute_under_way_at_the_first_start_the_venues_own_bar_is_fetched() -> None:
+    tracker = ByHand(stored=RecordedState())
+    tracker.up("trades", -1.9)
+    for second in (10, 70, 122.5):
+        tracker.note_event(second)
+
+    tracker.tick(130)
+    assert tracker.written == []
+    assert tracker.gaps("bars_1m") == [(0.0, 60.0, False)]
+    tracker.refill(minutes(0, 1), [bar(0)], sent_s=130)
+
+    assert tracker.written == [(0, 7.0), (1, 5.0)]
+    assert tracker.gaps("bars_1m") == [(0.0, 60.0, True)]
 
 
 def test_a_minute_is_emitted_when_the_watermark_is_two_seconds_after_its_end(

@@ -43,7 +43,7 @@ def test_an_id_that_is_used_again_at_another_time_is_another_trade(
 
 
 def test_before_the_first_minute_the_database_finds_duplicates() -> None:
-    tracker = ByHand()
+    tracker = ByHand(stored=RecordedState())
     tracker.recent([trade(5)], sent_s=10)
 
     assert tracker.late == [5.0]
