@@ -29,7 +29,8 @@ def monte_carlo_section(findings: Findings, monte_carlo: MonteCarloResult) -> Pa
             "p",
             f"Alternatives of trial {_number(findings)}, drawn from the days and round trips of "
             "the span; they cannot show anything that did not happen in it. 5% of the paths are "
-            "below the number in a column 5%, and 5% are above the number in a column 95%. The "
+            "below the number in a column 5%, and 5% are above the number in a column 95%; with "
+            "fewer than 20 paths, these are the lowest and the highest. The "
             "columns with ≥ are shares of the paths: those that end with at least this loss of the "
             "starting balance, and those with at least this drawdown.",
             class_="note",

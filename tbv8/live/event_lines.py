@@ -14,9 +14,9 @@ from tbv8.risk.checks import RULES
 from tbv8.risk.events import plain
 from tbv8.trading.records import HALT, STOP
 
-_INSIDE, _HALT, _CLOSE, _FILL, _END = range(5)
-"""The order of lines within a minute: what happened inside of it, a halt, what the strategy sent at
-its close, the fills of that, and orders that ended unfilled."""
+_INSIDE, _HALT, _CLOSE, _SENT, _END = range(5)
+"""The order of lines within a minute: what happened inside of it, a halt, changes, denials and
+waiting children of its close, other orders and fills of that close, orders that ended unfilled."""
 
 
 def event_lines(report: ProcessReport) -> Iterator[str]:
@@ -24,11 +24,11 @@ def event_lines(report: ProcessReport) -> Iterator[str]:
     events = [(kind, msgspec.json.decode(body)) for kind, body in report.events]
     sent = {values["order_id"] for kind, values in events if kind == "order"}
     lines = [
-        (values["ts_ms"], _place(kind, values, sent), f"{iso(values['ts_ms'])} {text}")
+        (values["ts_ms"], *_place(kind, values, sent), f"{iso(values['ts_ms'])} {text}")
         for kind, values in events
         if (text := _text(kind, values))
     ]
-    for _, _, line in sorted(lines, key=lambda line: line[:2]):
+    for *_, line in sorted(lines, key=lambda line: line[:-1]):
         yield line
 
 
@@ -37,13 +37,18 @@ def fill_text(fill: Mapping[str, Any]) -> str:
     return f"{fill['side']} {_plain(fill['quantity'])} {fill['symbol']} at {_plain(fill['price'])}"
 
 
-def _place(kind: str, values: Mapping[str, Any], sent: set[str]) -> int:
-    if kind == "halt":
-        return _HALT
-    if kind == "fill":
-        is_forced = values["tags"] in (HALT, STOP)
-        return _FILL if values["order_id"] in sent or is_forced else _INSIDE
-    return {"payment": _INSIDE, "end": _END}.get(kind, _CLOSE)
+def _place(kind: str, values: Mapping[str, Any], sent: set[str]) -> tuple[int, int]:
+    """Return a line's place in its minute, and there the number of its order, if that counts.
+
+    An order that a strategy sends on a fill has a higher number than the filled one.
+    """
+    if kind in ("order", "fill"):
+        number = int(values["order_id"].rpartition("-")[2] or 0)  # a liquidation has no order
+        if kind == "order":
+            return (_CLOSE, 0) if values["waits"] else (_SENT, number)
+        is_of_close = values["order_id"] in sent or values["tags"] in (HALT, STOP)
+        return (_SENT, number) if is_of_close else (_INSIDE, 0)
+    return {"payment": _INSIDE, "halt": _HALT, "end": _END}.get(kind, _CLOSE), 0
 
 
 def _text(kind: str, values: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -102,6 +102,7 @@ class _SessionHost:
         self._stop_file = StopFile(config.stop_path, config.strategy.step)
         self._without_price: set[str] = set()  # the symbols without a price since a gap
         self._seen_ms = 0
+        self._is_in_gap = False
         self._took_ms = 0.0
         self._is_stale = self._is_continued = self._has_checked_ticks = False
         self._secondary: SecondaryPricer | None = None
@@ -271,9 +272,7 @@ class _SessionHost:
         rates = self._new_rates(Span(cursor, until_ms), now_ms)
         self._journal.write_minutes(self._session.session_id, minutes, [*gaps, *rates])
         if skipped:
-            names, span = ", ".join(skipped), Span(cursor, until_ms)
-            text = f"{names}: the minutes {span} were not recorded: they are skipped"
-            self._environment.send("gap", text=text)
+            self._environment.send("gap", text=_gap_text(skipped, Span(cursor, until_ms)))
         self._without_price -= {s for minute in minutes for s, bar in minute.bars.items() if bar}
         self._without_price |= skipped.keys()
         began_s = time.perf_counter()
@@ -281,7 +280,7 @@ class _SessionHost:
         for _ in self._driver.feed(minutes, rates):
             pass
         self._took_ms = (time.perf_counter() - began_s) * 1000
-        self._seen_ms = now_ms
+        self._seen_ms, self._is_in_gap = now_ms, bool(skipped)
         self._finish()
         self._warn_of_ticks()
         return True
@@ -327,7 +326,7 @@ class _SessionHost:
             self._environment.send(
                 "minute",
                 done_ms=driver.done_ms,
-                lag_ms=self._seen_ms - driver.done_ms if is_new else None,
+                lag_ms=self._seen_ms - driver.done_ms if is_new and not self._is_in_gap else None,
                 took_ms=round(self._took_ms, 2) if is_new else None,
                 state=state,
                 events=[(event.kind, event.body) for event in outputs],
@@ -397,6 +396,14 @@ def _time_block(
     if (ahead_ms := max(delays, default=0)) > config.clock_ms:
         return clock_breach(ahead_ms, config.clock_ms)
     return None
+
+
+def _gap_text(symbols: Iterable[str], gap: Span) -> str:
+    """Return the line about minutes that the recorder does not have, named by their closes."""
+    first, last = iso(gap.start_ms + MINUTE_MS), iso(gap.end_ms)
+    one = f"the minute that closed at {last} was not recorded: it is skipped"
+    several = f"the minutes that closed at {first} to {last} were not recorded: they are skipped"
+    return f"{', '.join(symbols)}: {one if first == last else several}"
 
 
 def main(now_ms: Callable[[], int] = our_clock) -> None:

@@ -120,3 +120,30 @@ def test_each_order_has_lines_from_its_request_to_its_end(world: World, tmp_path
     (denied,) = bodies(world.journaled(config), "denial")  # a decision, though three orders
     assert msgspec.json.decode(denied)["order"] == "bracket of 3 orders, buy market 9.000"
     replay(config, world.journaled(config))
+
+
+STOPS = """
+class Stops(OneMarket):
+    def on_bar(self, bar):
+        if not self.position:
+            self.market(0.1, tag="in")
+
+    def on_position_opened(self, event):
+        self.stop_loss(-self.position, 1000.0, tag="out")
+"""
+
+
+def test_an_order_that_is_sent_on_a_fill_has_its_line_after_the_fill(
+    world: World, tmp_path: Path
+) -> None:
+    text = ORDERS[: ORDERS.index("class Orders(")] + STOPS
+    (tmp_path / "stops.py").write_text(text.replace("OrdersConfig", "StopsConfig"))
+    strategy = make_strategy(
+        timeframe=ONE_MINUTE, module="stops.py", class_name="Stops", root=tmp_path, detail="none"
+    )
+
+    world.run(make_session_config(world, strategy), minutes=3)
+
+    lines = [line for report in world.reports for line in event_lines(report)]
+    assert [line.split()[1:3] for line in lines] == [["O-1", "filled:"], ["O-2", "accepted:"]]
+    assert lines[0].split()[0] == lines[1].split()[0]

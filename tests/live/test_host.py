@@ -332,6 +332,11 @@ def test_minutes_missing_in_all_sources_are_skipped_and_listed(world: World) -> 
     missing = [m.ts_ms for m in journaled.minutes if m.bars["BTC/USDT"] is None]
     assert missing == list(range(gap["from_ms"], back_ms, MINUTE_MS))
     assert abs(gap["from_ms"] - gone_ms) <= 2 * MINUTE_MS
+    (text,) = [report.text for report in world.reports if report.kind == "gap"]
+    assert text == (
+        f"BTC/USDT: the minutes that closed at {iso(gap['from_ms'] + MINUTE_MS)} to "
+        f"{iso(back_ms)} were not recorded: they are skipped"
+    )
     assert journaled.minutes[-1].bars["BTC/USDT"] is not None
 
 
