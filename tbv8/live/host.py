@@ -189,7 +189,8 @@ class _SessionHost:
         if block := self._stop_file.block:
             text = to_text(block)
             self._journal.block_minutes(session.session_id, text, from_ms=session.done_ms)
-        self._report_request(request, was_stopped=False)
+        is_withdrawn = request is not None and request.command.do == "start"
+        self._report_request(request, was_stopped=is_withdrawn)
         return journaled
 
     # Running.

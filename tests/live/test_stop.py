@@ -211,6 +211,8 @@ def test_a_start_lets_no_minute_before_it_open_a_position(world: World) -> None:
     assert commands(world, config) == [(0, STOP), (12, START)]
     assert barred(world, config) == ["stopped"] * 12 + [None] * 5
     assert [fill["ts_ms"] for fill in fills(world, config)] == [at(14)]
+    kinds = [r.kind for r in world.reports if r.kind in ("stopped", "started")]
+    assert kinds == ["stopped", "started"]
 
 
 def test_a_stop_that_is_withdrawn_before_its_time_leaves_no_command(world: World) -> None:
