@@ -401,10 +401,12 @@ def _time_block(
 
 def _gap_text(symbols: Iterable[str], gap: Span) -> str:
     """Return the line about minutes that the recorder does not have, named by their closes."""
-    first, last = iso(gap.start_ms + MINUTE_MS), iso(gap.end_ms)
-    one = f"the minute that closed at {last} was not recorded: it is skipped"
-    several = f"the minutes that closed at {first} to {last} were not recorded: they are skipped"
-    return f"{', '.join(symbols)}: {one if first == last else several}"
+    names, first, last = ", ".join(symbols), iso(gap.start_ms + MINUTE_MS), iso(gap.end_ms)
+    if first == last:
+        return f"{names}: the minute that closed at {last} was not recorded: it is skipped"
+    return (
+        f"{names}: the minutes that closed at {first} to {last} were not recorded: they are skipped"
+    )
 
 
 def main(now_ms: Callable[[], int] = our_clock) -> None:

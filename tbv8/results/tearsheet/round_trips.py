@@ -120,10 +120,10 @@ def excursions(
         after = np.where(begins, column(bars, "close")[first - 1], exits[own])
         opens = column(bars, "open")[np.minimum(last, len(times_ms) - 1)]
         before = np.where(is_longer & ~ends.at_close[own], opens, exits[own])
-        known = np.stack([after, before, exits[own]])
+        edges = np.stack([after, before, exits[own]])
         highs, lows = column(bars, "high"), column(bars, "low")
-        highest = np.fmax(_extremes(np.maximum, highs, first, last), known.max(axis=0))
-        lowest = np.fmin(_extremes(np.minimum, lows, first, last), known.min(axis=0))
+        highest = np.fmax(_extremes(np.maximum, highs, first, last), edges.max(axis=0))
+        lowest = np.fmin(_extremes(np.minimum, lows, first, last), edges.min(axis=0))
         up, down = highest / entries[own] - 1, 1 - lowest / entries[own]
         adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
         favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
