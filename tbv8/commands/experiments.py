@@ -30,12 +30,11 @@ class Trials(ProjectCommand):
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "above what the best of all tries reaches by luck. A try is a variant with a result of the "
-        "trials' class on their series, by any experiment. PBO, the "
-        "probability of backtest overfitting, is of the whole search, from the experiment's last "
-        "result: how often the trial with the highest Sharpe ratio on half of the days (whatever "
-        "the objective is) is no better than the median on the others. Trials without a "
-        "result come last, with the reason."
+        "above what the best of all tries reaches by luck. A try is a set of values that any "
+        "experiment has run with this strategy on this series. PBO is the probability of backtest "
+        "overfitting of the whole search, from the experiment's last result. It says how often the "
+        "trial that is best on half of the days, by Sharpe ratio, is no better than the median on "
+        "the other half. Trials without a result come last, with the reason."
     )
     cmd_options = (
         JSON,
@@ -81,11 +80,12 @@ class Compare(ProjectCommand):
     doc_purpose = "compare strategies and experiments side by side, with deflated Sharpe ratios"
     doc_usage = "NAME NAME ..."
     doc_description = (
-        "A name is a strategy's or an experiment's; of an experiment the chosen trial is shown. "
-        "Tries is the number of variants of that strategy that experiments have run on its series; "
-        "DSR is deflated by all of them, also for a single backtest. PBO, out of sample and "
-        "efficiency are of the whole experiment, from its last result, not of the trial; "
-        "efficiency is the Sharpe ratio out of sample over the mean of those in sample."
+        "A name is that of a strategy or of an experiment. Of an experiment, its chosen trial is "
+        'compared. "tries" is the number of sets of values that experiments have run with that '
+        "strategy on its series. DSR is deflated by all of them, also for a single backtest. PBO, "
+        "out of sample and efficiency are of the whole experiment, from its last result, not of "
+        "the trial. Efficiency is the Sharpe ratio out of sample divided by the mean of those in "
+        "sample."
     )
     cmd_options = (JSON,)
 

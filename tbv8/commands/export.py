@@ -38,14 +38,14 @@ class Export(ProjectCommand):
         " [--partition month | --into FILE] | --dataset trials --experiment ID | --database FILE"
     )
     doc_description = (
-        "One Parquet file per UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to "
-        "read by a glob; each has the columns of its table, and the day's digest and source in its "
-        "key-value metadata. Files are written atomically, and the same rows give the same bytes. "
-        "Without --venue and --symbol all series are written, without --start and --end all stored "
-        "days. Days without rows have no file; a day that was changed by hand is refused. "
-        "--partition month writes one file per month, --into FILE all rows into one file. "
-        "--database FILE writes a consistent copy of the database, also while the recorder or "
-        "another process writes to it."
+        "Writes a Parquet file for each UTC day: "
+        "<folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet. It has the columns of the table, "
+        "and the day's digest and source in its metadata. Files are written atomically, and the "
+        "same rows give the same bytes. Without --venue and --symbol all series are written, "
+        "without --start and --end all stored days. Days without rows have no file. A day that was "
+        "changed by hand is refused. --partition month writes a file for each month, --into FILE "
+        "all rows into one file. --database FILE writes a consistent copy of the database, also "
+        "while a recorder writes to it."
     )
     cmd_options = (
         {

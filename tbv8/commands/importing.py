@@ -21,12 +21,12 @@ class Import(ProjectCommand):
     doc_purpose = "write the 1m bars of a CSV, gzip, Parquet or Feather file into ohlcv_1m, once"
     doc_usage = "FILE --venue mine --symbol BTC/USDT [--zone UTC]"
     doc_description = (
-        "The venue is one of config/venues without a history source: "
-        "`{venue: mine, symbols: [BTC/USDT]}`. Columns are found by their names: ts, time, "
-        "timestamp or date, and open, high, low, close, volume. A file with errors is refused, "
-        "with the line of the first. Asks before it replaces stored minutes of another file; "
-        "the same file may be imported again. Later changes of the file have no effect: use "
-        "`history: files` in a venue's YAML for files that change."
+        "The venue is one of config/venues without a history source: `{venue: mine, symbols: "
+        "[BTC/USDT]}`. Columns are found by their names: ts, time, timestamp or date, and open, "
+        "high, low, close, volume. A file with errors is refused, with the line of the first. The "
+        "command asks before it replaces stored minutes by different ones. The same file may be "
+        "imported again. Later changes of the file have no effect: for files that change, write "
+        "`history: files` into a venue's YAML."
     )
     cmd_options = (
         {

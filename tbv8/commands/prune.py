@@ -39,17 +39,17 @@ class Prune(ProjectCommand):
         "--older-than 90d | --trials [--died] | --session ID | --everything --venue V --symbol S"
     )
     doc_description = (
-        "Lists the rows to drop of each series with their span, and asks for confirmation; without "
-        "a terminal it needs --yes. Works in small transactions, also beside a running recorder; "
-        "after an interruption run the same command to continue. The newest trade and quote of "
-        "each series always stay: the recorder needs them to find what it missed. Bars, the ledger "
-        "and the list of recorder gaps stay. The file does not shrink: its free pages are used "
-        "again before it grows. --trials drops the trials that no file of config/experiments uses "
-        "any more; with --died also those whose process died, so that they are tried again. "
-        "--session drops one paper session, by its number, or all of a strategy, by its id: their "
-        "minutes, events and places in `doit status`; no process may run them, and files stay. "
-        "--everything drops all rows of one series, its bars and ledger too, as is needed where "
-        "its native symbol or multiplier has changed; the recorder must not run meanwhile."
+        "Lists the rows to drop of each series, with their span, and asks for confirmation. "
+        "Without a terminal it needs --yes. It works in small transactions, also beside a running "
+        "recorder. After an interruption, run the same command to continue. The newest trade and "
+        "quote of each series always stay: the recorder needs them to find what it missed. Bars, "
+        "the ledger and the list of recorder gaps stay. The file does not shrink, but uses its "
+        "free pages again before it grows. --trials drops the trials that no file of "
+        "config/experiments uses any more, --died also those whose process died, so that they are "
+        "tried again. --session drops one paper session, by its number, or all of a strategy, by "
+        "its id. No process may run them, and their result files stay. --everything drops all rows "
+        "of one series, its bars and ledger too. It is needed if the symbol's native name or "
+        "multiplier has changed. The recorder must not run meanwhile."
     )
     cmd_options = (
         {

@@ -28,15 +28,15 @@ class Status(ProjectCommand):
     doc_purpose = "show series, recorder gaps, results, paper sessions, experiments, the database"
     doc_usage = ""
     doc_description = (
-        "Runs nothing, writes nothing. Bars: the first and last stored bar and the number of "
-        "bars; missing: minutes that the venue itself does not have; gaps: spans without known "
-        "data, for configured history everything still to be fetched; size: an estimate from the "
-        "number of bars (about 82 bytes each). Recorder gaps, per channel: their number, those "
-        "filled afterwards, those still open, and the total length of the rest. A strategy or an "
-        "experiment is stale if its task would run; `doit plan` and `doit why` show the reasons. "
-        "With many series, those of a venue and a dataset share a row, with the number of "
-        "series that end before the newest (behind); --venue and --symbol show each. "
-        "A missing, damaged or locked database, or one of another revision, is reported as such."
+        'Runs nothing and writes nothing. "bars" is the number of stored bars, "missing minutes" '
+        'those that the venue itself does not have. "gaps" are spans that are not stored yet, also '
+        'of configured history that was never fetched. "size" is an estimate, of about 82 bytes '
+        "for each bar. Recorder gaps show for each channel their number, those filled afterwards, "
+        "those still open, and the total length of the rest. A strategy or an experiment is stale "
+        "if its task would run; `doit plan` and `doit why` show the reasons. If there are many "
+        "series, those of a venue and a dataset share a row, with the number of series that end "
+        'before the newest ("behind"). --venue and --symbol show each. A missing, damaged or '
+        "locked database is reported, and one of another revision too."
     )
     cmd_options = (JSON, *SERIES)
 

@@ -44,13 +44,12 @@ class Stop(_Switch):
     doc_purpose = "stop a paper session: cancel its orders and open nothing until `doit start`"
     doc_usage = "STRATEGY_ID"
     doc_description = (
-        "Denies new entries and cancels all working orders, exits such as stop losses too; the "
-        "position stays, unprotected, unless --close closes it: at the first close after the "
-        "command, so at the end of the present minute; while no session runs, at the first close "
-        "after its next start. The strategy may still send orders that "
-        "only reduce a position. The process keeps running: Ctrl-C ends it. The stop is the file "
-        "data/paper/<strategy_id>.stop: a session opens nothing from a second later on, even while "
-        "the strategy hangs, and stays stopped after a restart, until `doit start`."
+        "From now on the session opens no position, and cancels all working orders, stop losses "
+        "too. The position stays, unprotected. With --close it is closed as well, at the first "
+        "close after the command: at the end of the present minute. If no session runs, it is "
+        "closed at the first close after the next start. The strategy may still send orders that "
+        "only reduce a position. The process keeps running; Ctrl-C ends it. The stop is the file "
+        "data/paper/<strategy_id>.stop. It lasts until `doit start`, also through restarts."
     )
     cmd_options: tuple[dict[str, Any], ...] = (
         {

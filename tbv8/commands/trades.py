@@ -43,12 +43,12 @@ class Trades(ProjectCommand):
     doc_usage = "STRATEGY_ID"
     doc_description = (
         "A round trip is from the fill that opens a position to the fill that closes it, or turns "
-        "it into the opposite one. PnL is in USD, after fees and funding; % is its share of what "
-        "was entered. MAE and MFE are how far the price went against the position and for it, in "
-        "percent of the entry price; they are missing if the database no longer has the bars of "
-        "the run. By: the tags or the type of the order that closed the position; entry by: those "
-        "of the order that opened it, left out if all are market orders without tags. A narrow "
-        "terminal shows fewer columns."
+        'it into the opposite one. PnL is in USD, after fees and funding. "% of entry" is the PnL '
+        "as a share of the entry's value. MAE and MFE are how far the price went against the "
+        "position and for it, in percent of the entry price. They are missing if the database no "
+        'longer has the bars of the run. "by" has the tags or the type of the order that closed '
+        'the position, "entry by" those of the order that opened it. "entry by" is left out if all '
+        "entries are market orders without tags. A narrow terminal shows fewer columns."
     )
     cmd_options = (
         JSON,

@@ -40,11 +40,11 @@ class Verify(ProjectCommand):
     doc_purpose = "recompute the ledger's digests and counts from the rows, and report differences"
     doc_usage = ""
     doc_description = (
-        "Exits with 1 if there is any problem that it did not repair. --repair drops damaged days "
-        "that can be fetched or built again, which the next run does for those in use; recorded "
-        "and imported days are only reported. --give-up drops those too, permanently, and lists "
-        "recorded ones in recording_gaps. "
-        "--against rest compares random hours of ohlcv_1m with the venue's own REST bars instead."
+        "Exits with 1 if a problem is left. --repair drops damaged days that can be fetched or "
+        "built again; the next run does so, if they are in use. Damaged recorded and imported days "
+        "are only reported. --give-up drops those too, for good, and lists recorded ones in "
+        "recording_gaps. --against rest compares random hours of ohlcv_1m with the venue's own "
+        "REST bars instead."
     )
     cmd_options = (
         JSON,
