@@ -71,7 +71,7 @@ def _fewer_cuts(verdict: Verdict) -> Iterator[str]:
 
 def _warm_up_text(strategy: records.Strategy, verdict: Verdict, history: Span | None) -> str:
     """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
-    tried = f"(the longest of {verdict.late_starts} runs that started later)"
+    tried = f"(measured by {verdict.late_starts} runs that started later)"
     if verdict.warm_up_bars is None:
         return (
             "a later start never had the positions of the whole run: the result depends on its "
