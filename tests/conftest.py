@@ -100,10 +100,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Collect tests without collecting garbage, and take them out of every later collection."""
     gc.disable()
-    _import_tests()
+    is_whole = [ROOT / arg for arg in session.config.args] == [_TESTS]
+    if is_whole and "PYTEST_XDIST_WORKER" in os.environ:
+        _import_tests()
     result = yield
     gc.collect()
     gc.freeze()
@@ -117,10 +119,9 @@ def _import_tests() -> None:
     Where nothing is compiled yet, as in a fresh clone, the workers would else compile each module
     and library at the same moment, all of them.
     """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
-    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
     paths = sorted(_TESTS.rglob("test_*.py"))
-    start = len(paths) * int(worker) // int(workers)
-    for path in [*paths[start:], *paths[:start]] if int(workers) > 1 else []:
+    start = len(paths) * worker // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    for path in [*paths[start:], *paths[:start]]:
         with suppress(Exception):  # pytest, which imports it next, reports what is wrong with it
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))

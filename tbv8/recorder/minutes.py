@@ -102,15 +102,13 @@ class Minutes:
     def restore(self, end_ms: int) -> None:
         """End the gap: minutes from the first full one after `end_ms` are built from trades.
 
-        At the first call ever, the frontier is set to the minute under way at `end_ms`, which is a
-        gap: its first trades are not known.
+        At the first call ever, the gap begins with the minute under way at `end_ms`, whose first
+        trades are not known.
         """
         whole_ms = -(-end_ms // MINUTE_MS) * MINUTE_MS
-        if self.frontier_ms is None and whole_ms > end_ms:
-            self.frontier_ms = whole_ms - MINUTE_MS
+        if self.frontier_ms is None:
+            self.frontier_ms = end_ms // MINUTE_MS * MINUTE_MS
             self.gaps.open(self.frontier_ms, NOT_RUNNING)
-        elif self.frontier_ms is None:
-            self.frontier_ms = whole_ms
         self.gaps.close(whole_ms)
 
     def interrupt(self, start_ms: int, reason: str) -> None:

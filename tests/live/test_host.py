@@ -338,6 +338,8 @@ def test_minutes_missing_in_all_sources_are_skipped_and_listed(world: World) -> 
         f"{iso(back_ms)} were not recorded: they are skipped"
     )
     assert journaled.minutes[-1].bars["BTC/USDT"] is not None
+    (skipped,) = [report for report in world.reports if report.done_ms == back_ms]
+    assert skipped.lag_ms is None  # nothing was read
 
 
 def test_a_bar_that_the_recorder_corrects_changes_nothing_and_is_listed(world: World) -> None:
