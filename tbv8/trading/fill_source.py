@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from nautilus_trader.model import OrderStatus, OrderType
+from nautilus_trader.model import OrderType
 
 from tbv8.trading.orders import Orders
 from tbv8.trading.simulated_market import SimulatedMarket
@@ -17,11 +17,12 @@ class FillSource:
 
     Attributes:
         maker: True if the last returned fill is a maker's.
+        path_price: The market's price at the last returned fill inside of a step.
     """
 
     def __init__(self, orders: Orders) -> None:
         self.orders, self.markets = orders, orders.markets
-        self.maker = False
+        self.maker, self.path_price = False, 0
 
     def fill(self, order: Any) -> tuple[int, int] | None:
         """Return price and size of an order's fill at this moment; None if it does not fill."""
@@ -29,11 +30,11 @@ class FillSource:
         if self.orders.walking is None:
             self.maker = False
             return self._at_close(order, market)
-        name, submitted = id_of(order), order.status == OrderStatus.SUBMITTED
-        planned = market.take_fill(name, early=submitted) if name in market.working else None
+        name = id_of(order)
+        planned = market.take_fill(name) if name in market.working else None
         if planned is None:
             return None
-        self.maker = planned.maker
+        self.maker, self.path_price = planned.maker, planned.path_price
         return planned.price, planned.size
 
     def _at_close(self, order: Any, market: SimulatedMarket) -> tuple[int, int] | None:

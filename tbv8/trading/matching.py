@@ -102,6 +102,12 @@ class WorkingOrder:
         """Return a copy of the order."""
         return WorkingOrder(*(getattr(self, name) for name in _FIELDS))
 
+    def would_take(self, price: int) -> bool:
+        """Return True if it is a post-only limit that takes liquidity at a market price."""
+        if self.kind != "limit" or not self.post_only:
+            return False
+        return self.price >= price if self.buy else self.price <= price
+
     def could_fill(self, position: int) -> int:
         """Return the size that it could fill with this position."""
         if not self.reduce_only:
@@ -114,6 +120,8 @@ _FIELDS = tuple(WorkingOrder.__dataclass_fields__)
 
 class PlannedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """One event on the path: a fill at `price`, while the market is at `path_price`.
+
+    On the jump from the last close the market is at the open.
 
     A `trigger` turns a stop-limit into a limit order; a `liquidation` closes the whole position and
     has no order.
@@ -241,7 +249,11 @@ class _Walk:
                 return
             order, path_price = max(met, key=lambda meeting: (meeting[0], -meeting[1]))[2:]
             start = path_price
-            self._execute(order, path_price, end if jump else path_price)
+            market_price = end if jump else path_price
+            if order is None:
+                self._liquidate(path_price, market_price)
+            else:
+                self._execute(order, market_price)
 
     def _met(
         self, start: int, end: int, direction: int, current_price: int
@@ -284,27 +296,24 @@ class _Walk:
             if path_price is not None:
                 yield order, path_price
 
-    def _execute(self, order: WorkingOrder | None, path_price: int, reached: int) -> None:
-        """Liquidate, or fill or trigger an order, when the market is at `reached`."""
-        if order is None:
-            self._liquidate(path_price, reached)
-        elif order.rests_at_limit:
+    def _execute(self, order: WorkingOrder, path_price: int) -> None:
+        """Fill or trigger an order when the market is at `path_price`."""
+        if order.rests_at_limit:
             self._fill(order, order.price, path_price, maker=True)
         elif order.kind == "stop":
-            self._fill(
-                order, self.units.taker_price(reached, buy=order.buy), path_price, maker=False
-            )
+            price = self.units.taker_price(path_price, buy=order.buy)
+            self._fill(order, price, path_price, maker=False)
         else:
-            self._trigger(order, path_price, reached)
+            self._trigger(order, path_price)
 
-    def _trigger(self, order: WorkingOrder, path_price: int, reached: int) -> None:
+    def _trigger(self, order: WorkingOrder, path_price: int) -> None:
         """Fill a stop-limit if the market is within its limit; else let it rest there."""
-        if order.price >= reached if order.buy else order.price <= reached:
+        if order.price >= path_price if order.buy else order.price <= path_price:
             self._fill(order, order.price, path_price, maker=False)
             return
-        self._start_resting(order, path_price, reached)
+        self._start_resting(order, path_price)
 
-    def _start_resting(self, order: WorkingOrder, path_price: int, reached: int) -> None:
+    def _start_resting(self, order: WorkingOrder, path_price: int) -> None:
         """Turn a stop-limit into a resting limit order."""
         order.triggered = order.began = True
         self.planned.append(
@@ -313,7 +322,7 @@ class _Walk:
                 order_id=order.id,
                 buy=order.buy,
                 size=0,
-                price=reached,
+                price=path_price,
                 path_price=path_price,
             )
         )
@@ -355,25 +364,25 @@ class _Walk:
         filled_whole = not order.left
         for name in order.linked:
             self._shrink(name, None if order.one_cancels_other else size)
-        if filled_whole:
-            self._begin_children(order.id, path_price)
+        began = self._begin_children(order.id) if filled_whole else []
         for resting in list(self.live.values()):
             is_reducer = resting.reduce_only and resting.parent is None
             if is_reducer and not resting.could_fill(self.position):
                 del self.live[resting.id]
         for name in excess(self.live.values(), self.position, self.units.max_position):
             del self.live[name]
+        for child in began:
+            if child.would_take(path_price):
+                self.live.pop(child.id, None)
 
-    def _begin_children(self, parent: str, path_price: int) -> None:
-        """Let the children of a filled order begin, unless they are denied or rejected."""
-        for child in [c for c in self.live.values() if c.parent == parent]:
+    def _begin_children(self, parent: str) -> list[WorkingOrder]:
+        """Let the children of a filled order begin, unless they are denied; return them."""
+        children = [order for order in self.live.values() if order.parent == parent]
+        for child in children:
             child.parent, child.began = None, True
             if self._breaks_leverage(child):
                 del self.live[child.id]
-        for child in [
-            c for c in self.live.values() if c.began and self._is_rejected(c, path_price)
-        ]:
-            del self.live[child.id]
+        return children
 
     def _breaks_leverage(self, child: WorkingOrder) -> bool:
         """Return True if a child that begins could open too much, at the last prices."""
@@ -397,12 +406,6 @@ class _Walk:
             if not sibling.left:
                 del self.live[name]
 
-    def _is_rejected(self, order: WorkingOrder, path_price: int) -> bool:
-        """Return True if a post-only limit would take liquidity at the start of its path."""
-        if order.kind != "limit" or not order.post_only:
-            return False
-        return order.price >= path_price if order.buy else order.price <= path_price
-
     # The end of the path.
 
     def _end(self) -> None:
@@ -420,8 +423,7 @@ class _Walk:
             if turn == _BEGAN_STOP:
                 close = self.step.close
                 beyond = close <= order.trigger if order.below else close >= order.trigger
-                path_price = close if beyond else order.trigger
-                self._execute(order, path_price, path_price)
+                self._execute(order, close if beyond else order.trigger)
             elif turn == _ENDING_STOP:
                 self._fill_ending_stop(order)
             else:
@@ -471,10 +473,10 @@ class _Walk:
         worse = min if order.below else max
         reached = worse(order.trigger, self.step.open)
         if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):
-            self._start_resting(order, order.trigger, order.trigger)
+            self._start_resting(order, reached)
             self._fill(order, price, self.step.close, maker=True)
         else:
-            self._fill(order, price, order.trigger, maker=False)
+            self._fill(order, price, reached, maker=False)
 
 
 def _reach(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ from tbv8.trading.fill_source import FillSource
 from tbv8.trading.orders import BY_STRATEGY, Orders, PendingChange
 from tbv8.trading.records import Fill
 from tbv8.trading.simulated_market import SimulatedMarket
-from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side
+from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side, with_changes
 
 _NS = 1_000_000
 _NOTHING_TO_REDUCE = "the position that it would reduce is gone"
@@ -85,11 +85,13 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        if name not in market.working:
-            self._begin_children(name)
+        began = self._begin_children(name, market) if name not in market.working else []
         for other in market.without_effect():
             self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
+        if self.orders.walking is not None:
+            self._reject_takers(began, market)
+            self._send_next(market)
 
     def _trigger(self, name: str, market: SimulatedMarket) -> Decimal | None:
         """Return the price from which rounding and slipping are measured; None for a maker."""
@@ -102,8 +104,13 @@ class Reports:
         assert market.last is not None  # orders are refused before the first close
         return market.units.to_price(market.last)
 
-    def _begin_children(self, name: str) -> None:
-        """Send the children of a filled order, unless max_leverage denies them now."""
+    def _begin_children(self, name: str, market: SimulatedMarket) -> list[str]:
+        """Send the children of a filled order, unless max_leverage denies them; return them.
+
+        The engine requests the fill of a new taker only once. So a child that takes in the present
+        step is sent by `_send_next`.
+        """
+        began = []
         working = self.book.working
         self.orders.set_prices()
         for child in [child for child, order in working.items() if order.parent == name]:
@@ -113,10 +120,28 @@ class Reports:
                 self.orders.list_denial(self.orders.unsent_children[child], breach)
                 self.orders.cancel_unsent(child, f"by {breach.rule}")
                 continue
-            copy = self.orders.unsent_children.pop(child)
             if self.orders.walking is None:
-                self.markets[copy.instrument_id].meet_close(child)
-            Strategy.submit_order(self.orders.loaded, copy)
+                market.meet_close(child)
+            if not market.will_take(child):
+                self._send_child(child)
+            began.append(child)
+        return began
+
+    def _reject_takers(self, children: Sequence[str], market: SimulatedMarket) -> None:
+        """Book the ends of the post-only children that the engine is going to reject."""
+        for child in children:
+            order = market.working.get(child)
+            if order is not None and order.would_take(self.source.path_price):
+                self.orders.remove(market, child, _WOULD_TAKE, "rejected")
+
+    def _send_next(self, market: SimulatedMarket) -> None:
+        """Send the child, if it is one, that the step fills next."""
+        planned = market.next_fill()
+        if planned is not None and planned.order_id in self.orders.unsent_children:
+            self._send_child(planned.order_id)
+
+    def _send_child(self, name: str) -> None:
+        Strategy.submit_order(self.orders.loaded, self.orders.unsent_children.pop(name))
 
     def _shrink(self, market: SimulatedMarket, name: str, left: int) -> None:
         """Make a sibling of a filled order smaller, or end it.
@@ -125,20 +150,24 @@ class Reports:
         """
         if not left:
             self.orders.cancel(market, name, "an order linked with it was filled")
-        elif name not in self.orders.unsent_children:
-            order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
-            size, booked = market.units.to_size(left), self.book.working[name]
-            change = size.copy_sign(booked.change)
-            self.book.working[name] = msgspec.structs.replace(booked, change=change)
-            if any(pending.has_size for pending in self.orders.changes[name]):
-                return
-            quantity = EXACT.add(size, order.filled_qty.as_decimal())
-            self.orders.changes[name].append(PendingChange(False, False))
-            Strategy.modify_order(
-                self.orders.loaded,
-                order.client_order_id,
-                Quantity.from_decimal_dp(quantity, market.units.size_decimals),
-            )
+            return
+        size, booked = market.units.to_size(left), self.book.working[name]
+        change = size.copy_sign(booked.change)
+        self.book.working[name] = msgspec.structs.replace(booked, change=change)
+        unsent = self.orders.unsent_children
+        if name in unsent:
+            unsent[name] = with_changes(unsent[name], {"quantity": str(size)})
+            return
+        if any(pending.has_size for pending in self.orders.changes[name]):
+            return
+        order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
+        quantity = EXACT.add(size, order.filled_qty.as_decimal())
+        self.orders.changes[name].append(PendingChange(False, False))
+        Strategy.modify_order(
+            self.orders.loaded,
+            order.client_order_id,
+            Quantity.from_decimal_dp(quantity, market.units.size_decimals),
+        )
 
     def _end_excess(self, market: SimulatedMarket) -> None:
         """Cancel orders that could break max_position now."""

@@ -211,25 +211,26 @@ class SimulatedMarket:
         self._planned, self._next = plan(self.working.values(), account, step, self.units), 0
         return self._planned
 
-    def take_fill(self, name: str, *, early: bool) -> PlannedEvent | None:
-        """Return the next planned fill if it is of this order; else None.
-
-        Args:
-            name: The order's id.
-            early: True to return a later fill too: the engine requests a new order's fill only
-                once.
-        """
+    def next_fill(self) -> PlannedEvent | None:
+        """Return the next planned fill."""
         for index in range(self._next, len(self._planned)):
-            entry = self._planned[index]
-            if entry.kind != "fill":
-                continue
-            if entry.order_id == name:
-                self._planned.insert(self._next, self._planned.pop(index))
-                self._next += 1
-                return entry
-            if not early:
-                return None
+            if self._planned[index].kind == "fill":
+                self._next = index
+                return self._planned[index]
         return None
+
+    def take_fill(self, name: str) -> PlannedEvent | None:
+        """Return the next planned fill if it is of this order; else None."""
+        entry = self.next_fill()
+        if entry is None or entry.order_id != name:
+            return None
+        self._next += 1
+        return entry
+
+    def will_take(self, name: str) -> bool:
+        """Return True if an order is still to fill as taker."""
+        later = self._planned[self._next :]
+        return any(e.order_id == name and e.kind == "fill" and not e.maker for e in later)
 
     def close_step(self, close: int) -> list[PlannedEvent]:
         """End the plan and set the last price; return the fills that the engine did not request."""

@@ -2986,19 +2986,69 @@ def with_post_only(entry: Order, price: Number, **more: object) -> list[Order]:
 
 POST_ONLY = [
     Case(
-        "a post-only child of a stop in a gap is checked at the trigger",
+        "a post-only child of a stop is rejected by an open past its limit",
         [(0, with_post_only(stop("e", "buy", 2, 103), 105))],
         [(106, 107, 104, 106.5)],
-        [(1, "e", "buy", 2, 106), (1, "t", "sell", 2, 105)],
+        [(1, "e", "buy", 2, 106)],
+        2,
+        states={"t": "rejected"},
+    ),
+    Case(
+        "a post-only child of a stop rests if the open is not past its limit",
+        [(0, with_post_only(stop("e", "buy", 2, 103), 105))],
+        [(104, 107, 104, 106.5)],
+        [(1, "e", "buy", 2, 104), (1, "t", "sell", 2, 105)],
         liquidity=["taker", "maker"],
     ),
     Case(
-        "a post-only child of a limit in a gap is checked at the limit",
-        [(0, with_post_only(limit("e", "buy", 2, 98), 97))],
-        [(95, 98.5, 94, 98)],
+        "a post-only child of a limit is rejected by an open past its limit",
+        [
+            (
+                0,
+                [
+                    limit("e", "buy", 2, 98),
+                    limit("t", "buy", 1, 96, parent="e", post_only=True),
+                ],
+            )
+        ],
+        [(95, 98.5, 94, 94.5)],
         [(1, "e", "buy", 2, 98)],
         2,
         states={"t": "rejected"},
+    ),
+    Case(
+        "a post-only child that is rejected does not count at the next fill of the jump",
+        [
+            (
+                0,
+                [stop("e", "buy", 10, 103), limit("t", "buy", 25, 108, parent="e", post_only=True)],
+            ),
+            (0, [stop("f", "buy", 5, 104), stop("c", "buy", 8, 120, parent="f")]),
+        ],
+        [(106, 107, 104, 106.5)],
+        [(1, "e", "buy", 10, 106), (1, "f", "buy", 5, 106)],
+        15,
+        states={"t": "rejected", "c": "working"},
+        rules={"balance": 1000, "max_leverage": 5},
+    ),
+    Case(
+        "a post-only child that rests is not rejected by the fill of another parent",
+        [
+            (0, with_post_only(stop("e", "buy", 2, 101), 103)),
+            (0, [stop("p", "buy", 1, 104), stop("c", "sell", 1, 90, parent="p")]),
+        ],
+        [(100, 106, 99.5, 105)],
+        [(1, "e", "buy", 2, 101), (1, "p", "buy", 1, 104), (1, "t", "sell", 2, 103)],
+        1,
+        liquidity=["taker", "taker", "maker"],
+        states={"c": "working"},
+    ),
+    Case(
+        "a post-only child of a limit in a gap is checked at the open",
+        [(0, with_post_only(limit("e", "buy", 2, 98), 97))],
+        [(95, 98.5, 94, 98)],
+        [(1, "e", "buy", 2, 98), (1, "t", "sell", 2, 97)],
+        liquidity=["maker", "maker"],
     ),
     Case(
         "a post-only child of a stop that expires inside of a step is checked at the trigger",
@@ -3019,7 +3069,50 @@ POST_ONLY = [
         until={"e": 0.5},
     ),
 ]
-"""Post-only children that begin inside of a step: where their parent is met counts."""
+"""Post-only children that begin inside of a step: the price where they begin counts."""
+
+ON_THE_JUMP = [
+    Case(
+        "a stop-limit child that the open has reached fills there",
+        [
+            (
+                0,
+                [
+                    stop("e", "buy", 1, 103),
+                    stop_limit("c", "sell", 1, 107, "105.5", parent="e", reduce_only=True),
+                ],
+            )
+        ],
+        [(106, 108, 105, 107)],
+        [(1, "e", "buy", 1, 106), (1, "c", "sell", 1, "105.5")],
+        liquidity=["taker", "taker"],
+    ),
+    Case(
+        "a stop child that the open has not reached waits, and the jump goes on",
+        [
+            (0, [stop("e", "sell", 2, 99), stop("c", "buy", 2, 97, parent="e")]),
+            (0, stop("o", "sell", 1, 98)),
+        ],
+        [(96, "97.5", "95.5", "96.5")],
+        [(1, "e", "sell", 2, 96), (1, "o", "sell", 1, 96), (1, "c", "buy", 2, 97)],
+        -1,
+    ),
+    Case(
+        "of two children that the open has reached the first sent fills first",
+        [
+            (0, [limit("e", "sell", 1, 102), stop("c", "buy", 1, 103, parent="e")]),
+            (0, [limit("f", "sell", 2, 101), stop("d", "buy", 2, 103, parent="f")]),
+        ],
+        [(104, 104, 103, 104)],
+        [
+            (1, "f", "sell", 2, 101),
+            (1, "e", "sell", 1, 102),
+            (1, "c", "buy", 1, 104),
+            (1, "d", "buy", 2, 104),
+        ],
+    ),
+]
+"""Children that begin on the jump to the open: there the market is at the open."""
 
 EXAMPLES = [
     *(
@@ -3195,5 +3288,6 @@ CASES = [
     *READINGS,
     *REDUCERS,
     *POST_ONLY,
+    *ON_THE_JUMP,
     *EXAMPLES,
 ]

@@ -144,6 +144,10 @@ class RandomScript:
     """Ticks between the last price and a limit or trigger."""
     at_once: float = 0.0
     """The share of market and limit orders that are IOC or FOK, beside that of `timed`."""
+    entries: Sequence[str] = (MARKET, LIMIT)
+    """The kinds of orders that open a bracket."""
+    maker_exits: float = 0.0
+    """The share of take-profits that are post-only."""
     sent: dict[str, Order] = field(default_factory=dict)
     fills: dict[str, int] = field(default_factory=dict)
     resized: set[str] = field(default_factory=set)
@@ -219,7 +223,7 @@ class RandomScript:
             id=self.name(),
             symbol=symbol,
             side=side,
-            kind=rng.choice((MARKET, LIMIT)),
+            kind=rng.choice(self.entries),
             quantity=quantity,
         )
         entry = self.timed(self.priced(entry, world, rng), world, rng)
@@ -249,6 +253,7 @@ class RandomScript:
             kind=LIMIT,
             quantity=max(quantity // (2 * LOT) * LOT, LOT) if smaller else quantity,
             price=at + away * rng.randint(near, self.widest) * TICK,
+            post_only=self.maker_exits > 0 and rng.random() < self.maker_exits,
             linked=(stop_id,),
             contingency=contingency,
             **links,  # type: ignore[arg-type]

@@ -282,12 +282,9 @@ def fill(
     price: Decimal,
     liquidity: str,
     *,
-    inside_at: Decimal | Fraction | None = None,
+    inside: bool = False,
 ) -> Fill:
-    """Fill an order as far as it may, and let its children, its links and the rest follow.
-
-    `inside_at` is the price at which a step meets the order, None at a close.
-    """
+    """Fill an order as far as it may, and let its children, its links and the rest follow."""
     symbol = live.order.symbol
     held = max(-account.positions[symbol] * live.sign, ZERO)
     quantity = min(live.left, held) if live.reduce_only else live.left
@@ -295,7 +292,7 @@ def fill(
     live.left -= quantity
     if live.left == 0:
         live.state = "filled"
-    at = "close" if inside_at is None else "inside"
+    at = "inside" if inside else "close"
     booked = book(account, live, quantity, price, liquidity, at=at)
     for other in account.orders:
         if other.state in OPEN and other.order.id in live.order.linked:
@@ -305,29 +302,26 @@ def fill(
                 other.left = max(other.left - quantity, ZERO)
                 if other.left == 0:
                     end(account, other, "canceled")
-    begin_children(account, live, inside_at)
+    begin_children(account, live, inside=inside)
     end_idle_reducers(account, symbol)
     end_excess(account, symbol)
     return booked
 
 
-def begin_children(account: Account, parent: Live, inside_at: Decimal | Fraction | None) -> None:
+def begin_children(account: Account, parent: Live, *, inside: bool) -> None:
     """Let the children of an order begin, one by one in the order of sending."""
     children = [
         o for o in account.orders if o.order.parent == parent.order.id and o.state == "held"
     ]
     for child in children:
         child.state = "working"
-        child.began_inside = inside_at is not None
+        child.began_inside = inside
         # reading: at a close its trigger is reached with the parent's fill, before any request
-        if child.order.kind == "stop_limit" and inside_at is None:
+        if child.order.kind == "stop_limit" and not inside:
             child.triggered = reached(child, account.last[child.order.symbol])
         if opens(account, child) and leverage_broken(account, child):
             end(account, child, "canceled")
             account.denials.append((account.now_ms, "max_leverage", child.order.id))
-    for child in children:
-        if inside_at is not None and would_take(child, inside_at, account.rules):
-            end(account, child, "rejected")
 
 
 def would_take(live: Live, price: Decimal | Fraction, rules: Rules) -> bool:
@@ -540,10 +534,10 @@ class Path:
             if live is None:
                 self.liquidate(price)
             elif live.is_stop:
-                self.trigger(live, price, met_at=at)
+                self.trigger(live, price)
             else:
                 assert live.price is not None
-                self.fill(live, live.price, "maker", met_at=at)
+                self.fill(live, live.price, "maker", market_price=price)
 
     def first_met(
         self, at: Decimal | Fraction, b: Decimal, *, rises: bool, falls: bool, jump: bool
@@ -589,24 +583,30 @@ class Path:
         return nearest[0], nearest[2]
 
     def fill(
-        self, live: Live, price: Decimal, liquidity: str, *, met_at: Decimal | Fraction
+        self, live: Live, price: Decimal, liquidity: str, *, market_price: Decimal | Fraction
     ) -> None:
-        """Fill an order that the path meets at `met_at`."""
-        booked = fill(self.account, live, price, liquidity, inside_at=met_at)
+        """Fill an order on the path; on the jump the market is at the open."""
+        account = self.account
+        booked = fill(account, live, price, liquidity, inside=True)
+        if live.state == "filled":
+            for child in account.orders:
+                is_child = child.order.parent == live.order.id and child.state in OPEN
+                if is_child and would_take(child, market_price, account.rules):
+                    end(account, child, "rejected")
         self.fills.append(booked)
         self.tell(booked)
 
-    def trigger(self, live: Live, price: Decimal | Fraction, *, met_at: Decimal | Fraction) -> None:
+    def trigger(self, live: Live, price: Decimal | Fraction) -> None:
         """Let a stop go off at a price of the path: where it is met, or the open behind it."""
         if live.order.kind == "stop_market":
             slippage = self.account.rules.slippage_ticks
             paid = slipped(price, live.order.side, self.tick, slippage)
-            self.fill(live, paid, "taker", met_at=met_at)
+            self.fill(live, paid, "taker", market_price=price)
             return
         assert live.price is not None
         live.triggered = True
         if no_worse_for_the_market(live, price):
-            self.fill(live, live.price, "taker", met_at=met_at)
+            self.fill(live, live.price, "taker", market_price=price)
         else:
             live.began_inside = True
 
@@ -653,16 +653,16 @@ class Path:
             kind, _, live, price = min(waiting, key=lambda turn: turn[:2])
             assert price is not None
             if kind == 0:
-                self.trigger(live, price, met_at=price)
+                self.trigger(live, price)
             elif kind == 1:
                 taker = live.order.kind == "stop_market" or no_worse_for_the_market(
                     live, self.trigger_price(live)
                 )
-                assert live.trigger is not None
-                met_at = live.trigger if taker else self.step.close
-                self.fill(live, price, "taker" if taker else "maker", met_at=met_at)
+                market_price = self.trigger_price(live) if taker else self.step.close
+                liquidity = "taker" if taker else "maker"
+                self.fill(live, price, liquidity, market_price=market_price)
             else:
-                self.fill(live, price, "maker", met_at=self.step.close)
+                self.fill(live, price, "maker", market_price=self.step.close)
             if self.below_margin(self.step.close):
                 self.liquidate(self.step.close)
                 return

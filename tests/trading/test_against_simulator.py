@@ -16,7 +16,7 @@ from tbv8.config import files
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_time
 from tests.backtest.builders import real_bars
 from tests.trading.driven import drive
-from tests.trading.scripts import LOT, START_MS, TICK, RandomScript, random_steps
+from tests.trading.scripts import ACTIONS, LOT, START_MS, TICK, RandomScript, random_steps
 from tests.trading.simulator import HOUR, Books, Market, Rules, Shown, Step, simulate
 
 D = Decimal
@@ -47,6 +47,12 @@ TIGHT: dict[str, Any] = {"balance": D(5000), "max_leverage": D(1)}
 FUNDING: dict[str, Any] = {"funding_rate_8h": D("0.0013"), "funding_hours": 1}
 LOSS: dict[str, Any] = {"max_daily_loss": D(150)}
 AT_ONCE: dict[str, Any] = {"at_once": 0.5, "widest": 2, "busy": 0.75}
+BREAKOUTS: dict[str, Any] = {
+    "entries": ("stop_market", "stop_limit", "limit"),
+    "maker_exits": 0.7,
+    "widest": 4,
+    "actions": ACTIONS | {"bracket": 30},
+}
 WARM_UP: dict[str, Any] = {"start_ms": START_MS + 2 * HOUR}
 WORLDS = {
     "plain": World(account={"slippage_ticks": 0}),
@@ -75,6 +81,10 @@ WORLDS = {
     ),
     "fills at the close, two symbols, minutes": World(
         symbols=TWO, **DETAIL, account=TIGHT, script=AT_ONCE
+    ),
+    "breakouts with post-only exits": World(script=BREAKOUTS),
+    "breakouts with post-only exits, two symbols, minutes": World(
+        symbols=TWO, **DETAIL, market={"max_position": D(8)}, account=TIGHT, script=BREAKOUTS
     ),
     "warm-up": World(account=WARM_UP),
     "everything": World(
