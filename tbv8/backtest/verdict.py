@@ -9,6 +9,7 @@ import msgspec
 from tbv8.config import records
 from tbv8.market import DAY_MS, Span, iso, iso_day
 from tbv8.page.words import length
+from tbv8.text import counted
 
 MAX_DECISIONS = 200
 """The largest number of decisions at which bars are cut, evenly spread over all."""
@@ -64,24 +65,24 @@ def _fewer_cuts(verdict: Verdict) -> Iterator[str]:
     if verdict.decisions_cut < min(verdict.decisions, MAX_DECISIONS):
         yield (
             f"  only {verdict.decisions_cut:,} decisions were checked, evenly spread: each takes "
-            f"a rerun, and all reruns together read about {MAX_RERUN:,} bars at most (but "
+            f"a rerun, and these reruns read about {MAX_RERUN:,} bars at most (but "
             f"{MAX_BARS_CUT} decisions are always checked)"
         )
 
 
 def _warm_up_text(strategy: records.Strategy, verdict: Verdict, history: Span | None) -> str:
-    """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
-    tried = f"(measured by {verdict.late_starts} runs that started later)"
+    """Compare the measured warm-up with the config's `warm_up`, in one line."""
     if verdict.warm_up_bars is None:
         return (
             "a later start never had the positions of the whole run: the result depends on its "
             "start_date"
         )
-    needs = f"the signals need a warm-up of {verdict.warm_up_bars:,} bars"
+    late = f"{verdict.late_starts} runs that started later had the positions of the whole run"
     if not verdict.warm_up_ms:
-        return f"{needs} {tried}"
-    has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
-    text = f"{needs}, {length(verdict.warm_up_ms)} {tried}; the backtest has {has}"
+        return f"{late} from their start on: no warm-up is needed"
+    bars = f"{counted(verdict.warm_up_bars, 'bar')} ({length(verdict.warm_up_ms)})"
+    has = f"a warm-up of {length(strategy.warm_up_ms)}" if strategy.warm_up_ms else "no warm-up"
+    text = f"{late} after {bars} at most; the backtest has {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
         days = -(-verdict.warm_up_ms // DAY_MS)
         earliest_ms = records.earliest_start_ms(history, days * DAY_MS) if history else 0

@@ -34,7 +34,8 @@ class Trials(ProjectCommand):
         "experiment has run with this strategy on this series. PBO is the probability of backtest "
         "overfitting of the whole search, from the experiment's last result. It says how often the "
         "trial that is best on half of the days, by Sharpe ratio, is no better than the median on "
-        "the other half. Trials without a result come last, with the reason."
+        "the other half. Trials with fewer round trips than objective.min_trades come behind the "
+        "others, trials without a result last, with the reason."
     )
     cmd_options = (
         JSON,

@@ -72,8 +72,8 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     """Some of an experiment's trials, and the numbers above their list.
 
     `tries` is the number of variants of `subject` with a result, by all experiments; `subject` is
-    the class and the series of the trials, whatever the strategy's file has now. `stale` are the
-    reasons for which the experiment would run.
+    the class and the series of the trials, whatever the strategy's file has now. `min_trades` is
+    that of the objective. `stale` are the reasons for which the experiment would run.
     """
 
     experiment_id: str
@@ -82,6 +82,7 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     missing: int
     failed: int
     tries: int
+    min_trades: int
     overfitting: float | None = msgspec.field(name="probability_of_overfitting")
     out_of_sample_return: float | None
     shown: list[TrialRow]
@@ -93,6 +94,8 @@ def list_trials(
 ) -> TrialList:
     """Return the first trials of a search in an order; those without a result come last.
 
+    By the objective, those come before them that have too few round trips to be chosen.
+
     Raises:
         DataError: The experiment was not run yet.
     """
@@ -100,7 +103,15 @@ def list_trials(
     count, present, failed = count_listed(query, name)
     if not count:
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
-    best = read_best(query, name, sort=sort, ascending=sort in _ASCENDING, most=top)
+    objective = experiment.objective
+    best = read_best(
+        query,
+        name,
+        sort=sort,
+        ascending=sort in _ASCENDING,
+        most=top,
+        min_trades=objective.min_trades if sort == objective.metric else 0,
+    )
     trials = read_trials(query, [row.key for row in best])
     subject, span = subject_of(experiment.strategy), experiment.strategy.span
     for trial in trials.values():  # all trials of a search have one subject and one span
@@ -134,6 +145,7 @@ def list_trials(
         missing=count - present,
         failed=failed,
         tries=tries,
+        min_trades=objective.min_trades,
         overfitting=(summary.get("overfitting") or {}).get("probability"),
         out_of_sample_return=(summary.get("walk_forward") or {}).get("return"),
         shown=shown,
@@ -164,11 +176,17 @@ def trial_lines(listed: TrialList) -> list[str]:
             number(row.total_return, "+.2%"),
             number(row.max_drawdown, ".2%"),
             number(row.profit_factor, ".2f"),
-            f"{row.trades:,}" if row.status == "ok" else f"{row.status}: {row.error}",
+            _trades(row, listed.min_trades),
         ]
         for row in listed.shown
     ]
     return [*intro, *in_columns(heads, rows)]
+
+
+def _trades(row: TrialRow, min_trades: int) -> str:
+    if row.status != "ok":
+        return f"{row.status}: {row.error}"
+    return f"{row.trades:,}{' (below min_trades)' if row.trades < min_trades else ''}"
 
 
 def _cautions(listed: TrialList) -> list[str]:

@@ -202,21 +202,27 @@ class Driver:
 
         `working` is the number of orders that are not filled yet, `commands` that of executed
         commands, `cancelled` that of orders at the last stop, `cancelled_stops` that of stops
-        among them.
+        among them. During a warm-up the account has the starting balance, and no event counts.
         """
-        book = self._session.book
+        book, is_counting = self._session.book, self._session.is_counting
         events = self._session.events()
+        lists: dict[str, Sequence[Any]] = {
+            "orders": events.submitted,
+            "fills": events.fills,
+            "denials": events.denials,
+            "halts": events.halts,
+        }
+        equity = book.equity if is_counting else self._strategy.starting_balance_usd
+        day_start = book.day_start if is_counting else equity
         return {
+            "is_counting": is_counting,
             "positions": {symbol: plain(size) for symbol, size in book.positions.items()},
-            "equity": plain(book.equity),
-            "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
+            "equity": plain(equity),
+            "day_loss": plain(EXACT.subtract(day_start, equity)),
             "halted_until_ms": book.halted.until_ms if book.halted else None,
             "barred": book.blocked_by.rule if book.blocked_by else None,
             "working": len(book.working),
-            "orders": len(events.submitted),
-            "fills": len(events.fills),
-            "denials": len(events.denials),
-            "halts": len(events.halts),
+            **{name: len(listed) if is_counting else 0 for name, listed in lists.items()},
             "commands": self._commands,
             "cancelled": self._cancelled,
             "cancelled_stops": self._cancelled_stops,

@@ -331,7 +331,6 @@ class _SessionHost:
                 took_ms=round(self._took_ms, 2) if is_new else None,
                 state=state,
                 events=[(event.kind, event.body) for event in outputs],
-                is_warm_up=driver.done_ms < self._session.counted_ms,
             )
 
     def _write_files(self) -> None:

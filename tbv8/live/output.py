@@ -21,7 +21,6 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         took_ms: The duration of its use.
         state: The account after it.
         events: Its events, as kind and body.
-        is_warm_up: True for a minute before the counted span.
         summary_lines: The lines of a result, as a backtest prints them.
     """
 
@@ -32,7 +31,6 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     took_ms: float | None = None
     state: dict[str, Any] = {}
     events: list[tuple[str, str]] = []
-    is_warm_up: bool = False
     summary_lines: list[str] = []
 
 

@@ -168,10 +168,11 @@ def minute_line(report: ProcessReport) -> str:
     state = report.state
     working = f", {counted(state['working'], 'working order')}" if state["working"] else ""
     barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
-    warm_up = ", warm-up, not counted" if report.is_warm_up else ""
     read = f", read {report.lag_ms / 1000:.1f} s after its close" if report.lag_ms else ""
-    return (
-        f"{iso(report.done_ms or 0)} position {_positions_text(state)}{working}, "
+    account = (
         f"equity {float(state['equity']):,.2f}, day's loss {float(state['day_loss']):,.2f}"
-        f"{read}{barred}{warm_up}"
+        if state["is_counting"]
+        else "warm-up, not counted"
     )
+    position = f"position {_positions_text(state)}{working}"
+    return f"{iso(report.done_ms or 0)} {position}, {account}{read}{barred}"

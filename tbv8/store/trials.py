@@ -246,22 +246,29 @@ def read_listed(query: Query, experiment_id: str, part: str | None = None) -> li
 
 
 def read_best(
-    query: Query, experiment_id: str, *, sort: str, ascending: bool, most: int
+    query: Query,
+    experiment_id: str,
+    *,
+    sort: str,
+    ascending: bool,
+    most: int,
+    min_trades: int = 0,
 ) -> list[ListedTrial]:
     """Return the first `most` trials of a search in the order of a column.
 
-    Failed trials and trials without a value are last if `ascending`. `sort` is `number`, `trades`,
-    `fills` or one of `METRICS`.
+    Failed trials come last, before them trials without a value, and before these trials with fewer
+    than `min_trades` round trips; not if `sort` is `number`. Else it is `trades`, `fills` or one of
+    `METRICS`.
     """
     if sort not in (*METRICS, "number", "trades", "fills"):
         raise ValueError(sort)
     column = _COLUMNS.get(sort, sort)
-    order = "" if sort == "number" else f"status != 'ok', {column} IS NULL, {column}"
-    order += "" if ascending or not order else " DESC"
+    direction = "" if ascending else " DESC"
+    order = f"status != 'ok', {column} IS NULL, trades < {min_trades:d}, {column}{direction}, "
     rows = query(
         "SELECT number, key, params FROM experiment_trials JOIN trials USING (key)"
         " WHERE experiment_id = ? AND part = ''"
-        f" ORDER BY {order}{', ' if order else ''}number LIMIT ?",
+        f" ORDER BY {'' if sort == 'number' else order}number LIMIT ?",
         (experiment_id, most),
     )
     return [

@@ -72,14 +72,15 @@ class Database:
     path: Path
 
     def run(
-        self, asked: Experiment, returns: Sequence[Sequence[float]], *, trades: int = 9
+        self, asked: Experiment, returns: Sequence[Sequence[float]], *, trades: Sequence[int] = ()
     ) -> None:
-        """Write a row a point, with these daily returns."""
+        """Write a row a point, with these daily returns and round trips, by default 9 of them."""
         with open_reader(self.path) as query:
             survey = Survey(asked, query)
         with open_trials(self.path) as store:
             store.write_listed(asked.experiment_id, survey.to_rows(survey.search))
-            for one, own in zip(survey.search, returns, strict=True):
+            rows = zip(survey.search, returns, trades or [9] * len(returns), strict=True)
+            for one, own, count in rows:
                 equity = np.cumprod([1e12, *(1 + value for value in own)]).astype("<i8")
                 trial = Trial(
                     key=one.key,
@@ -90,7 +91,7 @@ class Database:
                     status="ok" if own else "failed",
                     sharpe=ratio(own) * math.sqrt(365) if own else None,
                     total_return=float(equity[-1] / equity[0] - 1) if own else None,
-                    trades=trades,
+                    trades=count,
                     digest=equity.tobytes()[:32],
                 )
                 stats = {"sharpe": trial.sharpe} if own else {"error": "x.py:1: on purpose"}
@@ -369,6 +370,22 @@ def test_lists_and_exports_have_the_names_of_a_results_statistics(database: Data
     assert not any("total_return" in names for names in (columns, *shown))
 
 
+def test_the_first_trial_of_a_list_is_the_chosen_one(database: Database) -> None:
+    asked = sweep("first", 2, 3, 4)
+    returns = sorted(noise(4, 3), key=ratio)
+    database.run(asked, returns, trades=[5, 6, 4])
+    with open_reader(database.path) as query:
+        listed = list_trials(query, asked, Path("none"), top=9, sort="sharpe")
+        by_return = list_trials(query, asked, Path("none"), top=9, sort="return")
+
+    chosen = database.findings(asked).chosen
+
+    assert chosen is not None
+    assert [row.number for row in listed.shown] == [chosen.number, 0, 2] == [1, 0, 2]
+    assert trial_lines(listed)[-1].endswith(" 4 (below min_trades)")
+    assert [row.number for row in by_return.shown] == [2, 1, 0]
+
+
 def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Database) -> None:
     settings = MonteCarlo(paths=40, block_days=5, seed=1, losses=(0.1, 0.3), markets=5)
     asked = sweep("first", 2, 3, monte_carlo=settings)
@@ -448,7 +465,7 @@ def test_the_share_in_a_line_is_that_of_the_paths_within_its_limits(
 
 def test_without_a_trial_that_may_be_chosen_the_lines_say_so(database: Database) -> None:
     asked = sweep("first", 2, 3)
-    database.run(asked, noise(3, 2), trades=4)
+    database.run(asked, noise(3, 2), trades=[4, 4])
 
     found = database.findings(asked)
 

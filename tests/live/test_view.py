@@ -18,6 +18,7 @@ from tbv8.live.view import SessionDisplay, SessionView, session_table
 from tests.builders import MONDAY
 
 STATE: dict[str, Any] = {
+    "is_counting": True,
     "positions": {"BTC/USDT": "0.5"},
     "equity": "1234.5",
     "day_loss": "-2",
@@ -65,7 +66,7 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
     view = SessionDisplay("a", {"primary": SessionView()})
 
     view.show("primary", minute(events=EVENTS))
-    view.show("shadow", minute(state={"barred": "stopped", "working": 0}, is_warm_up=True))
+    view.show("shadow", minute(state={"barred": "stopped", "working": 0, "is_counting": False}))
     view.show("primary", ProcessReport(kind="replayed"))
     view.show("primary", ProcessReport(kind="alive"))
     view.show("primary", ProcessReport(kind="stale", text="no closed minute since noon"))
@@ -80,8 +81,8 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
         "close, the limit is 180 s): buy market 2 BTC/USDT (late)",
         "   a: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, 2 working orders, equity 1,234.50, "
         "day's loss -2.00, read 2.3 s after its close",
-        "   a: shadow: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss "
-        "-2.00, read 2.3 s after its close, opens nothing: stopped, warm-up, not counted",
+        "   a: shadow: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, warm-up, not counted, read "
+        "2.3 s after its close, opens nothing: stopped",
         "   a: stale: no closed minute since noon",
         "   a: stopped: opens nothing until `doit start a`",
     ]

@@ -91,16 +91,18 @@ def test_the_best_come_first_and_those_without_a_value_last(db_path: Path) -> No
     rows_of = [(0, 1.0, "ok"), (1, None, "ok"), (2, 3.0, "ok"), (3, 9.0, "failed"), (4, 3.0, "ok")]
     with open_trials(db_path) as store:
         for number, sharpe, status in rows_of:
-            store.write(trial(number, sharpe=sharpe, status=status), DETAILS)
+            trades = 5 if number == 2 else 6
+            store.write(trial(number, sharpe=sharpe, status=status, trades=trades), DETAILS)
         store.write_listed("one", [*(listed(n) for n in range(6)), listed(0, "is:0")])
 
-    def best(sort: str, *, ascending: bool = False, most: int = 9) -> list[int]:
-        found = read_best(query, "one", sort=sort, ascending=ascending, most=most)
+    def best(sort: str, *, ascending: bool = False, most: int = 9, **more: int) -> list[int]:
+        found = read_best(query, "one", sort=sort, ascending=ascending, most=most, **more)
         return [one.number for one in found]
 
     with open_reader(db_path) as query:
         assert best("sharpe") == [2, 4, 0, 1, 3]
         assert best("sharpe", ascending=True, most=2) == [0, 2]
+        assert best("sharpe", min_trades=6) == [4, 0, 2, 1, 3]
         assert best("number") == [0, 1, 2, 3, 4]
         assert count_listed(query, "one") == (6, 5, 1)
         assert count_listed(query, "none") == (0, 0, 0)

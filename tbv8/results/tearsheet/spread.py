@@ -50,8 +50,9 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
         ]
         note += (
             "MAE is the largest move of the price against a trade, MFE the largest in its favor, "
-            "in percent of the average entry price and before fees. Both count the "
-            f"{result.strategy.step} bars that lie wholly within the trade, and the exit price."
+            "in percent of the average entry price and before fees. Of the "
+            f"{result.strategy.step} bar inside of which a trade begins, only the close counts; "
+            "of the one inside of which it ends, only the open and the exit price."
         )
         if len(drawn) < len(trips):
             note += f" {len(drawn):,} of {len(trips):,} trades are drawn."
