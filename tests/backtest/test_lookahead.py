@@ -156,10 +156,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() 
     fewer = verdict_lines(
         strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143)
     )
-    assert fewer[1] == (
-        "  only 143 decisions were checked, evenly spread: each takes a rerun, and all reruns "
-        "together read about 20,000,000 bars at most (but 20 decisions are always checked)"
-    )
+    assert "only 143 decisions" in fewer[1]
     most = verdict_lines(
         strategy, msgspec.structs.replace(verdict, decisions=999, decisions_cut=200)
     )
