@@ -33,8 +33,9 @@ from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FilesOrigin
+from tbv8.venues.files.columns import PRICES
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import PRICES, read_file
+from tbv8.venues.files.read import read_file
 from tbv8.venues.registry import make_history
 from tests.builders import (
     MONDAY,

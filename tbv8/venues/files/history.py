@@ -17,8 +17,9 @@ import pyarrow as pa
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
 from tbv8.venues.base import FetchedSpan, History, LocalConnection
+from tbv8.venues.files.columns import PRICES
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import PRICES, FileBars, read_file
+from tbv8.venues.files.read import FileBars, read_file
 
 NO_FILE = "no file has it"
 """The ledger source of a span for which no file has a bar."""
