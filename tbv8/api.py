@@ -42,7 +42,7 @@ from tbv8.config.records import Kind, Project, Strategy
 from tbv8.config.source import classes, config_params
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.listing import trials_table
-from tbv8.manifest import PAGE, read_manifest
+from tbv8.manifest import PAGE, read_intact
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
 from tbv8.page.html import with_plotly
 from tbv8.results.summary import Summary, read_summary, to_json
@@ -265,14 +265,15 @@ def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
 
     Raises:
         ConfigError: There is no such strategy.
-        DataError: It has no result yet.
+        DataError: It has no result yet, or a file of it was changed since.
     """
     loaded = _load(project)
     folder = loaded.results_path / strategy_id
-    manifest = read_manifest(folder)
+    cure = f"run `doit backtest:{strategy_id}`"
+    manifest = read_intact(folder, cure=cure)
     if manifest is None:
         _find(loaded, "strategy_id", "strategy", loaded.strategies, strategy_id)
-        raise DataError(f"{folder}: there is no result yet: run `doit backtest:{strategy_id}`")
+        raise DataError(f"{folder}: there is no result yet: {cure}")
     return _read(folder, read_steps(loaded.db_path, manifest))
 
 

@@ -20,12 +20,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
 from tbv8.config.records import Venue
+from tbv8.manifest import Manifest, read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
 from tbv8.store.bars import BUILT_BARS, MINUTE_BARS, BarStore, open_bars, write_history
 
@@ -285,3 +287,15 @@ def in_any_order(data: st.DataObject, pieces: Iterable[Span]) -> Iterator[Span]:
             held = known.get(day_ms, part)
             known[day_ms] = Span(min(part.start_ms, held.start_ms), max(part.end_ms, held.end_ms))
         yield piece
+
+
+def write_manifest(folder: Path) -> None:
+    """Write the manifest of a result some of whose files a test has made up."""
+    before = read_manifest(folder)
+    outputs = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "manifest.json"
+    }
+    manifest = Manifest(before.inputs if before else {}, outputs)
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))

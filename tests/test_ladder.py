@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "coverage": "market",
     "aggregate": "market",
     "risk": "market",
-    "manifest": "",
+    "manifest": "errors",
     "config": "coverage errors market venues",
     "store": "coverage errors files market",
     "venues": "errors market",

@@ -16,7 +16,7 @@ from tbv8.commands.errors import refuse_options
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
-from tbv8.manifest import Manifest, read_manifest
+from tbv8.manifest import Manifest, read_intact
 from tbv8.market import ONE_MINUTE, iso
 from tbv8.page.words import minute, number, part_of
 from tbv8.store.database import open_reader
@@ -122,7 +122,8 @@ def _read(project: Project, name: str, *, shadow: bool, paper: bool) -> _Listing
     from tbv8.results.summary import read_summary
 
     folder = project.paper_folder(name) if paper else project.results_path / name
-    manifest = read_manifest(folder)
+    cure = f"`doit paper:{name}` writes it again" if paper else f"run `doit backtest:{name}`"
+    manifest = read_intact(folder, cure=cure)
     if manifest is None:
         strategies = project.paper_strategies if paper else project.strategies
         if name not in strategies:

@@ -30,7 +30,7 @@ from tbv8.experiments.result import (
     trial_caution,
 )
 from tbv8.files import replacing
-from tbv8.manifest import read_manifest, read_summary_json
+from tbv8.manifest import Manifest, read_intact, read_summary_json
 from tbv8.market import Span, parse_time, parse_timeframe
 from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
@@ -251,10 +251,8 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     """
     name = strategy.strategy_id
     folder = results_path / name
-    summary, manifest = read_summary_json(folder) or {}, read_manifest(folder)
-    stats = summary.get("primary")
-    if not isinstance(stats, dict) or manifest is None:
-        raise DataError(f"{folder}: there is no result to compare: run `doit backtest:{name}`")
+    manifest, summary = _read_result(folder, f"backtest:{name}")
+    stats = summary["primary"]
     config, timeframe = manifest.inputs["config"].value, parse_timeframe(summary["timeframe"])
     span = _span(summary)
     if timeframe.whole(strategy.span) == span:
@@ -282,6 +280,15 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Re
     )
 
 
+def _read_result(folder: Path, task: str) -> tuple[Manifest, dict[str, Any]]:
+    """Return the manifest and the summary.json of a result, written by a task."""
+    cure = f"run `doit {task}`"
+    manifest, summary = read_intact(folder, cure=cure), read_summary_json(folder)
+    if manifest is None or summary is None:
+        raise DataError(f"{folder}: there is no result to compare: {cure}")
+    return manifest, summary
+
+
 def _span(summary: Mapping[str, Any]) -> Span:
     """Return the span of a result."""
     return Span(*(parse_time(summary["span"][name]) for name in ("start", "end")))
@@ -289,11 +296,7 @@ def _span(summary: Mapping[str, Any]) -> Span:
 
 def _returns(folder: Path, start: float, start_ms: int) -> list[float] | None:
     """Return the daily returns of a result."""
-    try:
-        rows = pyarrow.csv.read_csv(folder / "equity.csv")
-    except (OSError, pa.ArrowException) as e:
-        problem = "cannot be read: run the backtest again"
-        raise DataError(f"{folder / 'equity.csv'}: {problem}") from e
+    rows = pyarrow.csv.read_csv(folder / "equity.csv")
     closes_ms = rows["ts_ms"].to_numpy()
     equity = fixed_point(rows["equity"].to_numpy(), MONEY_DECIMALS)
     start_equity = fixed_point(np.array([start]), MONEY_DECIMALS)
@@ -311,9 +314,7 @@ def compare_experiment(query: Query, experiment: Experiment, results_path: Path)
     """
     name = experiment.experiment_id
     folder = results_folder(results_path, name)
-    summary = read_summary_json(folder)
-    if summary is None:
-        raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
+    _, summary = _read_result(folder, f"experiment:{name}")
     chosen = summary["chosen"] or {}
     stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
     subject, span = summary["subject"], _span(summary)

@@ -40,7 +40,7 @@ from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Outcome, TrialData
 from tbv8.experiments.walkforward import score
 from tbv8.experiments.warming import check_warm_up
-from tbv8.freshness.result import to_parts
+from tbv8.freshness.reasons import changed_parts
 from tbv8.manifest import read_manifest
 from tbv8.market import Timeframe
 from tbv8.page.plotly import has_plotly, write_plotly
@@ -176,8 +176,7 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
         survey = Survey(experiment, query)
         planned = [*survey.fixed_trials, *survey.dependent_trials(query)]
         inputs = survey.inputs(query, planned, results_path=results_path)
-        parts = to_parts(inputs, manifest.inputs)
-        if changed := [part.name for part in parts if part.current != part.recorded]:
+        if changed := changed_parts(manifest.inputs, inputs):
             return (
                 f"{' and '.join(changed)} changed since its folder was written, so its bytes are "
                 f"not compared: run `doit experiment:{name}`"

@@ -12,9 +12,9 @@ from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import window_spans
 from tbv8.experiments.warming import check_warm_up
 from tbv8.freshness.reasons import changes
-from tbv8.freshness.result import damage, to_parts
+from tbv8.freshness.result import to_parts
 from tbv8.freshness.state import State
-from tbv8.manifest import Input, Manifest, read_manifest
+from tbv8.manifest import Input, Manifest, damage, read_manifest
 from tbv8.store.database import open_reader
 from tbv8.store.trials import read_keys
 from tbv8.text import counted

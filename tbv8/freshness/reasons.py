@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
+
+import msgspec
 
 from tbv8.config.source import ABSENT, is_file
 from tbv8.manifest import FILES_PART, PAGE_PART
@@ -26,6 +29,7 @@ _FUNDING_TEXTS = {  # in quotes, since they are no values of the YAML files
     "fixed": '"a fixed rate or none"',
 }
 _MAX_SHORT = 5  # changes of a part inside of a sentence
+_OWN_NAMES: Mapping[str, str] = MappingProxyType({})
 _NOT_IN_HISTORY = "the part of its span before or after the venue's history"
 
 
@@ -46,10 +50,34 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     return _lines(dict(_settings(part, old)), dict(_settings(part, new)))
 
 
-def short_changes(
+def changed_parts(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    names: Mapping[str, str] = _OWN_NAMES,
+    gone: Iterable[str] = (),
+) -> list[str]:
+    """Return the parts of a key that have changed, as `config (params.slow: was 3, now 4)`.
+
+    Args:
+        before: The recorded parts.
+        now: The present parts.
+        names: The names of parts for the user, other than their own.
+        gone: The parts that have changed also if they are no more.
+    """
+    old, new = msgspec.to_builtins(before), msgspec.to_builtins(now)
+    parts = [*new, *(name for name in gone if name in old and name not in new)]
+    return [
+        names.get(part, part) + _short_changes(part, old.get(part), new.get(part))
+        for part in parts
+        if old.get(part) != new.get(part)
+    ]
+
+
+def _short_changes(
     part: str, before: Mapping[str, Any] | None, now: Mapping[str, Any] | None
 ) -> str:
-    """Return the first changes of a part in parentheses, to follow its name in a sentence.
+    """Return the first changes of a part in parentheses.
 
     It is empty if the part is new or gone, or if only types differ. Each side has the part's
     `value`.

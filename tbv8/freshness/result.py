@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
@@ -34,6 +33,7 @@ from tbv8.manifest import (
     PLOTLY_BESIDE,
     Input,
     Manifest,
+    damage,
     make_input,
     read_manifest,
 )
@@ -276,15 +276,3 @@ def _packages(name: str) -> tuple[str, ...]:
     except PackageNotFoundError:
         return tuple(sorted({*packages_distributions().get(name, ())}))
     return (name,)
-
-
-def damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each file of a result that is gone or was changed."""
-    for name, digest in outputs.items():
-        path = folder / name
-        if not path.is_file():
-            yield f"{name} is gone"
-            continue
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                yield f"{name} was changed"

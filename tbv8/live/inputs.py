@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from tbv8.config.source import digest_file
 from tbv8.errors import DataError
-from tbv8.freshness.reasons import short_changes
+from tbv8.freshness.reasons import changed_parts
 from tbv8.live.session_config import SessionConfig
 from tbv8.manifest import ADDRESS_PART, FILES_PART, SESSION_PART, Manifest
 from tbv8.market import iso
@@ -40,13 +38,7 @@ def changed_inputs(session: StoredSession, config: SessionConfig) -> list[str]:
 
     Each part is followed by its changes: `its config (params.slow: was 3, now 4)`.
     """
-    now = msgspec.to_builtins(config.inputs)
-    names = [*now, *({ADDRESS_PART} & (session.inputs.keys() - now.keys()))]
-    changed = [
-        _PARTS.get(name, name) + short_changes(name, session.inputs.get(name), now.get(name))
-        for name in names
-        if session.inputs.get(name) != now.get(name)
-    ]
+    changed = changed_parts(session.inputs, config.inputs, names=_PARTS, gone=(ADDRESS_PART,))
     files = session.inputs.get(FILES_PART, {}).get("value", {})
     root = config.strategy.root
     return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.manifest import read_summary_json
+from tbv8.manifest import PAGE, SUMMARY, damage, read_manifest, read_summary_json
 from tbv8.page.thin import keep_extremes, shown
 
 
@@ -26,7 +26,7 @@ class Curve(msgspec.Struct, frozen=True):
 class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of a result's folder: summary.json, and the curve of its equity.
 
-    `problem` names the files that cannot be read.
+    `problem` names the files that are gone or were changed; their numbers are left out.
     """
 
     strategy_id: str
@@ -57,23 +57,27 @@ def _listed(results_path: Path) -> Iterable[Path]:
 
 
 def _read(folder: Path, max_points: int) -> StoredResult:
-    summary = read_summary_json(folder)
-    primary = (summary or {}).get("primary")
-    start = primary.get("start_equity") if isinstance(primary, dict) else None
-    curve = _read_curve(folder / "equity.csv", start, max_points)
-    parts = {"summary.json": summary, "equity.csv": curve}
-    unreadable = [name for name, part in parts.items() if part is None]
+    manifest = read_manifest(folder)
+    problem: str | None = "manifest.json is damaged"
+    if manifest is not None:
+        files = {name: manifest.outputs.get(name, "") for name in (SUMMARY, "equity.csv")}
+        problem = " and ".join(damage(folder, files)) or None
+    summary = read_summary_json(folder) or {}
+    curve = None
+    if problem is None:
+        start = summary["primary"]["start_equity"]
+        curve = _read_curve(folder / "equity.csv", start, max_points)
     return StoredResult(
         strategy_id=folder.name,
-        summary=summary or {},
+        summary=summary,
         curve=curve,
-        has_tearsheet=(folder / "tearsheet.html").is_file(),
-        problem=f"{' and '.join(unreadable)} cannot be read" if unreadable else None,
+        has_tearsheet=(folder / PAGE).is_file(),
+        problem=problem,
     )
 
 
-def _read_curve(path: Path, start: Any, max_points: int) -> Curve | None:
-    """Return the return since `start`, bar by bar; None if the file is damaged."""
+def _read_curve(path: Path, start: float, max_points: int) -> Curve | None:
+    """Return the return since `start`, bar by bar; None without bars."""
     import pyarrow as pa
     import pyarrow.csv as pc
 
@@ -81,12 +85,9 @@ def _read_curve(path: Path, start: Any, max_points: int) -> Curve | None:
         include_columns=["ts_ms", "equity"],
         column_types={"ts_ms": pa.int64(), "equity": pa.float64()},
     )
-    try:
-        rows = pc.read_csv(path, convert_options=options)
-    except (OSError, pa.ArrowException):
-        return None
+    rows = pc.read_csv(path, convert_options=options)
     equity = rows["equity"].to_numpy()
-    if not len(equity) or not isinstance(start, int | float) or not start > 0:
+    if not len(equity):
         return None
     percent = (equity / start - 1) * 100
     at = keep_extremes([percent], most=max_points)

@@ -9,14 +9,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import msgspec
 from msgspec.structs import replace
 
 from tbv8.config.document import line_of
 from tbv8.config.records import Experiment, Project, Strategy
 from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
-from tbv8.freshness.reasons import short_changes
+from tbv8.freshness.reasons import changed_parts
 from tbv8.freshness.result import backtest_inputs, needs_only_drawing, opened_files
 from tbv8.manifest import FILES_PART, PAGE, Input, Manifest, read_manifest
 from tbv8.market import Series, Span, Timeframe, parse_time
@@ -222,12 +221,7 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
         difference = first_difference(folder, Path(temporary) / name)
     if difference:
         now = {**inputs, FILES_PART: opened_files(strategy, manifest)}
-        before, after = (msgspec.to_builtins(key) for key in (manifest.inputs, now))
-        changed = [
-            part + short_changes(part, before.get(part), after[part])
-            for part in after
-            if before.get(part) != after[part]
-        ]
+        changed = changed_parts(manifest.inputs, now)
         note = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{note}")
     print(f"   {name}: reproduced, {counted(len(manifest.outputs), 'file')} with the same bytes")

@@ -17,14 +17,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tbv8 import api
+from tbv8.errors import DataError
 from tbv8.market import Bbo, Series, Trade, iso
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tests.backtest.builders import read_rows
-from tests.builders import copy_config, day, days, hold
+from tests.builders import copy_config, day, days, hold, write_manifest
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.lines import Line
 
 DAY_S = 86_400
+STRATEGY = "btc_usdt_perp_v1"
 COMMANDS = ("status", "schema", "prune", "export", "verify", "plan", "why")
 
 
@@ -207,6 +210,24 @@ def test_trades_lists_the_last_round_trips_as_wide_as_the_terminal(finished: Pro
     assert max(map(len, narrow.splitlines()[1:])) <= 80
 
 
+def test_numbers_of_files_that_were_changed_are_not_shown(done: Project) -> None:
+    folder = Path("data/results", STRATEGY)
+    done.edit(f"{folder}/summary.json", '"trades": ', '"trades": 1')
+
+    stderrs = [
+        done.doit("trades", STRATEGY, code=3).stderr,
+        done.doit("compare", STRATEGY, STRATEGY, code=3).stderr,
+    ]
+    (row,) = json.loads(done.doit("status", "--json").stdout)["strategies"]
+    with pytest.raises(DataError) as caught:
+        api.load_result(STRATEGY, project=done.root)
+
+    problem = f"{folder}: summary.json was changed since the result was written: run `doit "
+    assert all(problem in text for text in [*stderrs, str(caught.value)])
+    assert row["numbers"]["trades"] is None
+    assert "summary.json was changed" in row["reasons"]
+
+
 def test_what_opened_trades_is_listed_unless_all_were_market_orders_without_tags(
     done: Project,
 ) -> None:
@@ -215,6 +236,7 @@ def test_what_opened_trades_is_listed_unless_all_were_market_orders_without_tags
 
     before = done.doit("trades", "btc_usdt_perp_v1").stdout.splitlines()
     (folder / "tags.csv").write_text("order_id,tags\n" + "".join(f"{id_},dip\n" for id_ in orders))
+    write_manifest(folder)
     listed = done.doit("trades", "btc_usdt_perp_v1", "--last", "3").stdout.splitlines()
 
     assert "entry by" not in before[1]

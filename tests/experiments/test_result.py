@@ -57,7 +57,7 @@ from tbv8.store.database import open_reader
 from tbv8.store.trials import METRICS, Details, Trial, TrialStatus, open_trials
 from tbv8.text import counted
 from tests.backtest.builders import rules
-from tests.builders import BTC, hold
+from tests.builders import BTC, hold, write_manifest
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
 from tests.page.test_charts import data_of
 
@@ -211,6 +211,7 @@ def test_a_comparison_counts_the_tries_that_came_after_the_result(
     (tmp_path / "experiments/first/summary.json").write_text(
         json.dumps(summary_json(database.findings(first)), default=str)
     )
+    write_manifest(tmp_path / "experiments/first")
     database.run(second, returns[3:])  # shares one trial
 
     with open_reader(database.path) as query:

@@ -24,11 +24,10 @@ from tbv8.report.status import (
 )
 from tbv8.store.database import REVISION
 from tests.browser import PHONE, color, opened, overflow
-from tests.builders import day
+from tests.builders import day, write_manifest
 from tests.page.test_charts import as_figure, data_of
 
 BINANCE = Series("binance_spot", "BTC/USDT")
-BOTH = "summary.json and equity.csv cannot be read"
 
 
 def write_result(results: Path, name: str, *, equity: list[float], **numbers: Any) -> None:
@@ -50,8 +49,8 @@ def write_result(results: Path, name: str, *, equity: list[float], **numbers: An
     rows = [f"{day(at)},{value:.8f},0,0,1,1" for at, value in enumerate(equity, 1)]
     head = "ts_ms,equity,cash,position,price,buy_and_hold"
     (folder / "equity.csv").write_text("\n".join([head, *rows]) + "\n")
-    (folder / "manifest.json").write_text("{}")
     (folder / "tearsheet.html").write_text("<p>")
+    write_manifest(folder)
 
 
 def strategy(name: str, *reasons: str) -> StrategyStatus:
@@ -287,22 +286,29 @@ def test_gaps_are_listed_escaped(written: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "problem"),
     [
-        pytest.param({"summary.json": "{"}, BOTH, id="cut off"),
-        pytest.param({"equity.csv": "a,b\n1\n"}, "equity.csv cannot be read", id="other columns"),
-        pytest.param({"equity.csv": ""}, "equity.csv cannot be read", id="empty"),
-        pytest.param({"summary.json": "[]"}, BOTH, id="a list"),
-        pytest.param({"summary.json": "\udcff"}, BOTH, id="no UTF-8"),
+        pytest.param({"summary.json": "{"}, "summary.json was changed", id="cut off"),
+        pytest.param({"equity.csv": "a,b\n1\n"}, "equity.csv was changed", id="other columns"),
+        pytest.param({"equity.csv": None}, "equity.csv is gone", id="gone"),
+        pytest.param({"manifest.json": "{}"}, "manifest.json is damaged", id="its manifest"),
+        pytest.param(
+            {"summary.json": "\udcff", "equity.csv": ""},
+            "summary.json was changed and equity.csv was changed",
+            id="both",
+        ),
     ],
 )
 def test_a_damaged_result_is_said_to_be_so(
-    results: Path, files: dict[str, str], problem: str
+    results: Path, files: dict[str, str | None], problem: str
 ) -> None:
     for name, text in files.items():
-        (results / "alpha" / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        (results / "alpha" / name).unlink()
+        if text is not None:
+            (results / "alpha" / name).write_bytes(text.encode("utf-8", "surrogateescape"))
 
     page = report_page(make_report(results, strategies=(strategy("alpha"),)))
 
     assert f"alpha: {problem}" in page
+    assert "alpha" not in [trace["name"] for trace in data_of(page, "strategies-chart")["traces"]]
 
 
 @pytest.mark.browser

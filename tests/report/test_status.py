@@ -21,7 +21,7 @@ from tbv8.report.status import ProjectStatus, read_status, to_json
 from tbv8.report.status_view import print_status
 from tbv8.store.database import REVISION
 from tbv8.store.ticks import Batch, Gap, bbo_row, open_ticks, trade_row
-from tests.builders import BTC, ETH, MONDAY, days, hold, minute_bars, shell
+from tests.builders import BTC, ETH, MONDAY, days, hold, minute_bars, shell, write_manifest
 from tests.lines import Line
 
 LIVE = Series("hyperliquid", "BTC/USDT")
@@ -174,6 +174,7 @@ def test_numbers_stand_under_the_market_of_their_own_run(
         "primary": {"return": -0.0009},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
+    write_manifest(folder)
 
     status = look(project, btc_usdt_perp_v1=("market_data_venue: was bybit, now sample",))
     print_status(status)
@@ -194,6 +195,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     span = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-08T00:00:00Z"}
     summary = {"simulated": True, "primary": primary, "span": span}
     (folder / "summary.json").write_text(json.dumps(summary))
+    write_manifest(folder)
 
     (fresh,) = look(project).strategies
     (stale,) = look(project, btc_usdt_perp_v1=("fast: was 20, now 30", "x")).strategies
@@ -408,8 +410,8 @@ def test_experiments_are_shown_with_their_best_trial_and_why_they_would_run(
     }
     for name, summary in (("ema_sweep", numbers | parts), ("gone", {})):
         (folder / name).mkdir(parents=True)
-        (folder / name / "manifest.json").write_text("{}")
         (folder / name / "summary.json").write_text(json.dumps(summary))
+        write_manifest(folder / name)
     reasons = {"experiment:ema_sweep": ("one", "two", "three")}
 
     configured: dict[str, Any] = {"ema_sweep": None}
