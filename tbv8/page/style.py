@@ -63,6 +63,7 @@ section { padding: 18px 20px; margin-top: 16px; scroll-margin-top: 44px; min-wid
 .columns.stacked { grid-template-columns: minmax(0, 1fr); }
 .columns > div { min-width: 0; margin-bottom: 12px; }
 .columns > div > .scroll { max-height: none; }
+.columns .words-1 td:first-child { white-space: normal; min-width: 9rem; }
 figure { margin: 0; min-width: 0; }
 figure + p { margin-top: 12px; }
 .chart { width: 100%; min-width: 0; }
