@@ -33,7 +33,7 @@ def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
             raise orders.bypass_error(id_of(order))
         if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"{orders.numbers[id_of(order)]} has no outcome: {order}")
-    unsent = len(orders.unsent_children) + len(orders.cancelled_unsent)
+    unsent = len(orders.unsent_children) + len(orders.ended_unsent)
     if len(engine_orders) != len(orders.numbers) - unsent:
         raise _error(orders, "the cache was emptied in the run: leave it as it is")
     engine_orders.sort(key=lambda order: int(orders.numbers[id_of(order)][2:]))
@@ -106,7 +106,7 @@ def make_run(
     ]
     statuses = Counter(order.status.name.lower() for order in counted)
     statuses["denied"] += len(book.denials)
-    statuses["canceled"] += len(orders.cancelled_unsent)
+    statuses.update(orders.ended_unsent.values())
     statuses["waiting for a parent"] += len(orders.unsent_children)
     return Run(
         venue=venue,

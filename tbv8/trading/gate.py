@@ -206,9 +206,7 @@ class Gate:
         changed: dict[str, Order] = {}
         for client_order_id, quantity, price, trigger_price in updates:
             name = client_order_id.value
-            order: Any = orders.unsent_children.get(name) or orders.loaded.cache.order(
-                client_order_id
-            )
+            order = orders.find(name)
             booked = orders.book.working.get(name)
             if order is None or order.is_closed or booked is None:
                 return False
@@ -264,6 +262,6 @@ class Gate:
         if is_unsent or (order is not None and not order.is_closed):
             self.orders.list_change(name, Decimal(0))
             if is_unsent:
-                self.orders.cancel_unsent(name, BY_STRATEGY)
+                self.orders.end_unsent(name, BY_STRATEGY)
             else:
                 send()

@@ -361,10 +361,9 @@ class _Walk:
         order.left -= size
         if not order.left:
             del self.live[order.id]
-        filled_whole = not order.left
         for name in order.linked:
             self._shrink(name, None if order.one_cancels_other else size)
-        began = self._begin_children(order.id) if filled_whole else []
+        began = self._begin_children(order.id)
         for resting in list(self.live.values()):
             is_reducer = resting.reduce_only and resting.parent is None
             if is_reducer and not resting.could_fill(self.position):

@@ -17,6 +17,7 @@ from nautilus_trader.model import (
     InstrumentId,
     OrderCanceled,
     OrderDenied,
+    OrderExpired,
     OrderSide,
     OrderStatus,
     Quantity,
@@ -42,8 +43,16 @@ from tbv8.trading.terms import id_of, side
 BY_STRATEGY = "by the strategy"
 """The reason for a cancellation by the strategy."""
 
+EXPIRED = "its time is over"
+"""The reason for the end of an order that expires."""
+
 _CAUSES = {HALT: "by the halt", STOP: "by `doit stop`"}
 _NS = 1_000_000
+_CALLBACKS = {
+    OrderCanceled: "on_order_canceled",
+    OrderDenied: "on_order_denied",
+    OrderExpired: "on_order_expired",
+}
 
 
 class ForcedOrder(msgspec.Struct, frozen=True):
@@ -75,7 +84,7 @@ class Orders:
         fills: All fills.
         ended: Orders that ended before they were filled as a whole.
         unsent_children: Copies of children that wait for their parent, by id.
-        cancelled_unsent: Ids of children that were cancelled while they waited for their parent.
+        ended_unsent: The status of each child that ended before the engine got it, by id.
         changes: The changes that the engine has yet to report, by the order's id.
     """
 
@@ -92,9 +101,9 @@ class Orders:
         self.fills: list[Fill] = []
         self.ended: list[EndedOrder] = []
         self.unsent_children: dict[str, Any] = {}
-        self.cancelled_unsent: set[str] = set()
+        self.ended_unsent: dict[str, Literal["canceled", "expired"]] = {}
         self.changes: defaultdict[str, list[PendingChange]] = defaultdict(list)
-        self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
+        self._undelivered: list[Any] = []  # events that no engine reports
         self._causes: dict[str, str] = {}  # reasons of cancellations in progress, by id
 
     def attach(self, loaded: Strategy) -> None:
@@ -105,6 +114,10 @@ class Orders:
     def detach(self) -> None:
         """Forget the strategy and its clock; no order can be sent after it."""
         del self.loaded, self.clock_ns
+
+    def find(self, name: str) -> Any:
+        """Return an order of NautilusTrader, also if the engine has not got it; None if unknown."""
+        return self.unsent_children.get(name) or self.loaded.cache.order(ClientOrderId(name))
 
     def set_prices(self) -> None:
         """Report the last closes to the book."""
@@ -232,18 +245,23 @@ class Orders:
     def cancel(self, market: SimulatedMarket, name: str, why: str) -> None:
         """Cancel an order."""
         if name in self.unsent_children:
-            self.cancel_unsent(name, why)
+            self.end_unsent(name, why)
             return
         self.remove(market, name, why)
+        self.end_children(market, name)
         Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
-    def cancel_unsent(self, name: str, why: str) -> None:
-        """Cancel a child that waits for its parent, which the engine has not got yet."""
+    def end_unsent(
+        self, name: str, why: str, how: Literal["cancelled", "expired"] = "cancelled"
+    ) -> None:
+        """End a child that waits for its parent, which the engine has not got, and its children."""
         order, now_ns = self.unsent_children.pop(name), self.clock_ns()
-        self.cancelled_unsent.add(name)
-        self.remove(self.markets[order.instrument_id], name, why)
+        market = self.markets[order.instrument_id]
+        self.remove(market, name, why, how)
+        self.ended_unsent[name] = "expired" if how == "expired" else "canceled"
+        kind = OrderExpired if how == "expired" else OrderCanceled
         self._undelivered.append(
-            OrderCanceled(
+            kind(
                 order.trader_id,
                 order.strategy_id,
                 order.instrument_id,
@@ -254,6 +272,19 @@ class Orders:
                 False,
             )
         )
+        self.end_children(market, name)
+
+    def end_children(self, market: SimulatedMarket, name: str) -> None:
+        """End the children of an order that ended without a fill."""
+        for child in market.children_of(name):
+            self.end_unsent(child, "its parent ended")
+
+    def expire_unsent(self) -> None:
+        """End the waiting children whose time is over."""
+        for market in self.markets.values():
+            for name in market.expired(self.step_ns):
+                if name in self.unsent_children:
+                    self.end_unsent(name, EXPIRED, "expired")
 
     def deny(self, orders: Sequence[Any], culprit: Any, breach: Breach) -> None:
         """Deny all orders of a request, and list the denial once.
@@ -308,10 +339,7 @@ class Orders:
         """Call the strategy's callbacks for orders that ended before they reached the engine."""
         while self._undelivered:
             event = self._undelivered.pop(0)
-            if isinstance(event, OrderDenied):
-                self.loaded.on_order_denied(event)
-            else:
-                self.loaded.on_order_canceled(event)
+            getattr(self.loaded, _CALLBACKS[type(event)])(event)
             self.loaded.on_order_event(event)
 
     def bypass_error(self, name: str) -> StrategyError:

@@ -21,7 +21,7 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.events import EXACT, Breach
 from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
 from tbv8.trading.fill_source import FillSource
-from tbv8.trading.orders import BY_STRATEGY, Orders, PendingChange
+from tbv8.trading.orders import BY_STRATEGY, EXPIRED, Orders, PendingChange
 from tbv8.trading.records import Fill
 from tbv8.trading.simulated_market import SimulatedMarket
 from tbv8.trading.terms import AT_ONCE, as_changed, id_of, side, with_changes
@@ -85,7 +85,7 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        began = self._begin_children(name, market) if name not in market.working else []
+        began = self._begin_children(name, market)
         for other in market.without_effect():
             self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
@@ -108,7 +108,8 @@ class Reports:
         """Send the children of a filled order, unless max_leverage denies them; return them.
 
         The engine requests the fill of a new taker only once. So a child that takes in the present
-        step is sent by `_send_next`.
+        step is sent by `_send_next`, and a stop that expires inside of the step without a fill is
+        not sent at all.
         """
         began = []
         working = self.book.working
@@ -118,11 +119,12 @@ class Reports:
             breach = self.book.check(begun, replacing=[child], rules=(MAX_LEVERAGE.name,))
             if breach is not None:
                 self.orders.list_denial(self.orders.unsent_children[child], breach)
-                self.orders.cancel_unsent(child, f"by {breach.rule}")
+                self.orders.end_unsent(child, f"by {breach.rule}")
                 continue
             if self.orders.walking is None:
                 market.meet_close(child)
-            if not market.will_take(child):
+            is_held = market.will_take(child) or market.ends_as_stop(child, self.orders.step_ns)
+            if not is_held:
                 self._send_child(child)
             began.append(child)
         return began
@@ -133,6 +135,7 @@ class Reports:
             order = market.working.get(child)
             if order is not None and order.would_take(self.source.path_price):
                 self.orders.remove(market, child, _WOULD_TAKE, "rejected")
+                self.orders.end_children(market, child)
 
     def _send_next(self, market: SimulatedMarket) -> None:
         """Send the child, if it is one, that the step fills next."""
@@ -182,8 +185,7 @@ class Reports:
                 "limit": self.book.limits.markets[market.symbol].max_position,
             }
             breach = Breach("max_position", numbers)
-            order = self.orders.loaded.cache.order(ClientOrderId(name))
-            self.orders.list_denial(order, breach)
+            self.orders.list_denial(self.orders.find(name), breach)
             self.orders.cancel(market, name, f"by {breach.rule}")
 
     def _on_accepted(self, event: Any) -> None:
@@ -217,15 +219,13 @@ class Reports:
         market, name = self.markets.get(event.instrument_id), id_of(event)
         if market is None:
             return
-        children = market.children_of(name)
         self.orders.remove(market, name, *self._end_of(event))
-        for child in children:
-            self.orders.cancel_unsent(child, "its parent ended")
+        self.orders.end_children(market, name)
 
     def _end_of(self, event: Any) -> tuple[str, Literal["cancelled", "expired", "rejected"]]:
         """Return the reason and the kind of an order's end, from the engine's report."""
         if isinstance(event, OrderExpired):
-            return "its time is over", "expired"
+            return EXPIRED, "expired"
         if isinstance(event, OrderRejected | OrderDenied):
             reason = str(event.reason).partition(":")[0]
             return _WOULD_TAKE if reason.startswith("POST_ONLY") else reason, "rejected"

@@ -131,7 +131,7 @@ class SimulatedMarket:
             if order.left <= 0:
                 del self.working[name]
         for child in self.working.values():
-            if child.parent == name and name not in self.working:
+            if child.parent == name:
                 child.parent = None
         shrunk = {}
         for sibling in order.linked if order else ():
@@ -198,6 +198,16 @@ class SimulatedMarket:
         self.highest_below, self.lowest_above, self.ends_ns = below, above, ends_ns
 
     # Steps.
+
+    def expired(self, time_ns: int) -> list[str]:
+        """Return the ids of the orders whose time is over."""
+        if self.ends_ns > time_ns:
+            return []
+        return [order.id for order in self.working.values() if 0 < order.ends_ns <= time_ns]
+
+    def ends_as_stop(self, name: str, time_ns: int) -> bool:
+        """Return True if an order is a stop whose time is over."""
+        return self.working[name].kind == "stop" and name in self.expired(time_ns)
 
     def first_expiry(self, time_ns: int) -> int:
         """Return the earliest expiry inside of a step that closes at `time_ns`, else `time_ns`."""

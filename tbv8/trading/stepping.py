@@ -116,9 +116,10 @@ class Stepper:
         closed = [self._markets[number] for number, *_ in ranges]
         must_settle = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_deferred(closed)
         before_ns = min(market.first_expiry(time_ns) for market in closed)
-        if before_ns < time_ns and runner.timer_ns < time_ns:
-            runner.run(time_ns, [])  # no timer inside of a step sees its fills
+        if ends_ns <= time_ns and runner.timer_ns < time_ns:
+            runner.run(time_ns, [])  # no timer inside of a step sees its fills, or orders' ends
         happened, liquidation = self._walk(instant, before_ns)
+        self._orders.expire_unsent()
         self._orders.set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)

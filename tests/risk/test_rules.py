@@ -114,9 +114,6 @@ def test_how_an_order_is_sent(terms: Terms, rule: str | None) -> None:
 
 
 def test_a_child_begins_later_and_not_at_market() -> None:
-    terms = Terms(type="limit", time_in_force="gtd", ends_ns=5, sent_ns=5)
-
-    assert check("9", "100", parent="e", reduce_only=True, terms=terms) is None
     assert check("9", "100", parent="e", trigger="90") is None
     assert check("9", parent="e", terms=Terms()) == Breach("order_type", {})
 

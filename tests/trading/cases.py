@@ -2317,7 +2317,7 @@ CHILDREN = [
 
 TIMES = [
     Case(
-        "a child whose time is over when its list counts is not denied for it",
+        "a child whose time is over when its list counts is denied, with the whole list",
         [
             (
                 "timer 1",
@@ -2325,8 +2325,9 @@ TIMES = [
             )
         ],
         [FLAT],
+        denied=[(1, "expire_time", "t")],
         until={"t": 0.75},
-        states={"e": "working", "t": "working"},
+        states={"e": "denied", "t": "denied"},
     ),
     Case(
         "a DAY order that waited for the close at 00:00 works until the next 00:00",
@@ -3114,6 +3115,76 @@ ON_THE_JUMP = [
 ]
 """Children that begin on the jump to the open: there the market is at the open."""
 
+WAITING = [
+    *(
+        Case(
+            f"a child that waits expires {when}",
+            [(0, [stop("e", "buy", 1, 103), stop("c", "sell", 1, 99, parent="e", **GTD)])],
+            [FLAT, (100, 104, 98, 104)],
+            [(2, "e", "buy", 1, 103)],
+            1,
+            states={"c": "expired"},
+            until={"c": until},
+        )
+        for when, until in {
+            "at a close": 1,
+            "inside of a step": 0.5,
+        }.items()
+    ),
+    Case(
+        "a stop child that expires inside of its first step, past its trigger, may not fill",
+        [(0, [stop("e", "buy", 1, 103), stop("c", "sell", 1, "103.5", parent="e", **GTD)])],
+        [(103, 104, 103, 103), (104, 104, 90, 96)],
+        [(1, "e", "buy", 1, 103)],
+        1,
+        states={"c": "expired"},
+        until={"c": 0.5},
+    ),
+    Case(
+        "a child that begins and expires inside of a step fills if that is worse than the close",
+        [(0, [stop("e", "buy", 1, 103), stop("c", "sell", 1, 99, parent="e", **GTD)])],
+        [(100, 104, 98, 104)],
+        [(1, "e", "buy", 1, 103), (1, "c", "sell", 1, 99)],
+        until={"c": 0.5},
+    ),
+    Case(
+        "the children of a parent that reduces begin, also if it is filled in part",
+        [
+            (0, market("m", "buy", 1)),
+            (0, [stop("p", "sell", 3, 95, **RO), limit("c", "buy", 1, 90, parent="p")]),
+        ],
+        [FLAT, (100, 100, 94, 94), (94, 95, 89, 92)],
+        [(0, "m", "buy", 1, 100), (2, "p", "sell", 1, 95), (3, "c", "buy", 1, 90)],
+        1,
+        states={"p": "canceled"},
+    ),
+    *(
+        Case(
+            f"the children of a child that {how} end with it",
+            [
+                (
+                    0,
+                    [
+                        limit("e", "buy", 1, 95, **GTD),
+                        stop("c", "sell", 1, 90, parent="e", **GTD),
+                        limit("g", "buy", 1, 85, parent="c"),
+                    ],
+                ),
+                *request,
+            ],
+            [FLAT, FLAT, FLAT],
+            states={"c": state, "g": "canceled"},
+            until=until,
+        )
+        for how, request, until, state in (
+            ("is cancelled", [(1, Cancel("c"))], {"e": 9, "c": 9}, "canceled"),
+            ("expires", [], {"e": 9, "c": 1}, "expired"),
+            ("ends with its parent", [], {"e": 1, "c": 9}, "canceled"),
+        )
+    ),
+]
+"""Children that wait for their parent, and how they end."""
+
 EXAMPLES = [
     *(
         Case(
@@ -3289,5 +3360,6 @@ CASES = [
     *REDUCERS,
     *POST_ONLY,
     *ON_THE_JUMP,
+    *WAITING,
     *EXAMPLES,
 ]

@@ -327,9 +327,7 @@ def run_script(
             for name in orders.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
-        states |= dict.fromkeys(orders.cancelled_unsent, "canceled") | dict.fromkeys(
-            orders.unsent_children, "working"
-        )
+        states |= orders.ended_unsent | dict.fromkeys(orders.unsent_children, "working")
         cash, positions = orders.book.cash, dict(orders.book.positions)
     sent = set(orders.submitted)
     books = Books(cash=cash, positions=positions, states=states)

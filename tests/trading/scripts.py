@@ -148,6 +148,8 @@ class RandomScript:
     """The kinds of orders that open a bracket."""
     maker_exits: float = 0.0
     """The share of take-profits that are post-only."""
+    rare: float = 0.0
+    """The share of brackets and pairs with other links, ends or children."""
     sent: dict[str, Order] = field(default_factory=dict)
     fills: dict[str, int] = field(default_factory=dict)
     resized: set[str] = field(default_factory=set)
@@ -183,9 +185,9 @@ class RandomScript:
         elif action == "cancel" or action.startswith("modify"):
             self.change(world, rng, action)
         elif action == "bracket":
-            world.send_list(self.bracket(world, rng, symbol))
+            world.send_list(self.changed_bracket(self.bracket(world, rng, symbol), world, rng))
         elif action == "pair":
-            world.send_list(self.pair(world, rng, symbol))
+            world.send_list(self.linked_pair(self.pair(world, rng, symbol), rng))
         else:
             world.send(self.order(world, rng, symbol, action))
 
@@ -277,6 +279,46 @@ class RandomScript:
             )
             orders.append(self.given(order))
         return orders
+
+    def linked_pair(self, pair: list[Order], rng: Random) -> list[Order]:
+        """Link some pairs: one order cancels the other, or reduces it."""
+        if self.rare == 0 or rng.random() >= self.rare:
+            return pair
+        first, second = pair
+        links = {"contingency": rng.choice(("OCO", "OUO")), "reduce_only": rng.random() < 0.3}
+        return [
+            replace(first, linked=(second.id,), **links),
+            replace(second, linked=(first.id,), **links),
+        ]
+
+    def changed_bracket(self, bracket: list[Order], world: World, rng: Random) -> list[Order]:
+        """Let some exits expire, unlink some, and give some a child of their own."""
+        if self.rare == 0:
+            return bracket
+        entry, *exits = bracket
+        if rng.random() < self.rare / 2:
+            exits = [replace(order, linked=(), contingency=None) for order in exits]
+        for at, order in enumerate(exits):
+            if rng.random() < self.rare:
+                exits[at] = replace(order, time_in_force="GTD", expire_ms=self.end_ms(world, rng))
+        if rng.random() < self.rare:
+            child = Order(
+                id=self.name(),
+                symbol=entry.symbol,
+                side=rng.choice(("buy", "sell")),
+                kind=rng.choice((LIMIT, STOP, STOP_LIMIT)),
+                quantity=rng.randint(1, 20) * LOT,
+                parent=rng.choice(exits).id,
+                reduce_only=rng.random() < 0.5,
+            )
+            exits.append(self.given(self.priced(child, world, rng)))
+        return [entry, *exits]
+
+    def end_ms(self, world: World, rng: Random) -> int:
+        """Return a time at a close, or inside of a step; it may be over."""
+        close_ms = world.time_ms // self.step_ms * self.step_ms
+        inside_ms = rng.choice((0, 0, self.step_ms // 3))
+        return close_ms + rng.randint(0, 12) * self.step_ms - inside_ms
 
     def priced(self, order: Order, world: World, rng: Random) -> Order:
         """Give an order its limit and trigger, mostly on the side where they rest."""

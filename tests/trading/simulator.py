@@ -1131,8 +1131,7 @@ class Session:
     def form_broken(self, live: Live) -> str | None:
         """What is not simulated, tick_size and lot_size.
 
-        reading: expire_time is asked with what is not simulated. What is not simulated is denied
-        of children too; their time is looked at when they begin.
+        reading: expire_time is asked with what is not simulated.
         """
         order, market = live.order, self.rules.markets[live.order.symbol]
         if order.time_in_force not in ("GTC", "GTD", "DAY", "IOC", "FOK"):
@@ -1142,7 +1141,7 @@ class Session:
             return "time_in_force"
         if order.kind == "stop_limit" and order.post_only:
             return "post_only"
-        if order.kind != "market" and live.state != "held" and has_ended(live, self.time_ms):
+        if order.kind != "market" and has_ended(live, self.time_ms):
             return "expire_time"
         for price in (live.price, live.trigger):
             if price is not None and (price <= 0 or price % market.tick != 0):

@@ -53,6 +53,7 @@ BREAKOUTS: dict[str, Any] = {
     "widest": 4,
     "actions": ACTIONS | {"bracket": 30},
 }
+RARE: dict[str, Any] = {"rare": 0.5, "actions": ACTIONS | {"bracket": 25, "pair": 15}}
 WARM_UP: dict[str, Any] = {"start_ms": START_MS + 2 * HOUR}
 WORLDS = {
     "plain": World(account={"slippage_ticks": 0}),
@@ -83,8 +84,12 @@ WORLDS = {
         symbols=TWO, **DETAIL, account=TIGHT, script=AT_ONCE
     ),
     "breakouts with post-only exits": World(script=BREAKOUTS),
-    "breakouts with post-only exits, two symbols, minutes": World(
-        symbols=TWO, **DETAIL, market={"max_position": D(8)}, account=TIGHT, script=BREAKOUTS
+    "brackets of every kind": World(script=BREAKOUTS | RARE),
+    "brackets of every kind, a small max_position": World(
+        script=RARE, market={"max_position": D(4)}
+    ),
+    "brackets of every kind, two symbols, minutes": World(
+        symbols=TWO, **DETAIL, market={"max_position": D(8)}, account=TIGHT, script=BREAKOUTS | RARE
     ),
     "warm-up": World(account=WARM_UP),
     "everything": World(
@@ -195,6 +200,12 @@ def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
             134,
             "fills at the close, two symbols, minutes",
             id="a change of size behind a sibling's fill",
+        ),
+        pytest.param(57, "brackets of every kind", id="a child of a child that is rejected"),
+        pytest.param(
+            118,
+            "brackets of every kind, a small max_position",
+            id="a timer before a child that expires in its step",
         ),
     ],
 )

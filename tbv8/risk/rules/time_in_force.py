@@ -20,7 +20,7 @@ def _has_expired(check: OrderCheck) -> Numbers | None:
     terms = check.terms
     if terms is None or terms.time_in_force != "gtd" or terms.type == "market":
         return None
-    return {} if check.order.parent is None and terms.ends_ns <= terms.sent_ns else None
+    return {} if terms.ends_ns <= terms.sent_ns else None
 
 
 TIME_IN_FORCE = Rule(
