@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, Span, iso, iso_day
+from tbv8.market import DAY_MS, HOUR_MS, Span, duration_text, iso, iso_day
 from tbv8.page.words import length
 from tbv8.text import counted
 
@@ -19,6 +19,12 @@ MAX_BARS_CUT = 20
 
 MAX_RERUN = 20_000_000
 """The largest number of bars of the runs cut at decisions, about: they take two minutes."""
+
+
+def round_up_warm_up(needed_ms: int) -> int:
+    """Return the next whole hours, or days from two days on, for `warm_up` in a config."""
+    unit_ms = HOUR_MS if needed_ms <= 2 * DAY_MS else DAY_MS
+    return -(-needed_ms // unit_ms) * unit_ms
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,14 +90,14 @@ def _warm_up_text(strategy: records.Strategy, verdict: Verdict, history: Span | 
     has = f"a warm-up of {length(strategy.warm_up_ms)}" if strategy.warm_up_ms else "no warm-up"
     text = f"{late} after {bars} at most; the backtest has {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
-        days = -(-verdict.warm_up_ms // DAY_MS)
-        earliest_ms = records.earliest_start_ms(history, days * DAY_MS) if history else 0
+        enough_ms = round_up_warm_up(verdict.warm_up_ms)
+        earliest_ms = records.earliest_start_ms(history, enough_ms) if history else 0
         if history and earliest_ms >= history.end_ms:
             return (
                 f"{text}: the history of {strategy.source.venue}, {history}, is too short for a "
-                f"warm-up of {days}d"
+                f"warm-up of {duration_text(enough_ms)}"
             )
-        text += f": write `warm_up: {days}d`"
+        text += f": write `warm_up: {duration_text(enough_ms)}`"
         if history and strategy.span.start_ms < earliest_ms:
             end = " and a later `end_date`" if strategy.span.end_ms <= earliest_ms else ""
             text += (

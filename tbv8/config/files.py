@@ -372,7 +372,10 @@ class BacktestSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Decimal, key("The account's balance at the start, in USD.", **_POSITIVE)
     ] = Decimal(10_000)
     slippage_ticks: Annotated[
-        int, key("The number of ticks by which market orders fill at a worse price.", minimum=0)
+        int,
+        key(
+            "The number of ticks by which market orders and stops fill at a worse price.", minimum=0
+        ),
     ] = 0
     detail: Annotated[
         Detail,

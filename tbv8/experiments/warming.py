@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tbv8.backtest.verdict import round_up_warm_up
 from tbv8.config.records import Experiment
 from tbv8.errors import ConfigError
 from tbv8.freshness.result import backtest_inputs
 from tbv8.freshness.verdict import find_verdict, is_about
-from tbv8.market import DAY_MS
+from tbv8.market import duration_text
 from tbv8.page.words import length
 from tbv8.store.database import Query
 
@@ -35,7 +36,7 @@ def check_warm_up(experiment: Experiment, query: Query, *, results_path: Path) -
         has = f"only {length(has_ms)} of warm-up" if has_ms else "no warm-up (0d)"
         return (
             f"{has}, but `doit lookahead:{strategy.strategy_id}` found that its signals need "
-            f"{length(needed_ms)}: write {-(-needed_ms // DAY_MS)}d"
+            f"{length(needed_ms)}: write {duration_text(round_up_warm_up(needed_ms))}"
         )
 
     if walk and walk.warm_up_ms < needed_ms:

@@ -21,6 +21,7 @@ from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
 
 _MAX_AGE_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
+_CURE_MS = 10 * MINUTE_MS  # the time in which the command of the cure is run
 _FETCH_TIMEOUT_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
@@ -66,10 +67,10 @@ def begin_session(
 
 
 def began_text(config: SessionConfig, session: StoredSession) -> str:
-    """Return a new session's venue, its start, and the close of its first counted bar, as text."""
+    """Return a new session's venue, its start, and the close of its next bar, as text."""
     timeframe = config.strategy.timeframe
-    first = iso(timeframe.ceil(session.counted_ms + 1))
-    return f"{_start_text(session)}; the first counted {timeframe} bar closes at {first}"
+    following = iso(timeframe.ceil(session.counted_ms + 1))
+    return f"{_start_text(session)} on; the next {timeframe} bar closes at {following}"
 
 
 def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:
@@ -146,7 +147,7 @@ def _missing_warm_up(
     series = config.series[symbol]
     fetch = (
         f"fetch them by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
-        f"end={iso(ONE_MINUTE.floor(now_ms))} backfill:{series}`, "
+        f"end={iso(ONE_MINUTE.floor(now_ms) + _CURE_MS)} backfill:{series}`, "
         if config.history_ms is not None and config.history_ms <= first_ms
         else ""
     )

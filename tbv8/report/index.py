@@ -202,8 +202,8 @@ def _tiles(report: Report) -> Html:
         (
             "Recorder gaps",
             f"{recorded:,}",
-            f"{filled:,} filled later, {recorded - filled - open_gaps:,} lost, {open_gaps:,} still "
-            "open"
+            f"{filled:,} filled later, {recorded - filled - open_gaps:,} lost, {open_gaps:,} going "
+            "on"
             if recorded
             else "the recorder has missed nothing"
             if status.ticks
@@ -517,7 +517,7 @@ def _recorder(report: Report) -> PageSection:
         ]
         for gap in status.recorder_gaps
     ]
-    heads = ["venue", "symbol", "channel", "gaps", "filled", "open", "time lost"]
+    heads = ["venue", "symbol", "channel", "gaps", "filled", "going on", "time lost"]
     total = sum(gap.gaps for gap in status.recorder_gaps)
     rows = [
         [
@@ -526,7 +526,7 @@ def _recorder(report: Report) -> PageSection:
             gap.venue,
             gap.symbol,
             gap.channel,
-            "filled" if gap.healed else "open" if gap.end_ms is None else "lost",
+            "filled" if gap.healed else "going on" if gap.end_ms is None else "lost",
             length_cell((gap.end_ms or report.now_ms) - gap.start_ms),
             gap.reason,
         ]

@@ -193,7 +193,8 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     if status.halted_until_ms is not None:
         yield f"{name}: halted until {iso(status.halted_until_ms)}"
     for rule, count in sorted(status.barred_minutes.items()):
-        yield f"{name}: no position could be opened in {counted(count, 'minute')} ({rule})"
+        minutes = counted(count, "minute")
+        yield f"{name}: {minutes} so far in which no position could be opened ({rule})"
     if status.missing_minutes:
         yield f"{name}: {counted(status.missing_minutes, 'minute')} not recorded"
     if status.priced:

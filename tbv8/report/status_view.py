@@ -113,8 +113,8 @@ _KIND_COLUMNS = (
     ">gaps", ">size ~",
 )  # fmt: skip
 _TICK_KIND_COLUMNS = ("venue", "dataset", ">symbols", "first", "last")
-_GAP_KIND_COLUMNS = ("venue", "channel", ">symbols", ">gaps", ">filled", ">open", ">time lost")
-_GAP_COLUMNS = ("venue", "symbol", "channel", ">gaps", ">filled", ">open", ">time lost")
+_GAP_KIND_COLUMNS = ("venue", "channel", ">symbols", ">gaps", ">filled", ">going on", ">time lost")
+_GAP_COLUMNS = ("venue", "symbol", "channel", ">gaps", ">filled", ">going on", ">time lost")
 _STRATEGY_COLUMNS = (
     *("strategy", "bars", "span", "state", "look-ahead"),
     *(">return", ">Sharpe", ">max drawdown", ">trades"),

@@ -40,7 +40,7 @@ class Template(OneMarket):
         self.closes = LastCloses(config.lookback)
 
     def on_start(self) -> None:
-        """Register the indicators, which precede `on_bar`, and subscribe to the bars."""
+        """Register the indicators, which get each bar before `on_bar`; subscribe to the bars."""
         self.register_indicator_for_bars(self.config.bar_type, self.closes)
         super().on_start()
 

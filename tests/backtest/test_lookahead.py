@@ -168,7 +168,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() 
     [
         pytest.param(
             0,
-            " at most; the backtest has no warm-up: write `warm_up: 1d`",
+            " at most; the backtest has no warm-up: write `warm_up: 1h`",
             id="none",
         ),
         pytest.param(1, "; the backtest has a warm-up of 1 d", id="enough"),
@@ -194,7 +194,7 @@ def test_the_measured_warm_up_is_compared_with_the_configs(days: int, said: str)
     assert early.endswith(said) if days else begins in early
     # no start can follow a warm-up that is as long as the history
     (_, none) = verdict_lines(strategy, verdict, history=Span(start_ms, start_ms + DAY_MS))
-    assert none.endswith(said) if days else "is too short for a warm-up of 1d" in none
+    assert none.endswith(said) if days else "is too short for a warm-up of 1h" in none
 
 
 def test_unseeded_random_numbers_are_an_error_with_a_cure(peek: Callable[..., Any]) -> None:

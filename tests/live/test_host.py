@@ -203,7 +203,7 @@ def test_a_start_names_the_session_that_begins_or_continues(world: World) -> Non
 
     session = f"paper session 1 at hyperliquid, counted from {iso(START_MS)}"
     assert world.texts("began") == [
-        f"{session}; the first counted 1m bar closes at {iso(START_MS + MINUTE_MS)}"
+        f"{session} on; the next 1m bar closes at {iso(START_MS + MINUTE_MS)}"
     ]
     begun, without_minutes, continued = world.texts("replayed")
     assert (begun, without_minutes) == ("", f"{session}: no minute yet")
@@ -374,8 +374,8 @@ def test_a_warm_up_without_bars_is_refused_with_the_missing_span(world: World) -
     assert str(e.value) == (
         f"hyperliquid:BTC/USDT: the warm-up needs 1m bars from {first} on, and those of {first} .. "
         f"{held} are missing: fetch them by `doit venue=hyperliquid start={first[:10]} "
-        f"end={iso(START_MS + 2 * HOUR_MS)} backfill:hyperliquid:BTC/USDT`, record that long, or "
-        "shorten backtest.warm_up"
+        f"end={iso(START_MS + 2 * HOUR_MS + 10 * MINUTE_MS)} backfill:hyperliquid:BTC/USDT`, "
+        "record that long, or shorten backtest.warm_up"
     )
     assert rows(world.db_path, "SELECT count(*) FROM sessions") == [(0,)]
 

@@ -280,7 +280,7 @@ def test_gaps_are_listed_escaped(written: Path) -> None:
     assert "<td>2024-01-02 00:00</td><td>2024-01-02 02:00</td>" in page
     assert ">lost</td>" in page
     assert ">filled</td>" in page
-    assert "1 filled later, 1 lost, 0 still open" in page
+    assert "1 filled later, 1 lost, 0 going on" in page
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_what_a_session_holds_and_what_it_did(session: Project) -> None:
         "btc_usdt_perp_v1: holds -0.01 BTC/USDT while no session runs: `doit paper:"
         "btc_usdt_perp_v1` continues with it; to close it, run `doit stop btc_usdt_perp_v1 "
         "--close` first",
-        "btc_usdt_perp_v1: no position could be opened in 1 minute (stale_bar)",
+        "btc_usdt_perp_v1: 1 minute so far in which no position could be opened (stale_bar)",
         "btc_usdt_perp_v1: 2 minutes not recorded",
         "btc_usdt_perp_v1: 1 fill priced by the secondary's quotes: +0.75 USD extra cost there",
         "btc_usdt_perp_v1: the recorder corrected 1 bar after use, without effect on the session",

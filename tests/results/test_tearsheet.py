@@ -520,7 +520,7 @@ def test_more_bars_than_fit_are_longer_candles(
 
     _, page = run(strategy, bars, tmp_path)
 
-    assert "Each candle combines 3 of the 6,000 bars." in page
+    assert "combine 3 of the 6,000 bars" in page
     drawn = candles(data_of(page, "price-chart")["prices"])
     for name, start, merged in (("high", 0, max), ("low", 0, min), ("close", 2, max)):
         values = bars[name].to_pylist()
@@ -707,7 +707,10 @@ def test_exposure_is_drawn_at_every_change_of_the_position(made: tuple[Path, str
         at for at, last, size in zip(times_ms, [0.0, *sizes], sizes, strict=False) if size != last
     }
 
-    assert changes <= set(columns["t"]) < set(times_ms)
+    start_ms, *drawn_ms = columns["t"]
+    assert start_ms == times_ms[0] - HOUR_MS
+    assert columns["exposure_0"][0] == 0
+    assert changes <= set(drawn_ms) < set(times_ms)
     assert len(changes) > 100
 
 

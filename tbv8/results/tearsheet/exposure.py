@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tbv8.page.charts import label_text, line, value_axis
 from tbv8.page.words import number
-from tbv8.results.accounting import Curve, in_usd
+from tbv8.results.accounting import in_usd
 from tbv8.results.read import Account, Result
 from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
 from tbv8.trading.nautilus import Floats, Ints
@@ -89,30 +89,33 @@ def _size_by_time(run: Account, symbol: str, *, is_net: bool) -> Floats:
     return np.diff(np.interp(times_ms, edges_ms, total))
 
 
-def _position_value(curve: Curve, symbol: str) -> Floats:
-    """Return the value of a position, negative if short; 0 before its symbol has a price."""
-    worth: Floats = np.nan_to_num(curve.positions[symbol] * curve.prices[symbol])
+def _sizes(run: Account, symbol: str) -> Floats:
+    """Return the position in a symbol at the curve's `times_ms`."""
+    return np.append(float(run.stats.start_positions.get(symbol, 0)), run.curve.positions[symbol])
+
+
+def _values(run: Account, symbol: str) -> Floats:
+    """Return the value of a position at the curve's `times_ms`, negative if short.
+
+    It is 0 before the symbol has a price; at the start it is at the first price.
+    """
+    prices = run.curve.prices[symbol]
+    worth: Floats = np.nan_to_num(_sizes(run, symbol) * np.append(prices[:1], prices))
     return worth
 
 
-def _changes(curve: Curve) -> Ints:
-    """Return the indices of the closes at which a position is another one than at the last."""
-    changes = [np.flatnonzero(np.diff(sizes, prepend=0.0)) for sizes in curve.positions.values()]
-    return np.unique(np.concatenate(changes))
-
-
-def _gross_value(curve: Curve) -> Floats:
-    """Return the value of all positions, long and short added up, in USD."""
-    total = np.zeros(len(curve.closes_ms))
-    for symbol in curve.prices:
-        total += np.abs(_position_value(curve, symbol))
-    return total
+def _changes(run: Account) -> Ints:
+    """Return the indices of the start and of the closes after which a position has changed."""
+    sizes = [_sizes(run, symbol) for symbol in run.curve.positions]
+    return np.unique(np.concatenate([[0], *(np.flatnonzero(np.diff(each)) + 1 for each in sizes)]))
 
 
 def exposure_part(result: Result) -> Part:
     """Return the chart of the positions' values as multiples of the equity."""
-    curve, symbols = result.primary.curve, result.summary.symbols
-    equity = in_usd(curve.equity)
+    run, symbols = result.primary, result.summary.symbols
+    curve = run.curve
+    equity = in_usd(curve.from_start(curve.equity))
+    values = {symbol: _values(run, symbol) for symbol in symbols}
 
     def times(worth: Floats) -> Floats:
         share: Floats = np.full(len(equity), np.nan)
@@ -121,17 +124,18 @@ def exposure_part(result: Result) -> Part:
 
     alone = len(symbols) == 1
     if alone:
-        curves = [("exposure", "--accent", times(_position_value(curve, symbols[0])))]
+        curves = [("exposure", "--accent", times(values[symbols[0]]))]
     else:
-        curves = [("gross, long and short added", "--hold", times(_gross_value(curve)))]
+        gross = np.abs(list(values.values())).sum(axis=0)
+        curves = [("gross, long and short added", "--hold", times(gross))]
         curves += [
-            (label_text(symbol), f"--c{at % 10}", times(_position_value(curve, symbol)))
+            (label_text(symbol), f"--c{at % 10}", times(values[symbol]))
             for at, symbol in enumerate(symbols)
         ]
-    exposures = {f"exposure_{at}": values for at, (_, _, values) in enumerate(curves)}
-    changes, most = _changes(curve), POINTS // len(curves)
+    exposures = {f"exposure_{at}": shares for at, (_, _, shares) in enumerate(curves)}
+    changes, most = _changes(run), POINTS // len(curves)
     also = changes if len(changes) <= _MAX_CHANGES else None
-    columns, thinned = thin(curve.closes_ms, exposures, most=most, digits=5, also=also)
+    columns, thinned = thin(curve.times_ms, exposures, most=most, digits=5, also=also)
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if alone else {}
     traces = [
         line(

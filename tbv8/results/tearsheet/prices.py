@@ -118,7 +118,7 @@ def _instructions(result: Result, times: int) -> str:
         "lines connect entry and exit, at average prices."
     )
     if times > 1:
-        words += f" Each candle combines {times} of the {result.summary.bars:,} bars."
+        words += f" The shortest candles combine {times} of the {result.summary.bars:,} bars each."
     if not fills:
         words += " There were no fills."
     return words
