@@ -67,10 +67,14 @@ def changed_parts(
     """
     old, new = msgspec.to_builtins(before), msgspec.to_builtins(now)
     parts = [*new, *(name for name in gone if name in old and name not in new)]
+
+    def digest(key: Mapping[str, Any], part: str) -> str | None:
+        return key[part]["digest"] if part in key else None
+
     return [
         names.get(part, part) + _short_changes(part, old.get(part), new.get(part))
         for part in parts
-        if old.get(part) != new.get(part)
+        if digest(old, part) != digest(new, part)
     ]
 
 
