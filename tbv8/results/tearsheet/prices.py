@@ -112,16 +112,16 @@ def _least_packed(result: Result, times: int) -> int:
 
 def _instructions(result: Result, times: int) -> str:
     fills = result.primary.fills.num_rows
-    words = (
+    text = (
         "Zoom with the buttons, by dragging in a chart, or by moving the marked part of the strip; "
         "all charts over time follow. Click a trade in the list below to see it here. Dotted "
         "lines connect entry and exit, at average prices."
     )
     if times > 1:
-        words += f" The shortest candles combine {times} of the {result.summary.bars:,} bars each."
+        text += f" The shortest candles combine {times} of the {result.summary.bars:,} bars each."
     if not fills:
-        words += " There were no fills."
-    return words
+        text += " There were no fills."
+    return text
 
 
 def _chart_lines(result: Result, ends_ms: Ints) -> list[Mapping[str, Any]]:

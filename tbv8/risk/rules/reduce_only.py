@@ -26,5 +26,5 @@ REDUCE_ONLY = Rule(
     find_breach=_find_breach,
     cause=_cause,
     scope="sending",
-    cure="send it while there is an opposite position",
+    cure="send it only while there is a position that it reduces",
 )

@@ -268,9 +268,9 @@ def _guess_order(table: pa.Table) -> tuple[dict[str, int], str]:
         fits = (low <= np.minimum(first, last)) & (np.maximum(first, last) <= high)
         return int(np.count_nonzero(fits))
 
-    words, order = max(candidates.items(), key=lambda item: possible(item[1]))
+    names, order = max(candidates.items(), key=lambda item: possible(item[1]))
     picked = {"time": 0} | {word: order[word] for word in PRICES}
-    return picked, f"no header, columns by the prices: time, open, {words}, volume"
+    return picked, f"no header, columns by the prices: time, open, {names}, volume"
 
 
 def _is_number(text: str) -> bool:
