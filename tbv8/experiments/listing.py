@@ -37,6 +37,9 @@ from tbv8.results.statistics import daily_returns
 from tbv8.store.database import Query
 from tbv8.store.trials import (
     METRICS,
+    Details,
+    ListedTrial,
+    Trial,
     count_listed,
     read_best,
     read_details,
@@ -118,25 +121,12 @@ def list_trials(
         subject, span = trial.subject, Span(trial.start_ms, trial.end_ms)
     tries, ratios = read_variants(query, subject, start_ms=span.start_ms, end_ms=span.end_ms)
     details = dict(read_details(query, trials))
-    shown = []
-    for row in best:
-        trial, details_of_trial = trials[row.key], details[row.key]
-        returns = to_daily_returns(to_equity(details_of_trial.equity))
-        shown.append(
-            TrialRow(
-                number=row.number,
-                params=row.params,
-                status=trial.status,
-                sharpe=trial.sharpe,
-                deflated_sharpe=None if trial.sharpe is None else deflate(returns, ratios, tries),
-                total_return=trial.total_return,
-                max_drawdown=trial.max_drawdown,
-                profit_factor=trial.profit_factor,
-                trades=trial.trades,
-                digest=trial.digest.hex(),
-                error=json.loads(details_of_trial.stats).get("error"),
-            )
-        )
+
+    def deflated(row: ListedTrial) -> float | None:
+        returns = to_daily_returns(to_equity(details[row.key].equity))
+        return None if trials[row.key].sharpe is None else deflate(returns, ratios, tries)
+
+    shown = [_row(row, trials[row.key], details[row.key], deflated(row)) for row in best]
     summary = read_summary_json(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
@@ -149,6 +139,22 @@ def list_trials(
         overfitting=(summary.get("overfitting") or {}).get("probability"),
         out_of_sample_return=(summary.get("walk_forward") or {}).get("return"),
         shown=shown,
+    )
+
+
+def _row(listed: ListedTrial, trial: Trial, details: Details, deflated: float | None) -> TrialRow:
+    return TrialRow(
+        number=listed.number,
+        params=listed.params,
+        status=trial.status,
+        sharpe=trial.sharpe,
+        deflated_sharpe=deflated,
+        total_return=trial.total_return,
+        max_drawdown=trial.max_drawdown,
+        profit_factor=trial.profit_factor,
+        trades=trial.trades,
+        digest=trial.digest.hex(),
+        error=json.loads(details.stats).get("error"),
     )
 
 
