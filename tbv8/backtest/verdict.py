@@ -80,15 +80,15 @@ def _warm_up_text(strategy: records.Strategy, verdict: Verdict, history: Span | 
     """Compare the measured warm-up with the config's `warm_up`, in one line."""
     if verdict.warm_up_bars is None:
         return (
-            "a later start never had the positions of the whole run: the result depends on its "
+            "a run that started later never had the same positions: the result depends on its "
             "start_date"
         )
-    late = f"{verdict.late_starts} runs that started later had the positions of the whole run"
+    late = f"{verdict.late_starts} runs that started later had the same positions as the whole run"
     if not verdict.warm_up_ms:
         return f"{late} from their start on: no warm-up is needed"
     bars = f"{counted(verdict.warm_up_bars, 'bar')} ({length(verdict.warm_up_ms)})"
     has = f"a warm-up of {length(strategy.warm_up_ms)}" if strategy.warm_up_ms else "no warm-up"
-    text = f"{late} after {bars} at most; the backtest has {has}"
+    text = f"{late} after at most {bars}; the backtest has {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
         enough_ms = round_up_warm_up(verdict.warm_up_ms)
         earliest_ms = records.earliest_start_ms(history, enough_ms) if history else 0

@@ -185,6 +185,18 @@ class Driver:
             for number, record in enumerate(lists[kind][counts.get(kind, 0) :], counts.get(kind, 0))
         ]
 
+    def warm_up_end(self, state: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Return the event `counting` if the warm-up has ended since a state; it is not stored.
+
+        The state of a session that has begun is empty.
+        """
+        carried = self._session.carried
+        if carried is None or state.get("is_counting", False):
+            return []
+        positions = {symbol: plain(size) for symbol, size in carried.positions.items()}
+        body = {"ts_ms": carried.ts_ms, "positions": positions}
+        return [("counting", msgspec.json.encode(body).decode())]
+
     def open_symbols(self) -> set[str]:
         """Return the symbols with a position."""
         return {symbol for symbol, size in self._session.book.positions.items() if size}

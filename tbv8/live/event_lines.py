@@ -32,6 +32,11 @@ def event_lines(report: ProcessReport) -> Iterator[str]:
         yield line
 
 
+def held_text(positions: Mapping[str, str]) -> str:
+    """Return `0.1 BTC/USDT, 0 ETH/USDT`, of positions by symbol."""
+    return ", ".join(f"{size} {symbol}" for symbol, size in positions.items())
+
+
 def fill_text(fill: Mapping[str, Any]) -> str:
     """Return `buy 0.1 BTC/USDT at 100000`, of the body of a fill's event."""
     return f"{fill['side']} {_plain(fill['quantity'])} {fill['symbol']} at {_plain(fill['price'])}"
@@ -48,7 +53,9 @@ def _place(kind: str, values: Mapping[str, Any], sent: set[str]) -> tuple[int, i
             return (_CLOSE, 0) if values["waits"] else (_SENT, number)
         is_of_close = values["order_id"] in sent or values["tags"] in (HALT, STOP)
         return (_SENT, number) if is_of_close else (_INSIDE, 0)
-    return {"payment": _INSIDE, "halt": _HALT, "end": _END}.get(kind, _CLOSE), 0
+    return {"payment": _INSIDE, "halt": _HALT, "end": _END, "counting": _INSIDE}.get(
+        kind, _CLOSE
+    ), 0
 
 
 def _text(kind: str, values: Mapping[str, Any]) -> str:
@@ -72,6 +79,8 @@ def _text(kind: str, values: Mapping[str, Any]) -> str:
             amount = float(values["amount"])
             paid = f"{'paid' if amount > 0 else 'got'} {abs(amount):,.2f} USD"
             return f"{paid}, {values['kind']} of {values['symbol']}"
+        case "counting":
+            return f"the warm-up has ended, with position {held_text(values['positions'])}"
         case "denial":
             return _denied(values)
         case "halt":

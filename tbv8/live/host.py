@@ -310,7 +310,7 @@ class _SessionHost:
         corrections = correction_events(
             query, session, self._config, self._rates, driver.done_ms, at_ms=at_ms
         )
-        state = driver.state()
+        state, shown = driver.state(), driver.warm_up_end(session.state)
         self._journal.write_events(
             session.session_id, [*outputs, *corrections], done_ms=driver.done_ms, state=state
         )
@@ -330,7 +330,7 @@ class _SessionHost:
                 lag_ms=self._seen_ms - driver.done_ms if is_new and not self._is_in_gap else None,
                 took_ms=round(self._took_ms, 2) if is_new else None,
                 state=state,
-                events=[(event.kind, event.body) for event in outputs],
+                events=[*shown, *((event.kind, event.body) for event in outputs)],
             )
 
     def _write_files(self) -> None:

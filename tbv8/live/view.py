@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from tbv8.live.event_lines import event_lines
+from tbv8.live.event_lines import event_lines, held_text
 from tbv8.live.output import ProcessReport
 from tbv8.market import iso
 from tbv8.page.words import length
@@ -149,18 +149,13 @@ def _cells(report: ProcessReport | None) -> list[str]:
         last = f"{iso(done_ms)[11:16]} UTC, {ago} ago"
     return [
         last,
-        _positions_text(state),
+        held_text(state["positions"]),
         f"{state['working']:,}",
         f"{float(state['equity']):,.2f}",
         f"{float(state['day_loss']):,.2f}",
         f"{state['fills']:,}",
         f"{state['denials']:,}",
     ]
-
-
-def _positions_text(state: Mapping[str, Any]) -> str:
-    sizes: Mapping[str, str] = state["positions"]
-    return ", ".join(f"{size} {symbol}" for symbol, size in sizes.items())
 
 
 def minute_line(report: ProcessReport) -> str:
@@ -174,5 +169,5 @@ def minute_line(report: ProcessReport) -> str:
         if state["is_counting"]
         else "warm-up, not counted"
     )
-    position = f"position {_positions_text(state)}{working}"
+    position = f"position {held_text(state['positions'])}{working}"
     return f"{iso(report.done_ms or 0)} {position}, {account}{read}{barred}"

@@ -27,7 +27,7 @@ from tbv8.trading.interrupts import defer_signals
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.nautilus import decimals, infrequent_gc, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import STOP, Events, RestingLimit, Run
+from tbv8.trading.records import STOP, CarriedAccount, Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Schedule, schedules
@@ -197,6 +197,11 @@ class Session:
     def is_counting(self) -> bool:
         """True if the warm-up has ended, or there was none."""
         return not self.strategy.warm_up_ms or self._simulation.carried is not None
+
+    @property
+    def carried(self) -> CarriedAccount | None:
+        """The account at the end of the warm-up; None during it, or without one."""
+        return self._simulation.carried
 
     def events(self) -> Events:
         """Return the events since the warm-up, each list in its own order."""

@@ -152,7 +152,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() 
     assert verdict.bars_cut > 10
     assert verdict.warm_up_bars is not None
     assert 8 <= verdict.warm_up_bars <= 40
-    assert f" after {verdict.warm_up_bars} bars (" in verdict_lines(strategy, verdict)[1]
+    assert f" after at most {verdict.warm_up_bars} bars (" in verdict_lines(strategy, verdict)[1]
     fewer = verdict_lines(
         strategy, msgspec.structs.replace(verdict, decisions=199, decisions_cut=143)
     )
@@ -168,7 +168,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_its_warm_up_is_measured() 
     [
         pytest.param(
             0,
-            " at most; the backtest has no warm-up: write `warm_up: 1h`",
+            "; the backtest has no warm-up: write `warm_up: 1h`",
             id="none",
         ),
         pytest.param(1, "; the backtest has a warm-up of 1 d", id="enough"),

@@ -57,7 +57,7 @@ def test_the_shipped_strategy_does_not_look_ahead(looked_ahead: Project) -> None
     assert status["lookahead"] is True
     assert (status["start"], status["end"]) == ("2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z")
     assert f"{NAME}: no look-ahead: the same orders and fills on data cut after" in printed
-    assert "runs that started later had the positions" in printed
+    assert "runs that started later had the same positions" in printed
 
 
 def test_a_strategy_that_peeks_fails_with_one_line(done: Project) -> None:

@@ -414,6 +414,15 @@ def test_the_last_minutes_of_a_warm_up_are_reported_as_not_counted(world: World)
     assert is_counted == {ms: ms >= counted_ms for ms in is_counted if ms is not None}
     assert set(is_counted.values()) == {True, False}
     assert {r.state["equity"] for r in minutes if not r.state["is_counting"]} == {"10000"}
+    ends = [
+        (r.done_ms, json.loads(body))
+        for r in minutes
+        for kind, body in r.events
+        if kind == "counting"
+    ]
+    ((done_ms, end),) = ends
+    assert (done_ms, end["ts_ms"]) == (counted_ms, counted_ms)
+    assert set(end["positions"]) == {"BTC/USDT"}
 
 
 # What goes wrong around it
