@@ -146,7 +146,7 @@ def _missing_warm_up(
     missing = Span(closed.until_ms, closed.next_ms or config.strategy.timeframe.ceil(now_ms))
     series = config.series[symbol]
     fetch = (
-        f"fetch them by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
+        f"fetch all up to now by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
         f"end={iso(ONE_MINUTE.floor(now_ms) + _CURE_MS)} backfill:{series}`, "
         if config.history_ms is not None and config.history_ms <= first_ms
         else ""

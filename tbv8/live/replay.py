@@ -35,8 +35,15 @@ class ReplayedSession(msgspec.Struct, frozen=True, kw_only=True):
     bars: Bars
 
 
-def replay(config: SessionConfig, journaled: JournaledSession) -> ReplayedSession:
+def replay(
+    config: SessionConfig, journaled: JournaledSession, *, must_agree: bool = True
+) -> ReplayedSession:
     """Run a session again from its journal, without what the strategy prints.
+
+    Args:
+        config: The session's config.
+        journaled: The journal, as a whole or up to a time.
+        must_agree: True to compare the events with those of the journal.
 
     Raises:
         DiffersError: An event differs from the journal.
@@ -47,7 +54,7 @@ def replay(config: SessionConfig, journaled: JournaledSession) -> ReplayedSessio
     with discard_prints(), track_files(config.strategy), driving as driver:
         pieces = list(driver.replay(journaled.minutes, journaled.commands, journaled.rates))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
-        if difference is not None:
+        if difference is not None and must_agree:
             raise DiffersError(
                 f"{config.strategy.strategy_id}: the replay of the session at {session.venue} "
                 f"differs from its journal: {difference}"

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tbv8.live.check import check_replay
 from tbv8.live.replay import replay
+from tbv8.live.results import write_results
 from tbv8.live.session_config import SessionConfig
 from tbv8.live.stopping import (
     SessionReply,
@@ -153,6 +155,20 @@ def test_after_a_downtime_a_stop_counts_after_its_minutes(world: World) -> None:
     assert set(barred(world, config)[4:]) == {"stopped"}
     kinds = [report.kind for report in world.reports]
     assert kinds.index("stopped") < kinds.index("minute")
+
+
+def test_results_of_before_a_stop_in_the_same_minute_are_reproduced(world: World) -> None:
+    config = make_stoppable(world, {2: "1"}, limits={3: "1@1000"})
+    world.now_ms += 20_000
+    world.run(config, minutes=5)
+    write_results({"primary": config})
+    world.events = [(at(5.5), lambda: write_stop(config.stop_path, close=True))]
+
+    world.run(config, minutes=3)
+
+    ends = world.journaled(config).outputs["end"]
+    assert [event.ts_ms for event in ends] == [at(5)]
+    assert check_replay({"primary": config}).endswith(f", written at {iso(at(5))}")
 
 
 def test_an_entry_that_works_in_a_downtime_is_filled_before_the_stop(world: World) -> None:
