@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tbv8.risk.book import Book
@@ -114,6 +115,11 @@ def test_how_an_order_is_sent(terms: Terms, rule: str | None) -> None:
 
 
 def test_a_child_begins_later_and_not_at_market() -> None:
+    lasting = Terms(type="limit", time_in_force="gtd", ends_ns=6, sent_ns=5)
+    over = msgspec.structs.replace(lasting, ends_ns=5)
+
+    assert check("9", "100", parent="e", reduce_only=True, terms=lasting) is None
+    assert check("9", "100", parent="e", terms=over) == Breach("expire_time", {})
     assert check("9", "100", parent="e", trigger="90") is None
     assert check("9", parent="e", terms=Terms()) == Breach("order_type", {})
 
