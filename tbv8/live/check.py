@@ -75,7 +75,7 @@ def _check(configs: SessionConfigs, journaled: Mapping[str, JournaledSession]) -
     }
     written = counted(len(manifest.outputs), "result file")
     if before != journaled:
-        written += f", written at {iso(part.value['primary']['done_ms'])}"
+        written += f", as of {iso(part.value['primary']['done_ms'])}"
         # a command after the last of these minutes has events at the same time
         replayed = {
             role: replay(configs[role], session_journal, must_agree=False)

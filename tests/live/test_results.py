@@ -67,7 +67,7 @@ def test_earlier_results_are_compared_with_the_minutes_up_to_then(
     said = check_replay({"primary": config})
     minutes = len(world.journaled(config).minutes)
     assert said.startswith(f"test_v1: replayed {minutes} minutes at hyperliquid: the same ")
-    assert said.endswith(f" result files, written at {written}")
+    assert said.endswith(f" result files, as of {written}")
 
 
 def test_the_prints_of_a_strategy_are_shown_by_its_session_only(

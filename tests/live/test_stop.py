@@ -168,7 +168,7 @@ def test_results_of_before_a_stop_in_the_same_minute_are_reproduced(world: World
 
     ends = world.journaled(config).outputs["end"]
     assert [event.ts_ms for event in ends] == [at(5)]
-    assert check_replay({"primary": config}).endswith(f", written at {iso(at(5))}")
+    assert check_replay({"primary": config}).endswith(f", as of {iso(at(5))}")
 
 
 def test_an_entry_that_works_in_a_downtime_is_filled_before_the_stop(world: World) -> None:
