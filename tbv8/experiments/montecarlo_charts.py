@@ -103,9 +103,10 @@ def _note(findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: P
     if name == "days":
         chance = monte_carlo.days.p_value if monte_carlo.days else None
         return (
-            f"As many days as there were, drawn with replacement in {blocks}. With the mean return "
-            f"removed from the days, {number(chance, '.1%')} of paths still gain at least as much "
-            "as the trial: near 0% speaks for skill."
+            f"As many days as there were, drawn with replacement in {blocks}. To estimate luck, "
+            "such paths are also drawn after the mean return was taken from each day, so that they "
+            f"gain nothing on average: {number(chance, '.1%')} of these gain at least as much as "
+            "the trial. A small share speaks for skill."
         )
     if name == "trades":
         return (
