@@ -6,6 +6,7 @@
     writer      commits the outbox to the database, one transaction at a time
     link        one venue's socket: connect, subscribe, keep alive, receive
     rest        one venue's REST API, within its rate limit
+    facts       the venue's clock and its listed symbols, by REST
     refill      the REST requests that trackers need: bars of gaps, checks of silent streams
     polls       mark prices and funding by REST, at intervals
     status      the state of all parts as plain records

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from tbv8.venues.backoff import backoff_s
+
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """Timeouts and intervals, in seconds.
@@ -46,6 +48,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     give_up_s: float = 2.0
     line_s: float = 10.0
     frame_s: float = 0.5
+
+    def retry_s(self, failures: int) -> float:
+        """Return the pause after so many failures of a REST request in a row."""
+        return backoff_s(failures, base_s=self.retry_base_s, cap_s=self.retry_cap_s)
 
 
 STANDARD = Pace()

@@ -17,7 +17,6 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.rest import RestClient
 from tbv8.store.ticks import NOT_RUNNING, Gap, MarkRow, PaidSpan, read_polled
-from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
 from tbv8.venues.rates import LATEST_MS, known_until, to_rates
 from tbv8.venues.units import unit_amount, unit_price
@@ -185,6 +184,4 @@ class Polls:
         if failures in (3, 10) or failures % 100 == 0:
             name = "mark prices" if subject == "mark" else f"{subject}: funding"
             self._log(f"{name}: cannot fetch ({failures} failures in a row): {e}")
-        pace = self._pace
-        pause_s = backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
-        await asyncio.sleep(pause_s)
+        await asyncio.sleep(self._pace.retry_s(failures))

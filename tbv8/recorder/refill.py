@@ -1,4 +1,4 @@
-"""The REST requests to one venue: its clock, its listings, and the data that trackers need."""
+"""The REST requests that one venue's trackers need: bars of gaps, checks of silent streams."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from tbv8.errors import VenueError
-from tbv8.market import Span, iso
+from tbv8.market import Span
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.rest import RestClient
 from tbv8.recorder.tracker import Need, SeriesTracker
-from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.units import unit_request
 
 _MAX_URGENT = 4  # the largest number of concurrent requests other than for minutes
-_CLOCK_RETRY_S = 5.0
 _WARN_SHARE = 0.5  # warn when an outage reaches this share of the venue's history
 _WARN_EVERY_S = 600.0
 
 
 class Refill:
-    """Sends the REST requests for one venue's clock, listings and trackers.
+    """Sends the REST requests that one venue's trackers need.
 
     Args:
         live: The venue's wire protocol.
         rest: The client of the venue's REST API.
         trackers: The trackers by symbol.
-        clock: The venue's clock, which it sets.
+        clock: The venue's clock.
         pace: The pauses after failures, and intervals.
         log: Prints a line for the user.
         on_stall: Called with the symbol and channel of a stalled stream.
@@ -64,56 +62,6 @@ class Refill:
         )
         self._warned_s: dict[str, float] = {}
 
-    async def set_clock(self) -> None:
-        """Set the venue's clock by the fastest of three measurements."""
-        measurements = []
-        for _ in range(3):
-            try:
-                await self._rest.await_turn(self._live.clock_request().weight)
-                sent_ms = self._clock.steady_ms()
-                venue_ms = await self._rest.fetch(self._live.clock_request())
-            except VenueError:
-                self.failed += 1
-                continue
-            measurements.append((self._clock.steady_ms() - sent_ms, sent_ms, venue_ms))
-        if measurements:
-            took_ms, sent_ms, venue_ms = min(measurements)
-            if not self._clock.set(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms):
-                self._log(
-                    f"WARNING: the venue's clock shows {iso(venue_ms)}, this computer's "
-                    f"{iso(self._clock.local_ms())}, continuing with {iso(self._clock.now_ms())}: "
-                    "correct the computer's clock if it is wrong"
-                )
-
-    async def reset_clock(self) -> None:
-        """Set the venue's clock at intervals until cancelled."""
-        while True:
-            pause_s = self._pace.clock_s
-            await asyncio.sleep(pause_s if self._clock.is_set else min(pause_s, _CLOCK_RETRY_S))
-            await self.set_clock()
-
-    async def fetch_listings(self) -> dict[str, Listing]:
-        """Return the venue's listings by native symbol.
-
-        Raises:
-            VenueError: The venue refuses, or cannot be reached.
-        """
-        request = self._live.listings_request()
-        await self._rest.await_turn(request.weight)
-        return await self._rest.fetch(request)
-
-    async def await_listings(self) -> dict[str, Listing]:
-        """Return the venue's listings by native symbol; retry until it succeeds."""
-        failures = 0
-        while True:
-            try:
-                return await self.fetch_listings()
-            except VenueError as e:
-                self.failed += 1
-                failures += 1
-                self._log(f"cannot fetch the venue's list of symbols, trying again: {e}")
-                await asyncio.sleep(self._pause_s(failures))
-
     async def run(self) -> None:
         """Tick the trackers of `listings` and send the requests that they need, until cancelled."""
         async with asyncio.TaskGroup() as group:
@@ -141,7 +89,7 @@ class Refill:
         except VenueError as e:
             self.failed += 1
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            self._not_before_s[key] = time.monotonic() + self._pause_s(failures)
+            self._not_before_s[key] = time.monotonic() + self._pace.retry_s(failures)
             if failures in (3, 10) or failures % 100 == 0:
                 self._log(f"{symbol}: cannot fetch {need.kind} ({failures} failures in a row): {e}")
         else:
@@ -182,10 +130,6 @@ class Refill:
             bbo = await self._rest.fetch(book)
             if tracker.compare_book(bbo, sent_ms=sent_ms, now_ms=clock.now_ms()):
                 await self._on_stall(symbol, "bbo")
-
-    def _pause_s(self, failures: int) -> float:
-        pace = self._pace
-        return backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
 
     def _warn_before_loss(self, symbol: str, tracker: SeriesTracker, now_ms: int) -> None:
         kept_minutes = self._live.kept_minutes

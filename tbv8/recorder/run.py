@@ -19,6 +19,7 @@ from tbv8.config.records import Venue
 from tbv8.errors import DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.recorder.enabled import enabled_venues
+from tbv8.recorder.facts import VenueFacts
 from tbv8.recorder.link import Clock, Link
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
@@ -267,6 +268,7 @@ class _VenueRecorder:
             usual_hours=find_venue(venue.name).funding_hours,
         )
         self.polls.resume(db_path, venue.symbols)
+        self.facts = VenueFacts(live, rest, clock=self.clock, pace=options.pace, log=self._log)
         self.refill = Refill(
             live,
             rest,
@@ -280,21 +282,21 @@ class _VenueRecorder:
 
     async def run(self) -> None:
         """Record until cancelled."""
-        await self.refill.set_clock()
-        self._set_listings(await self.refill.await_listings())
+        await self.facts.set_clock()
+        self._set_listings(await self.facts.await_listings())
         async with asyncio.TaskGroup() as group:
             if self._streams:
                 group.create_task(self.link.run())
                 group.create_task(self.refill.run())
             group.create_task(self.polls.run())
-            group.create_task(self.refill.reset_clock())
+            group.create_task(self.facts.reset_clock())
             group.create_task(self._recheck_listings())
 
     async def _refresh_listings(self, afresh: bool) -> Mapping[str, Listing]:
         """Return the recorded listings, fetched again if `afresh` or old; keep them on failure."""
         if afresh or time.monotonic() - self._refreshed_s > self._pace.listings_s:
             try:
-                self._set_listings(await self.refill.fetch_listings())
+                self._set_listings(await self.facts.fetch_listings())
             except VenueError as e:
                 self._log(f"cannot refresh the venue's list of symbols: {e}")
         return self.refill.listings
@@ -343,7 +345,7 @@ class _VenueRecorder:
             frames=self.link.frames,
             reconnects=max(0, self.link.dials - 1),
             unreadable=self.link.unreadable,
-            failed=self.refill.failed + self.polls.failed,
+            failed=self.facts.failed + self.refill.failed + self.polls.failed,
             marks=self.polls.marks,
             payments=self.polls.payments,
             offset_ms=self.clock.offset_ms,
