@@ -21,7 +21,6 @@ from tbv8.text import counted
 from tbv8.trading.nautilus import price_decimals
 
 _MAX_AGE_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
-_CURE_MS = 10 * MINUTE_MS  # the time in which the command of the cure is run
 _FETCH_TIMEOUT_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
@@ -146,8 +145,8 @@ def _missing_warm_up(
     missing = Span(closed.until_ms, closed.next_ms or config.strategy.timeframe.ceil(now_ms))
     series = config.series[symbol]
     fetch = (
-        f"fetch all up to now by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
-        f"end={iso(ONE_MINUTE.floor(now_ms) + _CURE_MS)} backfill:{series}`, "
+        f"fetch them by `doit venue={config.venue} start={iso_day(missing.start_ms)} "
+        f"end={iso(missing.end_ms)} backfill:{series}`, "
         if config.history_ms is not None and config.history_ms <= first_ms
         else ""
     )

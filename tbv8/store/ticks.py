@@ -16,7 +16,7 @@ import msgspec
 
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso, iso_day
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso, iso_day
 from tbv8.store.database import (
     COMMIT_TIMEOUT_S,
     BusyError,
@@ -30,6 +30,7 @@ from tbv8.store.database import (
 )
 from tbv8.store.ledger import (
     FUNDING,
+    HISTORY,
     RECORDED,
     UPSERT_DAY,
     LedgerDay,
@@ -46,6 +47,7 @@ WAL_LIMIT_BYTES = 64 * 2**20
 NOT_RUNNING = "recorder not running"
 """The reason of the gap between two runs of the recorder."""
 
+_JOINED_MS = HOUR_MS  # the age of fetched bars up to which a first recording continues them
 _BAR = "ts_ms, open, high, low, close, volume"
 
 
@@ -188,7 +190,8 @@ class RecordedState(msgspec.Struct, frozen=True, kw_only=True):
         trade_ms: The time of the newest trade.
         bbo: The newest quote.
         minute_ms: The open of the next minute to record: the end of the recorded ones, or before
-            the first, the start of the oldest unhealed gap.
+            the first, the start of the oldest unhealed gap, or the end of the fetched bars if that
+            is less than an hour ago.
         close: The close of the last recorded bar.
         open_gaps: The gaps without an end; for minutes, also gaps that may still be healed.
         strays: Such gaps that begin implausibly far ahead of our clock.
@@ -287,6 +290,8 @@ def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> Record
             " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0 AND start_ms < ?",
             (*key, RECORDED, latest_ms),
         )
+    if minute_ms is None:
+        minute_ms = _history_end(query, series, now_ms)
     gaps = query(
         "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
         " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
@@ -305,6 +310,16 @@ def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> Record
         open_gaps=tuple(gap for gap in lasting if gap.start_ms < latest_ms),
         strays=tuple(gap for gap in lasting if gap.start_ms >= latest_ms),
     )
+
+
+def _history_end(query: Query, series: Series, now_ms: int) -> int | None:
+    """Return the end of a series' fetched bars; None if that is long ago."""
+    ((end_ms,),) = query(
+        "SELECT CAST(max(end_ms) AS INTEGER) FROM history_coverage"
+        " WHERE venue = ? AND symbol = ? AND dataset = ?",
+        (series.venue, series.symbol, HISTORY),
+    )
+    return None if end_ms is None or end_ms < now_ms - _JOINED_MS else int(end_ms)
 
 
 class TickStore:

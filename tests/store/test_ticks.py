@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade, iso_day
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso_day
 from tbv8.store.database import BusyError
 from tbv8.store.ticks import (
     Batch,
@@ -22,7 +22,7 @@ from tbv8.store.ticks import (
     read_recorded_state,
     trade_row,
 )
-from tests.builders import MONDAY, bars_in, ledger_in, naive_digest, rows, shell
+from tests.builders import MONDAY, bars_in, hold, ledger_in, naive_digest, rows, shell
 
 BTC = Series("hyperliquid", "BTC/USDT")
 NOON = MONDAY + DAY_MS // 2
@@ -93,6 +93,19 @@ def test_minutes_extend_the_ledger_of_their_day(db_path: Path) -> None:
     check_ledger(db_path, start=0, end=3, source="record; rest")
     stored = read_recorded_state(db_path, BTC, now_ms=NOON)
     assert (stored.minute_ms, stored.close) == (NOON + 3 * MINUTE_MS, 7.0)
+
+
+@pytest.mark.parametrize(("age_ms", "continues"), [(HOUR_MS, True), (HOUR_MS + 1, False)])
+def test_the_first_recording_continues_bars_fetched_within_the_hour(
+    db_path: Path, age_ms: int, continues: bool
+) -> None:
+    hold(db_path, BTC, Span(MONDAY, MONDAY + DAY_MS))
+    end_ms = MONDAY + DAY_MS
+
+    stored = read_recorded_state(db_path, BTC, now_ms=end_ms + age_ms)
+
+    assert stored.minute_ms == (end_ms if continues else None)
+    assert (stored.close, stored.open_gaps) == (None, ())
 
 
 def test_minutes_across_midnight_belong_to_two_days(db_path: Path) -> None:
