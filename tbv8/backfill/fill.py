@@ -119,7 +119,9 @@ def _fetch(
             writer.add(piece)
             advance(units(piece.span))
             bars, minutes = bars + piece.bars.num_rows, minutes + piece.span.minutes
-        if noun == "minute" and bars < minutes:
+        if writer.dataset == FUNDING:
+            print_line(writer.series, counted(bars, "rate"))
+        elif bars < minutes:
             print_line(writer.series, f"{bars:,} bars, {minutes - bars:,} minutes without one")
 
 

@@ -121,7 +121,7 @@ class _SessionHost:
             if session is None:
                 return False
             self._session = session
-            self._environment.send("began", text=began_text(config, session))
+            self._environment.send("began", text=began_text(session))
         else:
             check_inputs(stored, config)
             self._session, self._is_continued = stored, True

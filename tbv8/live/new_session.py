@@ -65,11 +65,9 @@ def begin_session(
     )
 
 
-def began_text(config: SessionConfig, session: StoredSession) -> str:
-    """Return a new session's venue, its start, and the close of its next bar, as text."""
-    timeframe = config.strategy.timeframe
-    following = iso(timeframe.ceil(session.counted_ms + 1))
-    return f"{_start_text(session)} on; the next {timeframe} bar closes at {following}"
+def began_text(session: StoredSession) -> str:
+    """Return a new session's number, venue and start as text."""
+    return f"{_start_text(session)} on"
 
 
 def continued_text(session: StoredSession, *, count: int, took_s: float) -> str:

@@ -2,7 +2,10 @@
 
     index       the files with sha256 and span, which it stores; imports little
     scan        the program that reads files for the index, in a process of its own
-    read        one file: format, columns, unit of time, checks
+    read        one file: checks of every row
+    columns     its format and columns
+    times       its times, in any unit
+    zone        the zone of times without one
     history     the session
 
 A venue of any name has this history with `history: files` in its YAML. Only `index` is imported at
