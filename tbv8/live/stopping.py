@@ -153,7 +153,8 @@ def closed_line(name: str, reply: SessionReply) -> str:
     closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in reply.fills)
     at = f"closed at {iso(reply.fills[0]['ts_ms'])}: {closed}, " if reply.fills else ""
     positions = positions_text(reply.state or {})
-    holds = f"holds {positions or 'no position'}"
+    nothing = "holds no position" if reply.fills else "no position is left to close"
+    holds = f"holds {positions}" if positions else nothing
     return f"{name}: {at}{holds}; the process goes on, Ctrl-C ends it"
 
 

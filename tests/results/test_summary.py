@@ -169,8 +169,8 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
 
     assert found.primary.denied == {"reduce_only": 1, "stop_in_market": 1}
     assert cautions(found)[-1] == (
-        "hyperliquid: nothing was traded, 2 orders denied, 1 by reduce_only (send it while there "
-        "is an opposite position), 1 by stop_in_market (place triggers above the "
+        "hyperliquid: nothing was traded, 2 orders denied, 1 by reduce_only (send it only while "
+        "there is a position that it reduces), 1 by stop_in_market (place triggers above the "
         "close to buy, below it to sell)"
     )
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
