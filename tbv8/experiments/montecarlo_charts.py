@@ -104,9 +104,9 @@ def _note(findings: Findings, monte_carlo: MonteCarloResult, name: str, paths: P
         chance = monte_carlo.days.p_value if monte_carlo.days else None
         return (
             f"As many days as there were, drawn with replacement in {blocks}. To estimate luck, "
-            "such paths are also drawn after the mean return was taken from each day, so that they "
-            f"gain nothing on average: {number(chance, '.1%')} of these gain at least as much as "
-            "the trial. A small share speaks for skill."
+            "such paths are also drawn from the daily returns minus their mean, so that they gain "
+            f"nothing on average. {number(chance, '.1%')} of these paths gain at least as much as "
+            "the trial; a small share speaks for skill."
         )
     if name == "trades":
         return (

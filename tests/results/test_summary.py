@@ -174,7 +174,7 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
         "close to buy, below it to sell)"
     )
     page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
-    assert ("there is no position to reduce (send it while there is an opposite position)") in page
+    assert "there is no position to reduce (send it only while there is a position" in page
     assert "the last close 100 has reached the trigger 100 (place triggers above" in page
 
 
