@@ -37,6 +37,8 @@ class Reports:
     def __init__(self, orders: Orders, source: FillSource) -> None:
         self.orders, self.source = orders, source
         self.book, self.markets = orders.book, orders.markets
+        # orders that the engine did not make smaller: post-only ones, while it would fill them
+        self._oversized: set[str] = set()
 
     def hooks(self) -> dict[str, Callable[..., Any]]:
         """Return the hook that books each report, by the name of the strategy's callback."""
@@ -89,9 +91,17 @@ class Reports:
         for other in market.without_effect():
             self.orders.cancel(market, other, _NOTHING_TO_REDUCE)
         self._end_excess(market)
+        if name in self._oversized and name not in market.working:
+            self._end_rest(name)
         if self.orders.walking is not None:
             self._reject_takers(began, market)
             self._send_next(market)
+
+    def _end_rest(self, name: str) -> None:
+        """Cancel what the engine has left of an order that is filled, as the book has it."""
+        order = self.orders.find(name)
+        if not order.is_closed:
+            Strategy.cancel_order(self.orders.loaded, order.client_order_id)
 
     def _trigger(self, name: str, market: SimulatedMarket) -> Decimal | None:
         """Return the price from which rounding and slipping are measured; None for a maker."""
@@ -197,7 +207,10 @@ class Reports:
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
         booked = self.book.working.get(name)
-        if order is None or booked is None:
+        if order is None:
+            return
+        if booked is None:
+            self._end_rest(name)
             return
         market = self.markets[order.instrument_id]
         changed = as_changed(booked, order, order.leaves_qty.as_decimal())
@@ -207,6 +220,9 @@ class Reports:
         if pending is None and (is_larger or changed.prices != booked.prices):
             raise self.orders.bypass_error(name)
         is_rejected = not isinstance(event, OrderUpdated)
+        if is_rejected and pending is not None and not pending.by_strategy:
+            self._oversized.add(name)
+            return
         if is_rejected and is_larger and pending is not None and pending.has_size:
             self._shrink(market, name, market.working[name].left)
             return

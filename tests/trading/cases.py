@@ -2985,6 +2985,8 @@ def with_post_only(entry: Order, price: Number, **more: object) -> list[Order]:
     return [entry, limit("t", side, quantity, price, **more)]
 
 
+PAIRED: dict[str, object] = {"parent": "e", "contingency": "OUO"}
+
 POST_ONLY = [
     Case(
         "a post-only child of a stop is rejected by an open past its limit",
@@ -3031,6 +3033,22 @@ POST_ONLY = [
         15,
         states={"t": "rejected", "c": "working"},
         rules={"balance": 1000, "max_leverage": 5},
+    ),
+    Case(
+        "a post-only child shrinks by its sibling's fill also while the price is past its limit",
+        [
+            (
+                0,
+                [
+                    stop("e", "buy", 1, 103),
+                    limit("t", "sell", 2.5, 105, post_only=True, **PAIRED, linked=("s",)),
+                    stop("s", "buy", 1, 106, **PAIRED, linked=("t",)),
+                ],
+            )
+        ],
+        [(100, 108, 100, 107), (107, 110, 104, 109)],
+        [(1, "e", "buy", 1, 103), (1, "s", "buy", 1, 106), (1, "t", "sell", "1.5", 105)],
+        "0.5",
     ),
     Case(
         "a post-only child that rests is not rejected by the fill of another parent",

@@ -80,6 +80,15 @@ def test_a_case_worked_out_by_hand(case: Case) -> None:
     assert denials == [(n, rule) for n, rule, _ in case.denied]
 
 
+def test_the_engine_keeps_nothing_of_an_order_that_it_did_not_make_smaller() -> None:
+    name = "a post-only child shrinks by its sibling's fill also while the price is past its limit"
+
+    states = [run_case(case).states["t"] for case in ALL if case.name.startswith(name)]
+
+    assert "canceled" in states  # the rest, behind the fill
+    assert set(states) <= {"canceled", "filled"}
+
+
 # In pieces
 
 MINUTES: dict[str, Any] = {"timeframe": "5m", "bars": ("15m",), "detail": "1m"}
