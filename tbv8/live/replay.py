@@ -53,8 +53,10 @@ def replay(
     driving = Driver(config.strategy, session, with_chart_lines=config.role == "primary")
     with discard_prints(), track_files(config.strategy), driving as driver:
         pieces = list(driver.replay(journaled.minutes, journaled.commands, journaled.rates))
-        difference = journaled.first_difference(driver.outputs({}, at_ms=0))
-        if difference is not None and must_agree:
+        difference = None
+        if must_agree:
+            difference = journaled.first_difference(driver.outputs({}, at_ms=0))
+        if difference is not None:
             raise DiffersError(
                 f"{config.strategy.strategy_id}: the replay of the session at {session.venue} "
                 f"differs from its journal: {difference}"

@@ -1,4 +1,4 @@
-"""What the recorder asks a venue before its data: the clock, and the listed symbols."""
+"""The clock and the listed symbols of a venue, by REST."""
 
 from __future__ import annotations
 

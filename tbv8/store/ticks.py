@@ -238,16 +238,21 @@ def bbo_row(bbo: Bbo, received_ms: int) -> QuoteRow:
 def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
     """Return the end of a series' known funding and its last mark minute; None without any."""
     with open_reader(db_path) as query:
-        key = (series.venue, series.symbol)
-        ((funding_ms,),) = query(
-            "SELECT CAST(max(end_ms) AS INTEGER) FROM history_coverage"
-            " WHERE venue = ? AND symbol = ? AND dataset = ?",
-            (*key, FUNDING),
-        )
         ((mark_ms,),) = query(
-            "SELECT CAST(max(ts_ms) AS INTEGER) FROM mark WHERE venue = ? AND symbol = ?", key
+            "SELECT CAST(max(ts_ms) AS INTEGER) FROM mark WHERE venue = ? AND symbol = ?",
+            (series.venue, series.symbol),
         )
-    return funding_ms, mark_ms
+        return _covered_until(query, series, FUNDING), mark_ms
+
+
+def _covered_until(query: Query, series: Series, dataset: str) -> int | None:
+    """Return the end of a dataset's fetched history; None without any."""
+    ((end_ms,),) = query(
+        "SELECT CAST(max(end_ms) AS INTEGER) FROM history_coverage"
+        " WHERE venue = ? AND symbol = ? AND dataset = ?",
+        (series.venue, series.symbol, dataset),
+    )
+    return None if end_ms is None else int(end_ms)
 
 
 def read_recorded_state(db_path: Path, series: Series, *, now_ms: int) -> RecordedState:
@@ -291,7 +296,9 @@ def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> Record
             (*key, RECORDED, latest_ms),
         )
     if minute_ms is None:
-        minute_ms = _history_end(query, series, now_ms)
+        fetched_ms = _covered_until(query, series, HISTORY)
+        if fetched_ms is not None and fetched_ms >= now_ms - _JOINED_MS:
+            minute_ms = fetched_ms
     gaps = query(
         "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
         " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
@@ -310,16 +317,6 @@ def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> Record
         open_gaps=tuple(gap for gap in lasting if gap.start_ms < latest_ms),
         strays=tuple(gap for gap in lasting if gap.start_ms >= latest_ms),
     )
-
-
-def _history_end(query: Query, series: Series, now_ms: int) -> int | None:
-    """Return the end of a series' fetched bars; None if that is long ago."""
-    ((end_ms,),) = query(
-        "SELECT CAST(max(end_ms) AS INTEGER) FROM history_coverage"
-        " WHERE venue = ? AND symbol = ? AND dataset = ?",
-        (series.venue, series.symbol, HISTORY),
-    )
-    return None if end_ms is None or end_ms < now_ms - _JOINED_MS else int(end_ms)
 
 
 class TickStore:

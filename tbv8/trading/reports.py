@@ -100,7 +100,7 @@ class Reports:
     def _end_rest(self, name: str) -> None:
         """Cancel what the engine has left of an order that is filled, as the book has it."""
         order = self.orders.find(name)
-        if not order.is_closed:
+        if not (order.is_closed or order.is_pending_cancel):
             Strategy.cancel_order(self.orders.loaded, order.client_order_id)
 
     def _trigger(self, name: str, market: SimulatedMarket) -> Decimal | None:

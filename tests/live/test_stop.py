@@ -464,6 +464,8 @@ def test_the_line_of_a_stop_has_cancelled_orders_and_positions(world: World) -> 
         "the process goes on, Ctrl-C ends it"
     )
     assert "not closed yet" in closed_line("live", SessionReply("no reply"))
+    by_itself = replace(reply, fills=[])
+    assert closed_line("live", by_itself).startswith("live: no position is left to close; ")
 
 
 def test_a_start_before_the_first_command_is_confirmed(world: World) -> None:

@@ -625,6 +625,8 @@ def test_trades_by_the_tags_of_entry_and_exit(
     ) in page
     carried = json.loads((folder / "summary.json").read_text())["primary"]["start_positions"]
     assert carried == {"BTC/USDT": 1}
+    drawn = data_of(page, "exposure-chart")["columns"]  # worth 100 of 10,000 USD
+    assert (drawn["t"][0], drawn["exposure_0"][0]) == (strategy.span.start_ms, 0.01)
     assert trips["entry_by"].to_pylist() == ["warm-up", "dip", "top", "dip", "market"]
     assert trips["by"].to_pylist() == ["rest", "rest", "dip", "market", "rest"]
     entries, exits = (
